@@ -1,0 +1,10 @@
+//! The control thread: settings, sources, compile and publish, admin, DNS, overload.
+
+pub mod admin;
+pub mod cli;
+pub mod dns;
+pub mod doctor;
+pub mod logging;
+pub mod overload;
+pub mod settings;
+pub mod source;

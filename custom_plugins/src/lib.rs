@@ -1,0 +1,1 @@
+//! Drop-in plugins of the user, found at build time.

@@ -1,0 +1,1 @@
+//! The plugin trait, the chain, and one file per built-in plugin.

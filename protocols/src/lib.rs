@@ -1,0 +1,1 @@
+//! Frontends, backends and the one pipeline between them.
