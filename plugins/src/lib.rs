@@ -1,1 +1,18 @@
 //! The plugin trait, the chain, and one file per built-in plugin.
+//!
+//! A plugin is checked and parsed once by control ([`catalog`]), published as a spec that all cores share, and built into
+//! one instance per core. [`Chain`] holds, per proxy and protocol, the instances that take part in each phase, so that a
+//! plugin costs nothing in phases it does not use.
+
+pub mod builtin;
+pub mod catalog;
+mod chain;
+mod context;
+mod plugin;
+mod set;
+pub mod transaction;
+
+pub use chain::{Chain, Verdict};
+pub use context::{Facts, Metadata, Outcome, ProxyFacts, RequestContext};
+pub use plugin::{CoreEnv, Flow, Phases, Plugin, Protocol, Protocols, Rejection};
+pub use set::{AuthMode, PluginRow, PluginSet, Specs};

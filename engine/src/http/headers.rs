@@ -1,0 +1,219 @@
+//! Header fields as spans into the bytes that were received, with edits appended.
+//!
+//! Fields keep the order, spelling and multiplicity they came in. A name that the gateway knows carries its [`Known`]
+//! number; any other look-up is a scan that compares lengths first. Nothing is copied until something is set.
+
+use crate::buffer::Buffer;
+
+use super::{Known, KnownSet};
+
+/// One field, both parts as bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field<'a> {
+    pub known: Known,
+    pub name: &'a [u8],
+    pub value: &'a [u8],
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    name: u32,
+    value: u32,
+    value_len: u32,
+    name_len: u16,
+    known: Known,
+    /// Set when the spans point into `edits` instead of the received bytes.
+    edited: bool,
+}
+
+/// The fields of one message, and the bytes they live in.
+#[derive(Default)]
+pub struct Headers {
+    received: Buffer,
+    edits: Vec<u8>,
+    entries: Vec<Entry>,
+    present: KnownSet,
+}
+
+impl Headers {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Starts over, keeping the memory of the entry list.
+    pub fn reset(&mut self) {
+        self.received = Buffer::none();
+        self.edits.clear();
+        self.entries.clear();
+        self.present = KnownSet::empty();
+    }
+
+    /// Gives the memory back; what an idle connection does.
+    pub fn release(&mut self) {
+        *self = Self::default();
+    }
+
+    /// The bytes the spans point into. Set once by the parser, behind whose spans it must stay unchanged.
+    pub fn set_received(&mut self, bytes: Buffer) {
+        self.received = bytes;
+    }
+
+    pub fn received(&self) -> &Buffer {
+        &self.received
+    }
+
+    /// Takes the received bytes out again, to read on in them. All fields are gone afterwards.
+    pub fn take_received(&mut self) -> Buffer {
+        self.edits.clear();
+        self.entries.clear();
+        self.present = KnownSet::empty();
+        std::mem::take(&mut self.received)
+    }
+
+    /// Adds a field by its position in the received bytes. Names are at most 65,535 bytes, which the parser checks.
+    pub fn push_received(&mut self, known: Known, name: (usize, usize), value: (usize, usize)) {
+        self.present.insert(known);
+        self.entries.push(Entry {
+            name: name.0 as u32,
+            name_len: (name.1 - name.0) as u16,
+            value: value.0 as u32,
+            value_len: (value.1 - value.0) as u32,
+            known,
+            edited: false,
+        });
+    }
+
+    fn field(&self, entry: &Entry) -> Field<'_> {
+        let bytes: &[u8] = if entry.edited { &self.edits } else { &self.received };
+        Field {
+            known: entry.known,
+            name: &bytes[entry.name as usize..entry.name as usize + entry.name_len as usize],
+            value: &bytes[entry.value as usize..entry.value as usize + entry.value_len as usize],
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = Field<'_>> {
+        self.entries.iter().map(|entry| self.field(entry))
+    }
+
+    pub fn has(&self, known: Known) -> bool {
+        self.present.has(known)
+    }
+
+    /// All values of a known name, in order.
+    pub fn known(&self, known: Known) -> impl Iterator<Item = &[u8]> {
+        let entries: &[Entry] = if self.present.has(known) { &self.entries } else { &[] };
+        entries.iter().filter(move |entry| entry.known == known).map(|entry| self.field(entry).value)
+    }
+
+    /// The first value of a known name.
+    pub fn first(&self, known: Known) -> Option<&[u8]> {
+        self.known(known).next()
+    }
+
+    /// All values of `name`, in order, compared without regard to case.
+    pub fn all<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+        self.entries
+            .iter()
+            .filter(move |entry| entry.name_len as usize == name.len())
+            .map(|entry| self.field(entry))
+            .filter(move |field| field.name.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|field| field.value)
+    }
+
+    /// The value plugins see: the last one of that name. Values that are not visible ASCII, spaces or tabs are not seen.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let value = self.all(name).last()?;
+        value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~')).then(|| std::str::from_utf8(value).ok()).flatten()
+    }
+
+    /// Removes every field of that name.
+    pub fn remove(&mut self, name: &str) {
+        let mut kept = std::mem::take(&mut self.entries);
+        kept.retain(|entry| {
+            entry.name_len as usize != name.len() || !self.field(entry).name.eq_ignore_ascii_case(name.as_bytes())
+        });
+        self.entries = kept;
+        self.recount();
+    }
+
+    /// Removes every field whose name is in the set.
+    pub fn remove_known(&mut self, names: KnownSet) {
+        self.entries.retain(|entry| !names.has(entry.known));
+        self.recount();
+    }
+
+    /// Replaces all fields of that name by one, at the end.
+    pub fn set(&mut self, name: &str, value: &[u8]) {
+        self.remove(name);
+        self.append(name, value);
+    }
+
+    /// Adds a field at the end. A value that could end the line is not a value: such bytes are dropped.
+    pub fn append(&mut self, name: &str, value: &[u8]) {
+        let name_at = self.edits.len();
+        self.edits.extend_from_slice(name.as_bytes());
+        let value_at = self.edits.len();
+        self.edits.extend(value.iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n' | 0)));
+        let known = Known::of(name.as_bytes());
+        self.present.insert(known);
+        self.entries.push(Entry {
+            name: name_at as u32,
+            name_len: name.len() as u16,
+            value: value_at as u32,
+            value_len: (self.edits.len() - value_at) as u32,
+            known,
+            edited: true,
+        });
+    }
+
+    fn recount(&mut self) {
+        self.present = KnownSet::empty();
+        for entry in &self.entries {
+            self.present.insert(entry.known);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn set_replaces_all_and_append_keeps_order() {
+        let mut headers = Headers::new();
+        headers.append("Accept", b"a");
+        headers.append("X-One", b"1");
+        headers.append("x-one", b"2");
+        assert_eq!(headers.get("X-ONE"), Some("2"));
+        assert_eq!(headers.all("x-one").count(), 2);
+        headers.set("x-one", b"3");
+        assert_eq!(headers.all("x-one").collect::<Vec<_>>(), [b"3"]);
+        headers.remove("accept");
+        assert!(!headers.has(Known::Accept));
+        assert_eq!(headers.len(), 1);
+    }
+
+    #[test]
+    fn a_value_cannot_start_a_new_line() {
+        let mut headers = Headers::new();
+        headers.append("X", b"a\r\nSet-Cookie: b\0");
+        assert_eq!(headers.get("x"), Some("aSet-Cookie: b"));
+    }
+
+    #[test]
+    fn values_with_other_than_visible_ascii_are_not_seen_by_plugins() {
+        let mut headers = Headers::new();
+        headers.append("X", "ü".as_bytes());
+        assert_eq!(headers.get("x"), None);
+        assert_eq!(headers.all("x").count(), 1);
+    }
+}

@@ -1,0 +1,70 @@
+//! How the control thread hands a value to the cores: one handle per core, so that a publication touches each core's own
+//! cache line and reading it is one compare.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use crossbeam::utils::CachePadded;
+
+/// The control thread's side: one handle per core.
+pub struct Fanout<T> {
+    handles: Vec<Arc<CachePadded<ArcSwap<T>>>>,
+}
+
+impl<T> Fanout<T> {
+    pub fn new(cores: usize, first: Arc<T>) -> Self {
+        Self { handles: (0..cores).map(|_| Arc::new(CachePadded::new(ArcSwap::new(first.clone())))).collect() }
+    }
+
+    /// Every core sees the value at its next look.
+    pub fn publish(&self, value: &Arc<T>) {
+        for handle in &self.handles {
+            handle.store(value.clone());
+        }
+    }
+
+    /// The reader's end of one core.
+    pub fn view(&self, core: usize) -> View<T> {
+        let handle = self.handles[core].clone();
+        View { seen: handle.load_full(), handle }
+    }
+
+    /// What was published last.
+    pub fn latest(&self) -> Option<Arc<T>> {
+        self.handles.first().map(|handle| handle.load_full())
+    }
+}
+
+/// One core's side. Holds on to what it saw last.
+pub struct View<T> {
+    handle: Arc<CachePadded<ArcSwap<T>>>,
+    seen: Arc<T>,
+}
+
+impl<T> View<T> {
+    /// The published value; `true` when it is another one than at the last look.
+    pub fn look(&mut self) -> (&Arc<T>, bool) {
+        let now = self.handle.load();
+        let changed = !Arc::ptr_eq(&now, &self.seen);
+        if changed {
+            self.seen = arc_swap::Guard::into_inner(now);
+        }
+        (&self.seen, changed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_core_sees_a_publication_once_as_new() {
+        let fanout = Fanout::new(2, Arc::new(1));
+        let (mut zero, mut one) = (fanout.view(0), fanout.view(1));
+        assert_eq!(zero.look(), (&Arc::new(1), false));
+        fanout.publish(&Arc::new(2));
+        assert_eq!(zero.look(), (&Arc::new(2), true));
+        assert_eq!(zero.look(), (&Arc::new(2), false));
+        assert_eq!(one.look(), (&Arc::new(2), true));
+    }
+}

@@ -1,0 +1,159 @@
+//! What a plugin is.
+
+use std::rc::Rc;
+
+use engine::http::ResponseHead;
+use engine::logring::LogRing;
+use futures_util::future::LocalBoxFuture;
+
+use crate::{Outcome, RequestContext};
+
+/// What a hook says. A hook that does not wait does not allocate.
+pub enum Flow<'a> {
+    Continue,
+    Reject(Box<Rejection>),
+    Wait(LocalBoxFuture<'a, Flow<'static>>),
+}
+
+impl Flow<'_> {
+    pub fn reject(status: u16, json: &str) -> Self {
+        Flow::Reject(Box::new(Rejection::json(status, json)))
+    }
+}
+
+/// An answer made here instead of by the backend.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rejection {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Rejection {
+    /// `content-type: application/json` is added when it is sent, unless set here.
+    pub fn json(status: u16, body: &str) -> Self {
+        Self { status, headers: Vec::new(), body: body.as_bytes().to_vec() }
+    }
+
+    pub fn with_header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Replaces a header, compared without regard to case.
+    pub fn set_header(&mut self, name: &str, value: &str) {
+        self.headers.retain(|(present, _)| !present.eq_ignore_ascii_case(name));
+        self.headers.push((name.to_owned(), value.to_owned()));
+    }
+
+    pub fn has_header(&self, name: &str) -> bool {
+        self.headers.iter().any(|(present, _)| present.eq_ignore_ascii_case(name))
+    }
+}
+
+/// The phases a plugin takes part in; the chain is compiled from them.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Phases(u16);
+
+impl Phases {
+    pub const NONE: Phases = Phases(0);
+    pub const RECEIVED: Phases = Phases(1);
+    pub const AUTHENTICATE: Phases = Phases(1 << 1);
+    pub const AUTHORIZE: Phases = Phases(1 << 2);
+    pub const BEFORE_PROXY: Phases = Phases(1 << 3);
+    pub const AFTER_PROXY: Phases = Phases(1 << 4);
+    /// Rejections made by the gateway or by other plugins pass through `on_rejection`.
+    pub const REJECTION: Phases = Phases(1 << 5);
+    pub const LOG: Phases = Phases(1 << 6);
+
+    pub const fn and(self, other: Phases) -> Phases {
+        Phases(self.0 | other.0)
+    }
+
+    pub const fn has(self, phase: Phases) -> bool {
+        self.0 & phase.0 == phase.0
+    }
+}
+
+/// What kind of traffic a request is (plugins sheet §1.3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Protocol {
+    Http,
+    Grpc,
+    WebSocket,
+    Tcp,
+    Udp,
+}
+
+/// The protocols a plugin supports.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Protocols(u8);
+
+impl Protocols {
+    pub const HTTP_ONLY: Protocols = Protocols(1);
+    pub const HTTP_FAMILY: Protocols = Protocols(0b111);
+    pub const ALL: Protocols = Protocols(0b1_1111);
+
+    pub const fn of(protocols: &[Protocol]) -> Protocols {
+        let mut bits = 0;
+        let mut i = 0;
+        while i < protocols.len() {
+            bits |= 1 << protocols[i] as u8;
+            i += 1;
+        }
+        Protocols(bits)
+    }
+
+    pub const fn has(self, protocol: Protocol) -> bool {
+        self.0 & (1 << protocol as u8) != 0
+    }
+}
+
+/// What a core gives to the instances it builds.
+#[derive(Clone)]
+pub struct CoreEnv {
+    pub core: usize,
+    /// Lines for the process log; see [`LogRing`].
+    pub log: Rc<LogRing>,
+    /// Lines that were lost on the way to the writer are reported here.
+    pub count_log_line: Rc<dyn Fn(u64)>,
+}
+
+/// One instance of a plugin on one core. Hooks are plain functions; only one that must wait answers with a future.
+pub trait Plugin {
+    fn name(&self) -> &'static str;
+
+    /// Asked once, when the chain is compiled.
+    fn phases(&self) -> Phases;
+
+    /// After routing and the request checks; the query is not parsed yet.
+    fn on_request_received<'a>(&'a self, _cx: &'a mut RequestContext) -> Flow<'a> {
+        Flow::Continue
+    }
+
+    /// Finds out who asks. Finding no credential of its kind is not a rejection.
+    fn authenticate<'a>(&'a self, _cx: &'a mut RequestContext) -> Flow<'a> {
+        Flow::Continue
+    }
+
+    fn authorize<'a>(&'a self, _cx: &'a mut RequestContext) -> Flow<'a> {
+        Flow::Continue
+    }
+
+    /// The last look at the request; `cx.head.headers` is what the backend will get.
+    fn before_proxy<'a>(&'a self, _cx: &'a mut RequestContext) -> Flow<'a> {
+        Flow::Continue
+    }
+
+    /// Before anything of the response has been sent.
+    fn after_proxy<'a>(&'a self, _cx: &'a mut RequestContext, _response: &'a mut ResponseHead) -> Flow<'a> {
+        Flow::Continue
+    }
+
+    /// Decorates a rejection on its way out.
+    fn on_rejection(&self, _cx: &RequestContext, _rejection: &mut Rejection) {}
+
+    /// Once per transaction, when its response has ended.
+    fn log(&self, _cx: &RequestContext, _outcome: &Outcome) {}
+}

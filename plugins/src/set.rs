@@ -1,0 +1,38 @@
+//! Which plugins run on which proxy: the control thread's result, shared by all cores.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::{CoreEnv, Plugin, Protocols};
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum AuthMode {
+    #[default]
+    Single,
+    Multi,
+}
+
+/// A checked configuration of one plugin, from which each core builds its instance.
+pub trait Specs: Send + Sync {
+    fn name(&self) -> &'static str;
+    fn protocols(&self) -> Protocols;
+    fn build(&self, env: &CoreEnv) -> Rc<dyn Plugin>;
+}
+
+/// One enabled plugin config.
+#[derive(Clone)]
+pub struct PluginRow {
+    pub id: String,
+    pub spec: Arc<dyn Specs>,
+    pub priority: u16,
+    /// Equal rows of two generations may keep their instance.
+    pub fingerprint: u64,
+}
+
+/// All rows, and for each proxy (by its index) the rows that run on it, in the order in which they run.
+#[derive(Clone, Default)]
+pub struct PluginSet {
+    pub rows: Vec<PluginRow>,
+    /// Proxies with the same list share it.
+    pub by_proxy: Vec<Arc<[u32]>>,
+}
