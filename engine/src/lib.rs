@@ -15,3 +15,4 @@ pub mod overload;
 pub mod pool;
 pub mod publish;
 pub mod router;
+pub mod snapshot;

@@ -1,1 +1,9 @@
-//! core.
+//! A pinned thread and what it owns.
+
+mod deadline;
+mod mailbox;
+mod thread;
+
+pub use deadline::{Deadline, Deadlines, TICK};
+pub use mailbox::{Mail, Mailbox, PostBox, mailbox};
+pub use thread::{Core, CoreParts, start};

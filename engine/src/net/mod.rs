@@ -1,1 +1,15 @@
-//! net.
+//! Sockets as the rest of the engine uses them: the only room that knows which reactor runs underneath.
+
+mod doorbell;
+mod listener;
+mod reactor;
+mod receiver;
+mod steering;
+mod stream;
+
+pub use doorbell::{Bell, Doorbell};
+pub use listener::{Accepted, ListenOptions, Listener, bind};
+pub use reactor::{Reactor, ReactorChoice, ReactorOptions, probe_io_uring, run, sleep, spawn};
+pub use receiver::Receiver;
+pub use steering::{Steering, steer_by_cpu};
+pub use stream::{ConnectOptions, Sender, Stream};

@@ -1,0 +1,61 @@
+//! What other threads tell a core.
+
+use std::io;
+use std::sync::Arc;
+
+use crossbeam::queue::SegQueue;
+
+use crate::net::{Accepted, Bell, Doorbell};
+
+/// A message to a core. Rare by design: nothing here is sent per request.
+pub enum Mail {
+    /// Serve this connection; another core accepted it and is busier.
+    Connection(Accepted),
+    /// Close the listeners and finish what is open.
+    Drain,
+    /// Close everything now and end the thread.
+    Stop,
+    /// Says when it was posted, so that the core can tell how long its queue is.
+    Probe(std::time::Instant),
+}
+
+/// The sending side.
+#[derive(Clone)]
+pub struct PostBox {
+    queue: Arc<SegQueue<Mail>>,
+    bell: Bell,
+}
+
+impl PostBox {
+    pub fn post(&self, mail: Mail) {
+        self.queue.push(mail);
+        self.bell.ring();
+    }
+}
+
+/// The core's side, before it runs.
+pub struct Mailbox {
+    queue: Arc<SegQueue<Mail>>,
+    bell: Bell,
+}
+
+pub fn mailbox() -> io::Result<(PostBox, Mailbox)> {
+    let queue = Arc::new(SegQueue::new());
+    let bell = Bell::new()?;
+    Ok((PostBox { queue: queue.clone(), bell: bell.clone() }, Mailbox { queue, bell }))
+}
+
+impl Mailbox {
+    /// Gives every message to `handle`, until that says stop. Runs as a task of the core.
+    pub async fn serve(self, mut handle: impl FnMut(Mail) -> bool) -> io::Result<()> {
+        let doorbell = Doorbell::new(&self.bell)?;
+        loop {
+            while let Some(mail) = self.queue.pop() {
+                if !handle(mail) {
+                    return Ok(());
+                }
+            }
+            doorbell.heard().await?;
+        }
+    }
+}

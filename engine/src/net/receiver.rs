@@ -1,0 +1,151 @@
+//! The receiving side of a connection.
+//!
+//! A receive can be started, left in flight while the connection's task does other things, and polled later by whoever
+//! owns the connection then. So one operation serves as "wait for the next request", "notice that the client went away"
+//! and "notice that the backend closed an idle connection", and a request costs no operation of its own for the latter
+//! two.
+//!
+//! A receive in flight holds a buffer. A core lends at most [`LENT_MAX`] buffers to connections that only wait; past
+//! that a connection waits for readability, without memory, and takes a buffer when bytes are there.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use monoio::io::{AsyncReadRent, OwnedReadHalf};
+use monoio::net::TcpStream;
+
+use super::stream::raw;
+use crate::buffer::{Buffer, Tail};
+
+/// 512 × 16 KiB = 8 MiB per core, whatever the number of connections.
+const LENT_MAX: usize = 512;
+
+thread_local! {
+    static LENT: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Counts one buffer that waits in flight.
+struct Loan;
+
+impl Loan {
+    fn take() -> Option<Loan> {
+        LENT.with(|lent| {
+            (lent.get() < LENT_MAX).then(|| {
+                lent.set(lent.get() + 1);
+                Loan
+            })
+        })
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        let _ = LENT.try_with(|lent| lent.set(lent.get() - 1));
+    }
+}
+
+enum Order {
+    /// Receive behind what the buffer holds.
+    Into(Buffer),
+    /// Wait for the first bytes of something that may be long in coming.
+    Idle,
+}
+
+#[derive(Default)]
+struct Shared {
+    order: Cell<Option<Order>>,
+    result: RefCell<Option<(io::Result<usize>, Buffer)>>,
+}
+
+pub struct Receiver {
+    shared: Rc<Shared>,
+    /// Made once per connection; carries out one order after the other.
+    work: Pin<Box<dyn Future<Output = ()>>>,
+    started: bool,
+}
+
+impl Receiver {
+    pub(super) fn new(half: OwnedReadHalf<TcpStream>) -> Self {
+        let shared = Rc::new(Shared::default());
+        let work = Box::pin(work(half, shared.clone()));
+        Self { shared, work, started: false }
+    }
+
+    pub fn is_started(&self) -> bool {
+        self.started
+    }
+
+    /// Starts to receive behind what `buffer` holds. The operation is submitted by the next poll.
+    pub fn start(&mut self, buffer: Buffer) {
+        self.order(Order::Into(buffer));
+    }
+
+    /// Starts to wait for bytes into a buffer of the core's.
+    pub fn start_idle(&mut self) {
+        self.order(Order::Idle);
+    }
+
+    fn order(&mut self, order: Order) {
+        debug_assert!(!self.started, "one receive at a time");
+        self.shared.order.set(Some(order));
+        self.started = true;
+    }
+
+    /// What was received, and the buffer. Zero bytes: the peer sends no more. Pending when nothing was started.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(io::Result<usize>, Buffer)> {
+        if !self.started {
+            return Poll::Pending;
+        }
+        // The work never ends: it waits for the next order.
+        let _ = self.work.as_mut().poll(cx);
+        match self.shared.result.borrow_mut().take() {
+            Some(result) => {
+                self.started = false;
+                Poll::Ready(result)
+            }
+            None => Poll::Pending,
+        }
+    }
+
+    pub async fn received(&mut self) -> (io::Result<usize>, Buffer) {
+        poll_fn(|cx| self.poll(cx)).await
+    }
+}
+
+async fn work(mut half: OwnedReadHalf<TcpStream>, shared: Rc<Shared>) {
+    loop {
+        let order = poll_fn(|_| match shared.order.take() {
+            Some(order) => Poll::Ready(order),
+            None => Poll::Pending,
+        })
+        .await;
+        let result = match order {
+            Order::Into(buffer) => read(&mut half, buffer).await,
+            Order::Idle => match Loan::take() {
+                Some(_loan) => read(&mut half, Buffer::head()).await,
+                None => match raw(&half.0).readable(true).await {
+                    Ok(()) => read(&mut half, Buffer::head()).await,
+                    Err(error) => (Err(error), Buffer::none()),
+                },
+            },
+        };
+        *shared.result.borrow_mut() = Some(result);
+    }
+}
+
+async fn read(half: &mut OwnedReadHalf<TcpStream>, buffer: Buffer) -> (io::Result<usize>, Buffer) {
+    debug_assert!(buffer.spare() > 0, "a receive into a full buffer looks like the end of the stream");
+    let mut buffer = buffer;
+    loop {
+        let (received, Tail(back)) = half.read(Tail(buffer)).await;
+        buffer = back;
+        match received {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            received => return (received, buffer),
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! A TCP connection: a receiver that can stay in flight while other things happen, and a sender.
+
+use std::cell::UnsafeCell;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use monoio::io::{AsyncWriteRent, OwnedReadHalf, OwnedWriteHalf, Splitable};
+use monoio::net::TcpStream;
+
+use super::Receiver;
+use crate::buffer::{Buffer, Unsent};
+
+/// How outgoing connections are made.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ConnectOptions {
+    /// Idle time before the kernel probes the peer; none = no probes.
+    pub keepalive: Option<Duration>,
+    pub fast_open: bool,
+}
+
+pub struct Stream {
+    pub receiver: Receiver,
+    pub sender: Sender,
+    peer: SocketAddr,
+}
+
+pub struct Sender {
+    half: OwnedWriteHalf<TcpStream>,
+}
+
+impl Stream {
+    pub(super) fn new(stream: TcpStream, peer: SocketAddr) -> Self {
+        let (reading, half): (OwnedReadHalf<TcpStream>, _) = stream.into_split();
+        Self { receiver: Receiver::new(reading), sender: Sender { half }, peer }
+    }
+
+    /// Connects; the caller bounds the time by dropping the future.
+    pub async fn connect(peer: SocketAddr, options: &ConnectOptions) -> io::Result<Self> {
+        let mut how = monoio::net::TcpConnectOpts::new();
+        if options.fast_open {
+            how = how.tcp_fast_open(true);
+        }
+        let stream = TcpStream::connect_addr_with_config(peer, &how).await?;
+        stream.set_nodelay(true)?;
+        if options.keepalive.is_some() {
+            stream.set_tcp_keepalive(options.keepalive, None, None)?;
+        }
+        Ok(Self::new(stream, peer))
+    }
+
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+}
+
+impl Sender {
+    /// Sends all of it and gives the buffer back.
+    pub async fn send(&mut self, unsent: Unsent) -> (io::Result<()>, Buffer) {
+        let mut unsent = unsent;
+        while unsent.sent < unsent.buffer.len() {
+            let (sent, back) = self.half.write(unsent).await;
+            unsent = back;
+            match sent {
+                Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), unsent.buffer),
+                Ok(count) => unsent.sent += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return (Err(error), unsent.buffer),
+            }
+        }
+        (Ok(()), unsent.buffer)
+    }
+
+    /// Tells the peer that nothing more will be sent.
+    pub fn shutdown_send(&self) {
+        // SAFETY: the descriptor is open as long as `self` holds the stream; shutdown(2) takes no memory.
+        #[allow(unsafe_code)]
+        unsafe {
+            libc::shutdown(self.fd(), libc::SHUT_WR);
+        }
+    }
+
+    /// Makes the close a reset, so that the peer cannot take a cut-off body for a whole one.
+    pub fn reset_on_close(&self) {
+        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+        // SAFETY: `linger` outlives the call and its size is given.
+        #[allow(unsafe_code)]
+        unsafe {
+            libc::setsockopt(
+                self.fd(),
+                libc::SOL_SOCKET,
+                libc::SO_LINGER,
+                (&raw const linger).cast(),
+                size_of::<libc::linger>() as libc::socklen_t,
+            );
+        }
+    }
+
+    fn fd(&self) -> i32 {
+        raw(&self.half.0).as_raw_fd()
+    }
+}
+
+/// The stream behind a half.
+#[allow(unsafe_code)]
+pub(super) fn raw(shared: &Rc<UnsafeCell<TcpStream>>) -> &TcpStream {
+    // SAFETY: only the descriptor is read through this reference; the halves' operations clone the descriptor and touch
+    // nothing else of the stream, and all of it happens on one thread.
+    unsafe { &*shared.get() }
+}

@@ -1,0 +1,125 @@
+//! A configuration as the data path uses it: compiled once by control, shared by all cores, never changed.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::consumers::ConsumerIndex;
+use crate::pool::PoolKey;
+use crate::router::RouteTable;
+
+/// `P` is what the plugins room makes of the plugin configs.
+pub struct Snapshot<P> {
+    pub generation: u64,
+    pub namespace: String,
+    /// Route numbers are indexes into `proxies`.
+    pub routes: RouteTable,
+    pub proxies: Vec<ProxySpec>,
+    pub consumers: Arc<ConsumerIndex>,
+    pub plugins: P,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scheme {
+    Http,
+    Https,
+}
+
+impl Scheme {
+    pub fn name(self) -> &'static str {
+        match self {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        }
+    }
+}
+
+/// One HTTP proxy.
+#[derive(Debug)]
+pub struct ProxySpec {
+    pub id: String,
+    pub name: Option<String>,
+    pub auth_multi: bool,
+    pub strip_listen_path: bool,
+    pub preserve_host_header: bool,
+    pub allowed_methods: Option<MethodFilter>,
+    pub connect_timeout_ms: u64,
+    /// Zero = none.
+    pub read_timeout_ms: u64,
+    /// Collect responses before sending them.
+    pub buffer_responses: bool,
+    pub backend: BackendSpec,
+    /// Index into `Snapshot::upstreams`, and of the subset there.
+    pub upstream: Option<u32>,
+    pub subset: Option<Subset>,
+}
+
+/// A proxy that names a subset which does not exist selects nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Subset {
+    Index(usize),
+    Unknown,
+}
+
+/// Where requests go, and how connections there are kept.
+#[derive(Debug)]
+pub struct BackendSpec {
+    pub scheme: Scheme,
+    /// Lower-case; also the `Host` that is sent.
+    pub host: String,
+    pub port: u16,
+    /// Put before the request path.
+    pub path: String,
+    pub address: BackendAddress,
+    pub pool: PoolKey,
+    pub pool_limits: PoolLimits,
+}
+
+/// How the host becomes an address.
+#[derive(Clone, Debug, PartialEq)]
+pub enum BackendAddress {
+    Literal(IpAddr),
+    /// Look the host up in the published table.
+    Name,
+    /// Cannot be dialled: a bad override, or an address the policy forbids.
+    Refused(String),
+}
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct PoolLimits {
+    pub idle_max: usize,
+    pub idle_timeout_ms: u64,
+    pub keep_alive: bool,
+    pub tcp_keepalive_seconds: u64,
+}
+
+/// `allowed_methods` of a proxy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MethodFilter {
+    methods: Vec<String>,
+    /// The value of the `allow` header of a refusal.
+    pub allow: String,
+}
+
+impl MethodFilter {
+    pub fn new(methods: Vec<String>) -> Self {
+        Self { allow: methods.join(", "), methods }
+    }
+
+    /// Compared without regard to case, as the sheet says.
+    pub fn allows(&self, text: &[u8]) -> bool {
+        self.methods.iter().any(|method| method.as_bytes().eq_ignore_ascii_case(text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn methods_are_allowed_in_any_case_and_listed_as_configured() {
+        let filter = MethodFilter::new(vec!["get".into(), "POST".into()]);
+        assert!(filter.allows(b"GET"));
+        assert!(!filter.allows(b"HEAD"));
+        assert_eq!(filter.allow, "get, POST");
+    }
+}
