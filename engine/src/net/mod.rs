@@ -2,6 +2,7 @@
 
 mod doorbell;
 mod listener;
+mod networks;
 mod reactor;
 mod receiver;
 mod steering;
@@ -9,6 +10,7 @@ mod stream;
 
 pub use doorbell::{Bell, Doorbell};
 pub use listener::{Accepted, ListenOptions, Listener, bind};
+pub use networks::TrustedNetworks;
 pub use reactor::{Reactor, ReactorChoice, ReactorOptions, probe_io_uring, run, sleep, spawn};
 pub use receiver::Receiver;
 pub use steering::{Steering, steer_by_cpu};

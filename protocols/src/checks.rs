@@ -1,0 +1,147 @@
+//! The checks a request head passes before it is routed, in the order of the traffic sheet §5.
+
+use engine::http::{Known, Method, RequestHead, Version};
+
+use crate::exchange::BodySize;
+use crate::refusal::Refusal;
+use crate::settings::HttpSettings;
+
+/// What the framing fields say.
+#[derive(Default)]
+struct Framing<'a> {
+    content_lengths: u32,
+    content_length: Option<&'a [u8]>,
+    conflicting: bool,
+    transfer_encodings: u32,
+    transfer_encoding: &'a [u8],
+    hosts: u32,
+}
+
+/// Checks 1-10; answers with how long the body is.
+pub fn check(head: &RequestHead, settings: &HttpSettings) -> Result<BodySize, Refusal> {
+    let framing = header_sizes(head, settings)?;
+    target_size(head, settings)?;
+    let size = body_size(head, &framing)?;
+    match head.method {
+        Method::Trace => return Err(Refusal::new(405, "TRACE method is not allowed")),
+        Method::Connect => return Err(Refusal::closing(405, "CONNECT method is not allowed")),
+        _ => {}
+    }
+    early_data(head, settings)?;
+    Ok(size)
+}
+
+/// One pass over the fields: their sizes, and what decides about framing.
+fn header_sizes<'a>(head: &'a RequestHead, settings: &HttpSettings) -> Result<Framing<'a>, Refusal> {
+    let mut framing = Framing::default();
+    let mut total = 0;
+    for field in head.headers.iter() {
+        let size = field.name.len() + field.value.len();
+        if size > settings.single_header_bytes_max {
+            let name = String::from_utf8_lossy(field.name).to_ascii_lowercase();
+            let max = settings.single_header_bytes_max;
+            return Err(Refusal::closing(431, &format!("Request header '{name}' exceeds maximum size of {max} bytes")));
+        }
+        total += size;
+        match field.known {
+            Known::ContentLength => {
+                framing.content_lengths += 1;
+                framing.conflicting |= framing.content_length.is_some_and(|first| first != field.value);
+                framing.content_length = Some(field.value);
+            }
+            Known::TransferEncoding => {
+                framing.transfer_encodings += 1;
+                framing.transfer_encoding = field.value;
+            }
+            Known::Host => framing.hosts += 1,
+            _ => {}
+        }
+    }
+    if total > settings.header_bytes_max {
+        return Err(Refusal::closing(431, "Total request headers exceed maximum size"));
+    }
+    let (count, max) = (head.headers.len(), settings.header_count_max);
+    if max != 0 && count > max {
+        return Err(Refusal::closing(431, &format!("Request header count ({count}) exceeds maximum of {max}")));
+    }
+    Ok(framing)
+}
+
+fn target_size(head: &RequestHead, settings: &HttpSettings) -> Result<(), Refusal> {
+    let query = head.query();
+    let length = head.path().len() + if query.is_empty() { 0 } else { 1 + query.len() };
+    let max = settings.url_bytes_max;
+    if max != 0 && length > max {
+        let text = format!("Request URL length ({length} bytes) exceeds maximum of {max} bytes");
+        return Err(Refusal::closing(414, &text));
+    }
+    let max = settings.query_parameters_max;
+    // A query of n bytes has at most (n + 1) / 2 parameters, so short ones need no count.
+    if max != 0 && query.len() / 2 >= max {
+        let count = query.split(|byte| *byte == b'&').filter(|piece| !piece.is_empty()).count();
+        if count > max {
+            return Err(Refusal::new(400, &format!("Query parameter count ({count}) exceeds maximum of {max}")));
+        }
+    }
+    Ok(())
+}
+
+/// §5.1. Whatever is refused here leaves the end of the request in doubt, so the connection closes.
+fn body_size(head: &RequestHead, framing: &Framing<'_>) -> Result<BodySize, Refusal> {
+    let refuse = |text| Err(Refusal::closing(400, text));
+    if framing.hosts > 1 {
+        return refuse("Request contains multiple Host headers");
+    }
+    if framing.transfer_encodings > 0 {
+        if head.version == Version::Http10 {
+            return refuse("HTTP/1.0 does not support Transfer-Encoding");
+        }
+        if framing.content_lengths > 0 {
+            return refuse("Request contains both Content-Length and Transfer-Encoding headers");
+        }
+        if framing.transfer_encodings > 1 || !framing.transfer_encoding.eq_ignore_ascii_case(b"chunked") {
+            return refuse("Transfer-Encoding must be exactly 'chunked'");
+        }
+        return Ok(BodySize::Unknown);
+    }
+    let Some(value) = framing.content_length else { return Ok(BodySize::Empty) };
+    content_length(value, framing.conflicting).or_else(refuse)
+}
+
+/// A length, or a list of equal ones.
+fn content_length(value: &[u8], conflicting: bool) -> Result<BodySize, &'static str> {
+    let mut first: Option<&[u8]> = None;
+    let mut conflicting = conflicting;
+    for element in value.split(|byte| *byte == b',') {
+        let element = element.trim_ascii();
+        if element.is_empty() {
+            return Err("Content-Length header contains invalid empty value");
+        }
+        if !element.iter().all(u8::is_ascii_digit) {
+            return Err("Content-Length header contains invalid non-numeric value");
+        }
+        conflicting |= *first.get_or_insert(element) != element;
+    }
+    if conflicting {
+        return Err("Multiple Content-Length headers with conflicting values");
+    }
+    let digits = first.unwrap_or_default();
+    let length = digits.iter().try_fold(0u64, |length, digit| length.checked_mul(10)?.checked_add(u64::from(digit - b'0')));
+    match length {
+        Some(0) => Ok(BodySize::Empty),
+        Some(length) => Ok(BodySize::Exact(length)),
+        None => Err("Content-Length header value is too large"),
+    }
+}
+
+/// §5.2.
+fn early_data(head: &RequestHead, settings: &HttpSettings) -> Result<(), Refusal> {
+    if settings.early_data_methods.is_empty() || head.headers.first(Known::EarlyData) != Some(b"1") {
+        return Ok(());
+    }
+    let method = head.method_text();
+    if settings.early_data_methods.iter().any(|allowed| allowed.as_bytes() == method) {
+        return Ok(());
+    }
+    Err(Refusal::new(425, "Method not allowed in 0-RTT early data"))
+}

@@ -1,0 +1,36 @@
+//! Sending an answer that the gateway made.
+
+use engine::buffer::Chunk;
+use engine::http::KnownSet;
+use plugins::Rejection;
+
+use crate::exchange::{ClientGone, OutgoingResponse, Responder, ResponseSize, ResponseStream};
+
+/// A whole response of known length. `content-type: application/json` is added unless the rejection has its own.
+pub async fn rejection<R: Responder>(rejection: &Rejection, is_head: bool, responder: R) -> Result<(), ClientGone> {
+    let mut fields: Vec<(&str, &[u8])> = Vec::with_capacity(rejection.headers.len() + 1);
+    if !rejection.has_header("content-type") {
+        fields.push(("content-type", b"application/json"));
+    }
+    fields.extend(rejection.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())));
+    let length = rejection.body.len() as u64;
+    let size = if is_head {
+        ResponseSize::HeadOnly(Some(length))
+    } else if rejection.status == 204 || rejection.status < 200 {
+        ResponseSize::None
+    } else {
+        ResponseSize::Exact(length)
+    };
+    let head = OutgoingResponse {
+        status: rejection.status,
+        received: None,
+        skip: KnownSet::empty(),
+        skip_named: &[],
+        extra: &fields,
+    };
+    let mut stream = responder.start(&head, size).await;
+    if matches!(size, ResponseSize::Exact(1..)) {
+        stream.write(Chunk::from_slice(&rejection.body)).await?;
+    }
+    stream.finish().await
+}

@@ -1,0 +1,201 @@
+//! The only place where the order of things is written down.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::Instant;
+
+use engine::http::{Method, RequestHead};
+use engine::router::{HostBuffer, RouteMatch, normalize_host};
+use plugins::{Chain, Rejection, RequestContext};
+
+use crate::exchange::{Body, Peer, Responder};
+use crate::generation::{Generation, Route};
+use crate::outgoing::connection_named;
+use crate::per_ip::Slot;
+use crate::refusal::{self, Refusal};
+use crate::transaction::Transaction;
+use crate::worker::Worker;
+use crate::{client_ip, deliver, forward};
+
+/// What the frontend has found out about a request before anything else happens to it.
+pub struct Exchange<'p, B, R> {
+    pub head: RequestHead,
+    pub body: B,
+    pub responder: R,
+    pub peer: &'p Peer,
+    pub received: Instant,
+}
+
+/// A request that has a route.
+struct Routed<'p> {
+    route: Rc<Route>,
+    index: u32,
+    matched_len: usize,
+    client: (IpAddr, Cow<'p, str>),
+    slot: Option<Slot>,
+    path_parameters: Vec<(String, Vec<u8>)>,
+}
+
+/// Serves one request whose head passed the checks: route, plugins, backend, plugins, response, log.
+/// Gives the head back, so that its memory serves the next request.
+pub async fn serve<B: Body, R: Responder>(worker: &Rc<Worker>, exchange: Exchange<'_, B, R>) -> RequestHead {
+    let Exchange { head, mut body, responder, peer, received } = exchange;
+    let generation = worker.generation();
+    let routed = match route(worker, &generation, &head, peer) {
+        Ok(routed) => routed,
+        Err(refusal) => {
+            worker.core.counters().requests_unrouted.one();
+            refuse(worker, &head, responder, refusal).await;
+            return head;
+        }
+    };
+    let mut transaction = begin(worker, &generation, &routed, head, received);
+    let chain = &routed.route.chain;
+
+    if !chain.is_silent_before_backend()
+        && let Err((phase, rejection)) = before_backend(chain, &mut transaction).await
+    {
+        transaction.rejected_in(phase);
+        answer_rejection(&mut transaction, chain, rejection, responder).await;
+        return transaction.finish();
+    }
+
+    let spec = generation.proxy(routed.index);
+    let named = transaction.cx.as_ref().map(|cx| connection_named(&cx.head.headers)).unwrap_or_default();
+    let forwarding = forward::Forwarding {
+        worker,
+        spec,
+        route: &routed.route,
+        peer,
+        client_ip: &routed.client.1,
+        matched_len: routed.matched_len,
+        connection_named: &named,
+    };
+    forward::exchange(forwarding, &mut transaction, &mut body, responder, routed.slot).await;
+    transaction.finish()
+}
+
+/// Checks 11-15 of the traffic sheet §5.
+fn route<'p>(
+    worker: &Worker,
+    generation: &Generation,
+    head: &RequestHead,
+    peer: &'p Peer,
+) -> Result<Routed<'p>, Refusal> {
+    let settings = &*worker.settings;
+    let client = client_ip::resolve(head, peer, settings);
+    let slot = match settings.requests_per_ip_max {
+        0 => None,
+        max => Some(worker.shared.per_ip.enter(client.0, max).ok_or_else(|| {
+            tracing::warn!(client_ip = %client.1, "more than {max} concurrent requests from this IP");
+            Refusal::new(429, "Too many concurrent requests from this IP")
+        })?),
+    };
+    let mut buffer = HostBuffer::new();
+    let host = match head.host() {
+        Some(raw) => Some(
+            normalize_host(raw, &mut buffer)
+                .map_err(|_| Refusal::new(400, "Request contains malformed Host or authority"))?,
+        ),
+        None => None,
+    };
+    let found = generation.snapshot.routes.find(host, head.path()).ok_or_else(refusal::not_found)?;
+    let spec = generation.proxy(found.route);
+    if let Some(filter) = &spec.allowed_methods
+        && !filter.allows(head.method_text())
+    {
+        return Err(Refusal::new(405, "Method Not Allowed").with_header("allow", &filter.allow));
+    }
+    Ok(Routed {
+        route: generation.route(found.route, &worker.env, &worker.pools).clone(),
+        index: found.route,
+        matched_len: found.matched_len,
+        client,
+        slot,
+        path_parameters: path_parameters(&found, head.path()),
+    })
+}
+
+/// Only regex routes have any.
+fn path_parameters(found: &RouteMatch<'_>, path: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let mut parameters = Vec::new();
+    found.for_each_parameter(path, |name, value| parameters.push((name.to_owned(), value.to_vec())));
+    parameters
+}
+
+fn begin(
+    worker: &Rc<Worker>,
+    generation: &Generation,
+    routed: &Routed<'_>,
+    head: RequestHead,
+    received: Instant,
+) -> Transaction {
+    let mut cx = RequestContext {
+        head,
+        facts: generation.facts.clone(),
+        proxy: routed.route.facts.clone(),
+        client_ip: routed.client.0,
+        received,
+        consumer: None,
+        external_identity: None,
+        auth_method: None,
+        metadata: plugins::Metadata::default(),
+        consumed_query: Vec::new(),
+    };
+    for (name, value) in &routed.path_parameters {
+        cx.head.headers.set(&format!("x-path-param-{name}"), value);
+        cx.metadata.set(format!("path_param.{name}"), String::from_utf8_lossy(value));
+    }
+    Transaction::new(worker.clone(), routed.route.clone(), cx)
+}
+
+/// The plugin phases before the backend, and the name of the one that rejected.
+async fn before_backend(
+    chain: &Chain,
+    transaction: &mut Transaction,
+) -> Result<(), (&'static str, Box<Rejection>)> {
+    let started = Instant::now();
+    let verdict = match &mut transaction.cx {
+        Some(cx) => run_phases(chain, cx).await,
+        None => Ok(()),
+    };
+    transaction.outcome.plugin_ns += crate::transaction::elapsed_ns(started);
+    verdict
+}
+
+async fn run_phases(chain: &Chain, cx: &mut RequestContext) -> Result<(), (&'static str, Box<Rejection>)> {
+    let at = |phase| move |rejection| (phase, rejection);
+    chain.on_request_received(cx).await.map_err(at("on_request_received"))?;
+    chain.authenticate(cx).await.map_err(at("authenticate"))?;
+    chain.authorize(cx).await.map_err(at("authorize"))?;
+    chain.before_proxy(cx).await.map_err(at("before_proxy"))
+}
+
+/// Answers a request that a plugin rejected; what the decorators add goes with it.
+async fn answer_rejection<R: Responder>(
+    transaction: &mut Transaction,
+    chain: &Chain,
+    rejection: Box<Rejection>,
+    responder: R,
+) {
+    let mut rejection = *rejection;
+    if let Some(cx) = &transaction.cx {
+        chain.on_rejection(cx, &mut rejection);
+    }
+    transaction.outcome.status = rejection.status;
+    let is_head = transaction.cx.as_ref().is_some_and(|cx| cx.head.method == Method::Head);
+    let sent = deliver::rejection(&rejection, is_head, responder).await;
+    transaction.outcome.client_disconnected = sent.is_err();
+    transaction.end();
+}
+
+/// Answers a request that has no route, or none it may take: no plugins, no record, but counted.
+pub async fn refuse<R: Responder>(worker: &Worker, head: &RequestHead, mut responder: R, refusal: Refusal) {
+    worker.core.counters().status(refusal.rejection.status);
+    if refusal.close {
+        responder.close_after();
+    }
+    let is_head = head.method == Method::Head;
+    let _ = deliver::rejection(&refusal.rejection, is_head, responder).await;
+}

@@ -1,0 +1,50 @@
+//! What the operator set once for the process and every request meets.
+
+use engine::net::TrustedNetworks;
+
+/// Sizes are bytes; zero means no limit where the settings sheet says so.
+#[derive(Clone)]
+pub struct HttpSettings {
+    pub header_bytes_max: usize,
+    pub single_header_bytes_max: usize,
+    pub header_count_max: usize,
+    pub url_bytes_max: usize,
+    pub query_parameters_max: usize,
+    pub request_body_bytes_max: u64,
+    pub response_body_bytes_max: u64,
+    /// Responses up to this length are forwarded as one piece.
+    pub response_buffer_cutoff_bytes: u64,
+    /// From the start of a request head to its end, and between requests. Zero = none.
+    pub header_read_timeout_ms: u64,
+    pub requests_per_ip_max: u64,
+    pub add_via: bool,
+    pub via_pseudonym: String,
+    pub add_forwarded: bool,
+    pub trusted_proxies: TrustedNetworks,
+    /// Lower-case.
+    pub real_ip_header: Option<String>,
+    /// Upper-case; empty = 0-RTT is off.
+    pub early_data_methods: Vec<String>,
+    /// Lower-case sub-strings of metadata keys that are not logged.
+    pub redacted_metadata_keys: Vec<String>,
+    pub connect: engine::net::ConnectOptions,
+    pub pool_sweep_interval_ms: u64,
+    /// Connections per listener; zero = no cap.
+    pub connections_max: usize,
+}
+
+impl HttpSettings {
+    /// A request line and head of this size are read before giving up on them.
+    pub fn head_bytes_max(&self) -> usize {
+        /// The method, the version, and colons and line ends of the fields.
+        const SYNTAX_BYTES: usize = 4 * 1024;
+        let url = if self.url_bytes_max == 0 { 64 * 1024 } else { self.url_bytes_max };
+        // One byte more than allowed must fit, so that the refusal can say which limit it was.
+        self.header_bytes_max + url + SYNTAX_BYTES
+    }
+
+    /// Fields the parser reads before giving up; the limit itself is checked, and named, behind the parser.
+    pub fn fields_parsed_max(&self) -> usize {
+        if self.header_count_max == 0 { usize::from(u16::MAX) } else { self.header_count_max.saturating_mul(4).max(400) }
+    }
+}

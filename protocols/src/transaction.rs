@@ -1,0 +1,96 @@
+//! One exchange from admission to its record. However it ends (answered, refused, client gone, panic), dropping the
+//! transaction counts it and runs the log plugins exactly once.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use engine::counters::ErrorClass;
+use engine::http::RequestHead;
+use plugins::{Outcome, RequestContext};
+
+use crate::generation::Route;
+use crate::worker::Worker;
+
+pub struct Transaction {
+    pub worker: Rc<Worker>,
+    pub route: Rc<Route>,
+    /// Present until the head is given back to the frontend.
+    pub cx: Option<RequestContext>,
+    pub outcome: Outcome,
+    ended: bool,
+}
+
+impl Transaction {
+    pub fn new(worker: Rc<Worker>, route: Rc<Route>, cx: RequestContext) -> Self {
+        Self { worker, route, cx: Some(cx), outcome: Outcome::default(), ended: false }
+    }
+
+    /// The response has been sent, or its failure is known.
+    pub fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// Names the phase for the record.
+    pub fn rejected_in(&mut self, phase: &'static str) {
+        if let Some(cx) = &mut self.cx {
+            cx.metadata.set("rejection_phase", phase);
+        }
+    }
+
+    /// Writes the record and gives the head back, so that its memory serves the next request.
+    pub fn finish(mut self) -> RequestHead {
+        self.record();
+        self.cx.take().map(|cx| cx.head).unwrap_or_default()
+    }
+
+    fn record(&mut self) {
+        let Some(cx) = &self.cx else { return };
+        let counters = self.worker.core.counters();
+        let outcome = &mut self.outcome;
+        outcome.total_ns = elapsed_ns(cx.received);
+        counters.request_duration.record_ns(outcome.total_ns);
+        if let Some(ttfb_ns) = outcome.backend_ttfb_ns {
+            counters.backend_duration.record_ns(ttfb_ns);
+        }
+        counters.status(outcome.status);
+        counters.bytes_from_clients.add(outcome.bytes_sent);
+        counters.bytes_to_clients.add(outcome.bytes_received);
+        if let Some(class) = outcome.error_class {
+            counters.error(class);
+        }
+        if let Some(class) = outcome.body_error_class {
+            counters.body_error(class);
+        }
+        if outcome.client_disconnected {
+            counters.client_disconnects.one();
+        }
+        if self.route.chain.has_log() {
+            self.route.chain.log(cx, outcome);
+        }
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        if !self.ended {
+            // Dropped on the way: nobody waits for the answer any more, or the task panicked.
+            if std::thread::panicking() {
+                self.outcome.status = 500;
+                self.outcome.error_class = Some(ErrorClass::RequestError);
+            } else {
+                self.outcome.client_disconnected = true;
+                if self.outcome.status == 0 {
+                    self.outcome.status = 499;
+                    self.outcome.error_class = Some(ErrorClass::ClientDisconnect);
+                } else {
+                    self.outcome.body_error_class = Some(ErrorClass::ClientDisconnect);
+                }
+            }
+        }
+        self.record();
+    }
+}
+
+pub fn elapsed_ns(since: Instant) -> u64 {
+    since.elapsed().as_nanos() as u64
+}
