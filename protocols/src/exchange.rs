@@ -35,6 +35,18 @@ pub trait Body {
     fn is_complete(&self) -> bool;
 }
 
+impl<B: Body> Body for &mut B {
+    fn size(&self) -> BodySize {
+        (**self).size()
+    }
+    fn chunk(&mut self) -> impl Future<Output = Result<Option<Chunk>, BodyError>> {
+        (**self).chunk()
+    }
+    fn is_complete(&self) -> bool {
+        (**self).is_complete()
+    }
+}
+
 /// The client went away, or takes nothing any more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ClientGone;

@@ -1,1 +1,81 @@
 //! Frontends, backends and the one pipeline between them.
+//!
+//! [`run_core`] is what a core's thread does. A request's way is written down in [`pipeline::serve`].
+
+mod checks;
+mod client_ip;
+mod deliver;
+mod exchange;
+mod forward;
+mod generation;
+mod http1;
+mod listen;
+mod outgoing;
+mod per_ip;
+mod pipeline;
+mod refusal;
+mod respond;
+mod settings;
+mod transaction;
+mod worker;
+
+use std::rc::Rc;
+
+use engine::core::{Core, Mail, Mailbox};
+use engine::net::Listener;
+use engine::publish::View;
+use engine::snapshot::Snapshot;
+use plugins::PluginSet;
+
+pub use per_ip::PerIp;
+pub use settings::HttpSettings;
+pub use worker::Shared;
+
+/// What one core is given besides its own parts.
+pub struct CoreWork {
+    pub shared: Shared,
+    pub snapshots: View<Snapshot<PluginSet>>,
+    pub mailbox: Mailbox,
+    /// This core's sockets of the plain HTTP listener.
+    pub http: Vec<std::net::TcpListener>,
+}
+
+/// Serves until told to stop.
+pub async fn run_core(core: Rc<Core>, work: CoreWork) {
+    let worker = worker::Worker::new(core.clone(), work.shared, work.snapshots);
+    let gate = Rc::new(listen::Gate::default());
+    for socket in work.http {
+        match Listener::new(socket) {
+            Ok(listener) => core.spawn(listen::accept_loop(worker.clone(), listener, gate.clone())),
+            Err(error) => tracing::error!(core = core.index, "cannot listen: {error}"),
+        }
+    }
+    core.spawn(worker.clone().sweep_pools());
+    core.spawn(worker.clone().follow_snapshots());
+    let served = work.mailbox.serve(|mail| match mail {
+        Mail::Connection(accepted) => {
+            listen::serve(&worker, accepted);
+            true
+        }
+        Mail::Probe(posted) => {
+            core.counters().loop_delay_us.set(posted.elapsed().as_micros() as u64);
+            true
+        }
+        Mail::Drain => {
+            gate.close();
+            core.deadlines.close_idle();
+            true
+        }
+        Mail::Stop => false,
+    });
+    if let Err(error) = served.await {
+        tracing::error!(core = core.index, "the core's mailbox failed: {error}");
+    }
+}
+
+/// What the fuzz targets reach.
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::http1::chunked::Decoder;
+    pub use crate::http1::parse::{request, response};
+}

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use engine::core::{Core, PostBox};
+use engine::counters::Counters;
 use engine::ledger::Cap;
 use engine::net::{Steering, sleep};
 use engine::pool::Pools;
@@ -28,6 +29,7 @@ pub struct Shared {
     pub cores: Vec<PostBox>,
     /// Connections of the HTTP listener, over all cores.
     pub connections: Arc<Cap>,
+    pub counters: Counters,
 }
 
 /// One core's side of everything. `!Send`, reached through `Rc`.

@@ -1,0 +1,429 @@
+//! One exchange with a backend: find it, get a connection, send the request, bring the response back.
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Instant;
+
+use engine::buffer::{Buffer, Unsent};
+use engine::counters::ErrorClass;
+use engine::dns::Resolution;
+use engine::http::Method;
+use engine::net::Sender;
+use engine::snapshot::{BackendAddress, ProxySpec};
+use plugins::Rejection;
+
+use crate::deliver;
+use crate::exchange::{Body, BodyError, BodySize, Peer, Responder};
+use crate::generation::Route;
+use crate::http1::{self, BackendConnection};
+use crate::outgoing::OutgoingRequest;
+use crate::per_ip::Slot;
+use crate::refusal;
+use crate::respond;
+use crate::transaction::Transaction;
+use crate::worker::Worker;
+
+/// What the pipeline knows about where a request goes.
+pub struct Forwarding<'a> {
+    pub worker: &'a Rc<Worker>,
+    pub spec: &'a ProxySpec,
+    pub route: &'a Rc<Route>,
+    pub peer: &'a Peer,
+    pub client_ip: &'a str,
+    pub matched_len: usize,
+    pub connection_named: &'a [Vec<u8>],
+}
+
+/// Why there is no response to deliver, or not all of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failure {
+    pub class: ErrorClass,
+    /// What to answer while nothing has been sent yet.
+    pub answer: Answer,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Answer {
+    BackendUnavailable,
+    NoAddress,
+    RequestTooLarge,
+    MalformedRequestBody,
+    RequestTimedOut,
+    ResponseTooLarge,
+    ResponseReadFailed,
+    /// Nobody is there to answer.
+    Nothing,
+}
+
+impl Failure {
+    pub fn backend(class: ErrorClass) -> Self {
+        Self { class, answer: Answer::BackendUnavailable }
+    }
+
+    pub fn client_gone() -> Self {
+        Self { class: ErrorClass::ClientDisconnect, answer: Answer::Nothing }
+    }
+
+    fn of_body(error: BodyError) -> Self {
+        match error {
+            BodyError::ClientGone => Self::client_gone(),
+            BodyError::Malformed => Self { class: ErrorClass::RequestError, answer: Answer::MalformedRequestBody },
+            BodyError::TimedOut => Self { class: ErrorClass::ReadWriteTimeout, answer: Answer::RequestTimedOut },
+        }
+    }
+}
+
+/// Sends the request to its backend and the response to the client, and notes the outcome in the transaction.
+pub async fn exchange<B: Body, R: Responder>(
+    forwarding: Forwarding<'_>,
+    transaction: &mut Transaction,
+    body: &mut B,
+    responder: R,
+    slot: Option<Slot>,
+) {
+    let mut responder = Some(responder);
+    note_target(&forwarding, transaction);
+    let failure = match too_large(&forwarding, body.size()) {
+        Some(failure) => Err(failure),
+        None => attempts(&forwarding, transaction, body, &mut responder, slot).await,
+    };
+    if let Err(failure) = failure {
+        fail(&forwarding, transaction, responder, failure).await;
+    }
+    transaction.end();
+}
+
+/// A body of known length over the limit is refused before the backend hears of it.
+fn too_large(forwarding: &Forwarding<'_>, size: BodySize) -> Option<Failure> {
+    let max = forwarding.worker.settings.request_body_bytes_max;
+    match size {
+        BodySize::Exact(length) if max != 0 && length > max => {
+            Some(Failure { class: ErrorClass::RequestBodyTooLarge, answer: Answer::RequestTooLarge })
+        }
+        _ => None,
+    }
+}
+
+fn note_target(forwarding: &Forwarding<'_>, transaction: &mut Transaction) {
+    if !forwarding.route.chain.has_log() {
+        return;
+    }
+    let (Some(cx), backend) = (&transaction.cx, &forwarding.spec.backend) else { return };
+    let mut target = format!("{}://{}:{}", backend.scheme.name(), backend.host, backend.port).into_bytes();
+    let (path, strip) = (cx.head.path(), forwarding.spec.strip_listen_path);
+    engine::router::write_backend_path(&mut target, path, forwarding.matched_len, strip, &backend.path);
+    transaction.outcome.backend_target = Some(String::from_utf8_lossy(&target).into_owned());
+}
+
+/// Usually one attempt. A pooled connection that turns out to be dead before a byte of the answer came is no reason to
+/// fail a request that may be repeated.
+async fn attempts<B: Body, R: Responder>(
+    forwarding: &Forwarding<'_>,
+    transaction: &mut Transaction,
+    body: &mut B,
+    responder: &mut Option<R>,
+    slot: Option<Slot>,
+) -> Result<(), Failure> {
+    let deadline = forwarding.worker.core.deadlines.deadline();
+    deadline.set(Some(forwarding.spec.read_timeout_ms));
+    let repeatable = matches!(body.size(), BodySize::Empty)
+        && transaction.cx.as_ref().is_some_and(|cx| cx.head.method.is_idempotent());
+    let mut slot = Some(slot);
+    let whole = async {
+        let mut fresh = false;
+        loop {
+            let mut connection = checkout(forwarding, fresh).await?;
+            transaction.outcome.backend_ip = Some(connection.peer.ip());
+            let was_reused = connection.reused;
+            let sent = attempt(forwarding, transaction, body, responder, &mut connection, &mut slot).await;
+            match sent {
+                Ok(clean) => {
+                    check_in(forwarding, connection, clean).await;
+                    return Ok(());
+                }
+                Err(failure) => {
+                    let stale = matches!(failure.class, ErrorClass::ConnectionClosed | ErrorClass::ConnectionReset);
+                    if !(stale && was_reused && repeatable && responder.is_some()) {
+                        return Err(failure);
+                    }
+                    // Every idle connection may be as dead as this one; a new one is not.
+                    fresh = true;
+                }
+            }
+        }
+    };
+    match deadline.bound(whole).await {
+        Some(result) => result,
+        None => Err(Failure::backend(ErrorClass::ReadWriteTimeout)),
+    }
+}
+
+/// An idle connection that still waits, or a new one.
+async fn checkout(forwarding: &Forwarding<'_>, fresh: bool) -> Result<BackendConnection, Failure> {
+    let counters = forwarding.worker.core.counters();
+    while !fresh && let Some(mut connection) = forwarding.route.pool.take() {
+        if connection.is_silent().await {
+            counters.backend_reuses.one();
+            return Ok(connection);
+        }
+        counters.backend_evictions.one();
+    }
+    let address = address(forwarding)?;
+    let deadline = forwarding.worker.core.deadlines.deadline();
+    deadline.set_ms(forwarding.spec.connect_timeout_ms);
+    let mut options = forwarding.worker.settings.connect;
+    options.keepalive = Some(std::time::Duration::from_secs(forwarding.spec.backend.pool_limits.tcp_keepalive_seconds));
+    let connected = deadline.bound(BackendConnection::connect(address, &options)).await;
+    let class = match connected {
+        Some(Ok(connection)) => {
+            counters.backend_connects.one();
+            return Ok(connection);
+        }
+        Some(Err(error)) => connect_class(&error),
+        None => ErrorClass::ConnectionTimeout,
+    };
+    counters.backend_connect_failures.one();
+    if class == ErrorClass::PortExhaustion {
+        counters.port_exhaustions.one();
+        tracing::error!("PORT EXHAUSTION: no local port left for a connection to {address}");
+    }
+    Err(Failure::backend(class))
+}
+
+fn address(forwarding: &Forwarding<'_>) -> Result<SocketAddr, Failure> {
+    let backend = &forwarding.spec.backend;
+    let refused = Failure { class: ErrorClass::DnsLookupError, answer: Answer::NoAddress };
+    let ip: IpAddr = match &backend.address {
+        BackendAddress::Literal(ip) => *ip,
+        BackendAddress::Refused(_) => return Err(refused),
+        BackendAddress::Name => {
+            let mut table = forwarding.worker.core.dns.borrow_mut();
+            match table.look().0.get(&backend.host) {
+                Some(Resolution::Address(ip)) => *ip,
+                Some(Resolution::Failed(_)) | None => return Err(refused),
+            }
+        }
+    };
+    Ok(SocketAddr::new(ip, backend.port))
+}
+
+fn connect_class(error: &io::Error) -> ErrorClass {
+    match error.raw_os_error() {
+        Some(libc::EADDRNOTAVAIL) => ErrorClass::PortExhaustion,
+        Some(libc::ETIMEDOUT) => ErrorClass::ConnectionTimeout,
+        _ => ErrorClass::ConnectionRefused,
+    }
+}
+
+async fn check_in(forwarding: &Forwarding<'_>, mut connection: BackendConnection, clean: bool) {
+    let limits = &forwarding.spec.backend.pool_limits;
+    if !clean || !limits.keep_alive {
+        return;
+    }
+    connection.reused = true;
+    // Puts the next receive in flight: it notices when the backend closes.
+    if connection.is_silent().await {
+        let surplus = forwarding.route.pool.put(connection, forwarding.worker.core.deadlines.now_ms());
+        if surplus.is_some() {
+            forwarding.worker.core.counters().backend_evictions.one();
+        }
+    }
+}
+
+/// One request and its response over one connection. `Ok(true)`: the connection can be used again.
+async fn attempt<B: Body, R: Responder>(
+    forwarding: &Forwarding<'_>,
+    transaction: &mut Transaction,
+    body: &mut B,
+    responder: &mut Option<R>,
+    connection: &mut BackendConnection,
+    slot: &mut Option<Option<Slot>>,
+) -> Result<bool, Failure> {
+    let started = Instant::now();
+    let Some(cx) = &transaction.cx else { return Err(Failure::client_gone()) };
+    let method = cx.head.method;
+    let size = body.size();
+    let mut out = Buffer::head();
+    let request = OutgoingRequest {
+        cx,
+        peer: forwarding.peer,
+        settings: &forwarding.worker.settings,
+        client_ip: forwarding.client_ip,
+        backend_host: &forwarding.spec.backend.host,
+        preserve_host: forwarding.spec.preserve_host_header,
+        base_path: &forwarding.spec.backend.path,
+        matched_len: forwarding.matched_len,
+        strip: forwarding.spec.strip_listen_path,
+        connection_named: forwarding.connection_named,
+        size,
+    };
+    http1::write_request_head(&request, forwarding.spec.backend.pool_limits.keep_alive, out.as_vec_mut());
+
+    let BackendConnection { receiver, sender, head, .. } = connection;
+    let respond = respond::Respond { forwarding, receiver, head, method, started };
+    if size == BodySize::Empty {
+        let (sent, back) = sender.send(Unsent { buffer: out, sent: 0 }).await;
+        drop(back);
+        // A backend that closed may have answered before; only its silence is the failure.
+        return match respond.run(transaction, responder, slot).await {
+            Ok(clean) => Ok(clean && sent.is_ok()),
+            Err(failure) => Err(failure),
+        };
+    }
+    let max = forwarding.worker.settings.request_body_bytes_max;
+    let sent_bytes = Cell::new(0);
+    let upload = upload(body, sender, out, max, &sent_bytes);
+    let outcome = alongside(respond.run(transaction, responder, slot), upload).await;
+    transaction.outcome.bytes_sent = sent_bytes.get();
+    outcome
+}
+
+/// Runs the response and the upload as two directions of one exchange. The response decides when it is over; an upload
+/// that fails on the client's side ends it as well.
+async fn alongside(
+    response: impl Future<Output = Result<bool, Failure>>,
+    upload: impl Future<Output = Result<(), UploadEnd>>,
+) -> Result<bool, Failure> {
+    let (mut response, mut upload) = (pin!(response), pin!(upload));
+    let mut uploaded = None;
+    poll_fn(|cx| {
+        if uploaded.is_none()
+            && let Poll::Ready(end) = upload.as_mut().poll(cx)
+        {
+            if let Err(UploadEnd::Client(failure)) = end {
+                return Poll::Ready(Err(failure));
+            }
+            uploaded = Some(end.is_ok());
+        }
+        // An upload still running means the connection is in the middle of a request.
+        response.as_mut().poll(cx).map(|response| response.map(|clean| clean && uploaded == Some(true)))
+    })
+    .await
+}
+
+enum UploadEnd {
+    /// The client's side failed: the exchange is over.
+    Client(Failure),
+    /// The backend takes no more; its answer may still come.
+    Backend,
+}
+
+/// Sends the head and then the body as it comes in.
+async fn upload<B: Body>(
+    body: &mut B,
+    sender: &mut Sender,
+    head: Buffer,
+    bytes_max: u64,
+    sent_bytes: &Cell<u64>,
+) -> Result<(), UploadEnd> {
+    let chunked = body.size() == BodySize::Unknown;
+    let mut out = head;
+    loop {
+        // The head goes first and alone: the backend may answer before the body is there.
+        if !out.is_empty() {
+            let (sent, mut back) = sender.send(Unsent { buffer: std::mem::take(&mut out), sent: 0 }).await;
+            sent.map_err(|_| UploadEnd::Backend)?;
+            back.clear();
+            out = back;
+        }
+        let Some(chunk) = body.chunk().await.map_err(|error| UploadEnd::Client(Failure::of_body(error)))? else {
+            break;
+        };
+        sent_bytes.set(sent_bytes.get() + chunk.len() as u64);
+        if bytes_max != 0 && sent_bytes.get() > bytes_max {
+            let failure = Failure { class: ErrorClass::RequestBodyTooLarge, answer: Answer::RequestTooLarge };
+            return Err(UploadEnd::Client(failure));
+        }
+        if chunked {
+            http1::append_framed(&mut out, &chunk);
+        } else {
+            let (sent, _) = sender.send(chunk.into_unsent()).await;
+            sent.map_err(|_| UploadEnd::Backend)?;
+        }
+    }
+    if chunked {
+        out.extend(b"0\r\n\r\n");
+        let (sent, _) = sender.send(Unsent { buffer: out, sent: 0 }).await;
+        sent.map_err(|_| UploadEnd::Backend)?;
+    }
+    Ok(())
+}
+
+/// Answers for a backend that did not, or notes that its response broke off.
+async fn fail<R: Responder>(
+    forwarding: &Forwarding<'_>,
+    transaction: &mut Transaction,
+    responder: Option<R>,
+    failure: Failure,
+) {
+    let outcome = &mut transaction.outcome;
+    if failure.class == ErrorClass::ClientDisconnect {
+        outcome.client_disconnected = true;
+    }
+    let Some(mut responder) = responder else {
+        outcome.body_error_class = Some(failure.class);
+        return;
+    };
+    outcome.error_class = Some(failure.class);
+    let Some((rejection, close)) = answer(&failure) else {
+        outcome.status = 499;
+        return;
+    };
+    outcome.status = rejection.status;
+    if close {
+        responder.close_after();
+    }
+    log_failure(forwarding, &failure);
+    let is_head = transaction.cx.as_ref().is_some_and(|cx| cx.head.method == Method::Head);
+    let sent = deliver::rejection(&rejection, is_head, responder).await;
+    transaction.outcome.client_disconnected |= sent.is_err();
+}
+
+fn log_failure(forwarding: &Forwarding<'_>, failure: &Failure) {
+    let backend = &forwarding.spec.backend;
+    tracing::warn!(
+        proxy_id = %forwarding.spec.id,
+        error_kind = error_kind(failure.class),
+        "backend request to {}:{} failed: {}",
+        backend.host,
+        backend.port,
+        failure.class.name()
+    );
+}
+
+/// The answer, and whether the connection ends with it.
+fn answer(failure: &Failure) -> Option<(Rejection, bool)> {
+    let (status, body, close) = match failure.answer {
+        Answer::Nothing => return None,
+        Answer::BackendUnavailable => (502, r#"{"error":"Backend unavailable"}"#, false),
+        Answer::NoAddress => (502, r#"{"error":"DNS resolution for backend failed"}"#, false),
+        Answer::RequestTooLarge => return Some((refusal::request_body_too_large().rejection, true)),
+        Answer::MalformedRequestBody => (400, r#"{"error":"Request body is not valid chunked coding"}"#, true),
+        Answer::RequestTimedOut => (408, r#"{"error":"Request body took too long"}"#, true),
+        Answer::ResponseTooLarge => (502, r#"{"error":"Backend response body exceeds maximum size"}"#, false),
+        Answer::ResponseReadFailed => (502, r#"{"error":"Backend response body read failed"}"#, false),
+    };
+    let rejection = Rejection::json(status, body);
+    if status != 502 {
+        return Some((rejection, close));
+    }
+    let kind = if failure.class.is_pre_wire() { "connection_failure" } else { "backend_error" };
+    Some((rejection.with_header("x-gateway-error", kind), close))
+}
+
+/// The `error_kind` of log lines (traffic sheet §20).
+fn error_kind(class: ErrorClass) -> &'static str {
+    match class {
+        ErrorClass::ConnectionRefused => "connect_failure",
+        ErrorClass::ConnectionTimeout => "connect_timeout",
+        ErrorClass::DnsLookupError => "dns_failure",
+        ErrorClass::ConnectionPoolError => "pool_error",
+        ErrorClass::ReadWriteTimeout => "read_timeout",
+        other => other.name(),
+    }
+}

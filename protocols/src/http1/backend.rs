@@ -1,0 +1,207 @@
+//! A connection to an HTTP/1.1 backend.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::task::Poll;
+
+use engine::buffer::Buffer;
+use engine::counters::ErrorClass;
+use engine::http::{Headers, Known, Method, ResponseHead, Version};
+use engine::net::{ConnectOptions, Receiver, Sender, Stream};
+
+use super::parse;
+use super::response_body::class_of;
+use super::responder::decimal;
+use crate::exchange::BodySize;
+use crate::outgoing::OutgoingRequest;
+
+/// Interim responses before the final one; a backend that sends more never comes to the point.
+const INTERIM_MAX: usize = 16;
+/// Fields of a response head; its bytes are bounded as well.
+const FIELDS_MAX: usize = 1000;
+
+pub struct BackendConnection {
+    pub receiver: Receiver,
+    pub sender: Sender,
+    pub peer: SocketAddr,
+    /// Has answered a request before. Then a failure may only mean that the backend closed an idle connection.
+    pub reused: bool,
+    /// Memory for the next response head.
+    pub head: ResponseHead,
+}
+
+/// How the body behind a response head ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ResponseFraming {
+    None,
+    Length(u64),
+    Chunked,
+    UntilClose,
+}
+
+impl BackendConnection {
+    pub async fn connect(address: SocketAddr, options: &ConnectOptions) -> io::Result<Self> {
+        let stream = Stream::connect(address, options).await?;
+        let peer = stream.peer();
+        let Stream { receiver, sender, .. } = stream;
+        Ok(Self { receiver, sender, peer, reused: false, head: ResponseHead::new(0) })
+    }
+
+    /// Whether the idle connection can take another request: its receive is still waiting. Also used to put the receive
+    /// in flight when the connection becomes idle.
+    pub async fn is_silent(&mut self) -> bool {
+        if !self.receiver.is_started() {
+            self.receiver.start_idle();
+        }
+        poll_fn(|cx| Poll::Ready(self.receiver.poll(cx).is_pending())).await
+    }
+}
+
+/// Lays the request head out.
+pub fn write_request_head(request: &OutgoingRequest<'_>, keep_alive: bool, out: &mut Vec<u8>) {
+    out.extend_from_slice(request.method());
+    out.push(b' ');
+    request.write_target(out);
+    out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
+    out.extend_from_slice(request.host());
+    out.extend_from_slice(b"\r\n");
+    request.for_each_field(|name, value| {
+        out.extend_from_slice(name);
+        out.extend_from_slice(b": ");
+        for part in value {
+            out.extend_from_slice(part);
+        }
+        out.extend_from_slice(b"\r\n");
+    });
+    match request.size {
+        BodySize::Exact(length) => {
+            out.extend_from_slice(b"Content-Length: ");
+            decimal(out, length);
+            out.extend_from_slice(b"\r\n");
+        }
+        BodySize::Unknown => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+        // RFC 9110 §8.6: methods that usually carry a body say that there is none.
+        BodySize::Empty if expects_body(request.cx.head.method) => out.extend_from_slice(b"Content-Length: 0\r\n"),
+        BodySize::Empty => {}
+    }
+    if !keep_alive {
+        out.extend_from_slice(b"Connection: close\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn expects_body(method: Method) -> bool {
+    matches!(method, Method::Post | Method::Put | Method::Patch)
+}
+
+/// Receives a final response head into `head`. Answers with the framing of its body and where the head ends in
+/// `head.headers.received()`.
+pub async fn read_response_head(
+    receiver: &mut Receiver,
+    head: &mut ResponseHead,
+    method: Method,
+    head_bytes_max: usize,
+) -> Result<(ResponseFraming, usize), ErrorClass> {
+    let mut buffer = Buffer::none();
+    let mut interim = 0;
+    loop {
+        if !buffer.is_empty() {
+            head.headers.reset();
+            match parse::response(&buffer, FIELDS_MAX, head).map_err(|_| ErrorClass::ProtocolError)? {
+                Some(length) if head.status < 200 && head.status != 101 => {
+                    interim += 1;
+                    if interim > INTERIM_MAX {
+                        return Err(ErrorClass::ProtocolError);
+                    }
+                    buffer.consume(length);
+                    continue;
+                }
+                Some(length) => {
+                    head.headers.set_received(buffer);
+                    return framing(head, method).map(|framing| (framing, length));
+                }
+                None => {}
+            }
+        }
+        buffer = receive_more(receiver, buffer, head_bytes_max).await?;
+    }
+}
+
+async fn receive_more(receiver: &mut Receiver, mut buffer: Buffer, max: usize) -> Result<Buffer, ErrorClass> {
+    if buffer.len() >= max {
+        return Err(ErrorClass::ProtocolError);
+    }
+    if !receiver.is_started() {
+        if buffer.has_memory() && buffer.spare() == 0 {
+            buffer.grow_to((buffer.capacity() * 2).min(max));
+        }
+        receiver.start(if buffer.has_memory() { buffer } else { Buffer::head() });
+    }
+    match receiver.received().await {
+        (Ok(0), _) => Err(ErrorClass::ConnectionClosed),
+        (Ok(_), buffer) => Ok(buffer),
+        (Err(error), _) => Err(class_of(&error)),
+    }
+}
+
+/// RFC 9112 §6.3. What two parsers could read differently is a protocol error.
+fn framing(head: &ResponseHead, method: Method) -> Result<ResponseFraming, ErrorClass> {
+    let length = content_length(&head.headers)?;
+    let mut encodings = head.headers.known(Known::TransferEncoding);
+    let encoding = encodings.next();
+    // The gateway asks for no upgrade, so nobody may switch protocols.
+    if head.status == 101 {
+        return Err(ErrorClass::ProtocolError);
+    }
+    if method == Method::Head || matches!(head.status, 204 | 304) {
+        return Ok(ResponseFraming::None);
+    }
+    match (encoding, length) {
+        (Some(_), Some(_)) => Err(ErrorClass::ProtocolError),
+        (Some(encoding), None)
+            if encodings.next().is_none()
+                && encoding.eq_ignore_ascii_case(b"chunked")
+                && head.version == Version::Http11 =>
+        {
+            Ok(ResponseFraming::Chunked)
+        }
+        (Some(_), None) => Err(ErrorClass::ProtocolError),
+        (None, Some(length)) => Ok(ResponseFraming::Length(length)),
+        (None, None) => Ok(ResponseFraming::UntilClose),
+    }
+}
+
+/// The announced length; equal repetitions are one, anything else is an error.
+pub fn content_length(headers: &Headers) -> Result<Option<u64>, ErrorClass> {
+    let mut length = None;
+    for value in headers.known(Known::ContentLength) {
+        for element in value.split(|byte| *byte == b',') {
+            let element = element.trim_ascii();
+            if element.is_empty() || !element.iter().all(u8::is_ascii_digit) {
+                return Err(ErrorClass::ProtocolError);
+            }
+            let text = std::str::from_utf8(element).map_err(|_| ErrorClass::ProtocolError)?;
+            let number = text.parse::<u64>().map_err(|_| ErrorClass::ProtocolError)?;
+            if length.is_some_and(|first| first != number) {
+                return Err(ErrorClass::ProtocolError);
+            }
+            length = Some(number);
+        }
+    }
+    Ok(length)
+}
+
+/// Whether the backend keeps the connection open behind this response.
+pub fn keeps_alive(head: &ResponseHead) -> bool {
+    let has = |token: &[u8]| {
+        head.headers
+            .known(Known::Connection)
+            .flat_map(|value| value.split(|byte| *byte == b','))
+            .any(|present| present.trim_ascii().eq_ignore_ascii_case(token))
+    };
+    match head.version {
+        Version::Http10 => has(b"keep-alive"),
+        _ => !has(b"close"),
+    }
+}

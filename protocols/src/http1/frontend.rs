@@ -1,0 +1,268 @@
+//! A client connection: one request after the other.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Instant;
+
+use engine::buffer::Buffer;
+use engine::core::Deadline;
+use engine::http::{Known, RequestHead, Version};
+use engine::net::Stream;
+
+use super::inbox::Inbox;
+use super::parse::{self, HeadError};
+use super::request_body::RequestBody;
+use super::responder::Http1Responder;
+use crate::exchange::{Body, BodySize, Peer};
+use crate::pipeline::{self, Exchange};
+use crate::refusal::{self, Refusal};
+use crate::worker::Worker;
+use crate::checks;
+
+/// What is left of a request body after its response is read and thrown away up to this size; a longer rest costs the
+/// client its connection.
+const DISCARD_BYTES_MAX: u64 = 64 * 1024;
+/// How long a closing connection may go on sending before it is cut, so that the response is not lost in a reset.
+const LINGER_MS: u64 = 2_000;
+const LINGER_BYTES_MAX: usize = 1024 * 1024;
+
+pub async fn serve_connection(worker: Rc<Worker>, stream: Stream) {
+    let peer = Peer::new(stream.peer().ip(), false);
+    let Stream { receiver, sender, .. } = stream;
+    let deadline = worker.core.deadlines.deadline();
+    let connection = Connection { inbox: Inbox::new(receiver, sender), worker, peer, deadline };
+    connection.serve().await;
+}
+
+struct Connection {
+    worker: Rc<Worker>,
+    peer: Peer,
+    inbox: Inbox,
+    deadline: Deadline,
+}
+
+/// Why no further request is read.
+enum End {
+    /// Nothing is owed to the client.
+    Silent,
+    /// The head is no head; this is the answer.
+    Refused(Refusal),
+}
+
+impl Connection {
+    async fn serve(&self) {
+        let mut head = RequestHead::new();
+        loop {
+            head = match self.read_head(head).await {
+                Ok((head, length)) => self.serve_request(head, length).await,
+                Err(End::Silent) => return,
+                Err(End::Refused(refusal)) => {
+                    self.inbox.start_request(false, false);
+                    let no_head = RequestHead::new();
+                    let responder = self.responder(Version::Http11);
+                    pipeline::refuse(&self.worker, &no_head, responder, refusal).await;
+                    return self.linger().await;
+                }
+            };
+            if self.inbox.gone.get() || !self.inbox.response_complete.get() {
+                return;
+            }
+            if !self.inbox.body_complete.get() || self.inbox.close.get() {
+                return self.linger().await;
+            }
+        }
+    }
+
+    fn responder(&self, version: Version) -> Http1Responder<'_> {
+        Http1Responder { worker: &self.worker, inbox: &self.inbox, version }
+    }
+
+    /// Receives until a whole head is there. Gives it and its length; the bytes are in `inbox.rest`.
+    async fn read_head(&self, mut head: RequestHead) -> Result<(RequestHead, usize), End> {
+        let settings = &self.worker.settings;
+        let (bytes_max, fields_max) = (settings.head_bytes_max(), settings.fields_parsed_max());
+        let mut parsed_to = 0;
+        let mut buffer = std::mem::take(&mut *self.inbox.rest.borrow_mut());
+        if buffer.is_empty() {
+            buffer = Buffer::none();
+            head.headers.reset();
+        }
+        self.deadline.set_idle(Some(settings.header_read_timeout_ms));
+        loop {
+            // A line that ends completes the head or makes it wrong; between line ends there is nothing to find out.
+            if memchr::memchr(b'\n', &buffer[parsed_to..]).is_some() || (parsed_to == 0 && !buffer.is_empty()) {
+                head.headers.reset();
+                match parse::request(&buffer, fields_max, &mut head) {
+                    Ok(Some(length)) => {
+                        self.deadline.clear();
+                        *self.inbox.rest.borrow_mut() = buffer;
+                        return Ok((head, length));
+                    }
+                    Ok(None) => {}
+                    Err(error) => return Err(End::Refused(malformed(error))),
+                }
+                parsed_to = buffer.len();
+            }
+            if buffer.len() >= bytes_max {
+                return Err(End::Refused(too_long(&buffer)));
+            }
+            if buffer.has_memory() && buffer.spare() == 0 {
+                buffer.grow_to((buffer.capacity() * 2).min(bytes_max));
+            }
+            let had_bytes = !buffer.is_empty();
+            match self.receive(&mut buffer).await {
+                Some(Ok(count)) if count > 0 => {}
+                _ => return Err(End::Silent),
+            }
+            if !had_bytes && self.worker.core.overload.is_draining() {
+                // The drain found this connection with a request under way: it gets its answer and is closed.
+                self.inbox.close.set(true);
+            }
+            if !had_bytes {
+                self.deadline.set(Some(settings.header_read_timeout_ms));
+            }
+        }
+    }
+
+    /// `None`: the deadline came first.
+    async fn receive(&self, buffer: &mut Buffer) -> Option<io::Result<usize>> {
+        poll_fn(|cx| match self.inbox.poll_receive(cx, buffer) {
+            Poll::Ready(received) => Poll::Ready(Some(received)),
+            Poll::Pending => self.deadline.poll(cx).map(|()| None),
+        })
+        .await
+    }
+
+    /// One request whose head stands at the beginning of `inbox.rest`. Gives the head's memory back.
+    async fn serve_request(&self, mut head: RequestHead, length: usize) -> RequestHead {
+        let received = Instant::now();
+        let mut buffer = std::mem::take(&mut *self.inbox.rest.borrow_mut());
+        if buffer.len() > length {
+            let mut rest = Buffer::with_capacity(buffer.len() - length);
+            rest.extend(&buffer[length..]);
+            *self.inbox.rest.borrow_mut() = rest;
+            buffer.truncate(length);
+        }
+        head.headers.set_received(buffer);
+        let counters = self.worker.core.counters();
+        counters.requests.one();
+        if asks_to_close(&head) {
+            self.inbox.close.set(true);
+        }
+        let checked = match self.worker.core.overload.rejects_requests() {
+            true => Err(refusal::overloaded()),
+            false => checks::check(&head, &self.worker.settings),
+        };
+        // The length of a refused request is in doubt or of no interest; its body is never read.
+        let size = checked.as_ref().copied().unwrap_or_else(|_| claimed_size(&head));
+        let expects_continue = size != BodySize::Empty && expects_continue(&head);
+        self.inbox.start_request(size == BodySize::Empty, expects_continue);
+        let mut body = RequestBody::new(&self.inbox, size);
+        let responder = self.responder(head.version);
+        let head = match checked {
+            Ok(_) => self.exchange(head, &mut body, responder, received).await,
+            Err(refusal) => {
+                pipeline::refuse(&self.worker, &head, responder, refusal).await;
+                head
+            }
+        };
+        counters.requests_finished.one();
+        self.discard(&mut body).await;
+        head
+    }
+
+    /// The exchange, given up as soon as the client has gone.
+    async fn exchange(
+        &self,
+        head: RequestHead,
+        body: &mut RequestBody<'_>,
+        responder: Http1Responder<'_>,
+        received: Instant,
+    ) -> RequestHead {
+        let exchange = Exchange { head, body, responder, peer: &self.peer, received };
+        let mut served = pin!(pipeline::serve(&self.worker, exchange));
+        poll_fn(|cx| match served.as_mut().poll(cx) {
+            Poll::Ready(head) => Poll::Ready(head),
+            Poll::Pending => self.inbox.poll_gone(cx).map(|()| RequestHead::new()),
+        })
+        .await
+    }
+
+    /// A short rest of a body that nobody wanted is thrown away, so that the connection can go on.
+    async fn discard(&self, body: &mut RequestBody<'_>) {
+        let stops = self.inbox.close.get() || self.inbox.gone.get() || self.inbox.expects_continue.get();
+        if body.is_complete() || stops || body.left().is_none_or(|left| left > DISCARD_BYTES_MAX) {
+            return;
+        }
+        self.deadline.set(Some(self.worker.settings.header_read_timeout_ms));
+        let drained = async { while let Ok(Some(_)) = body.chunk().await {} };
+        self.deadline.bound(drained).await;
+        self.deadline.clear();
+    }
+
+    /// Says that no more will come, and lets the client finish its sentence for a moment.
+    async fn linger(&self) {
+        self.inbox.with_sender(|sender| sender.shutdown_send());
+        self.deadline.set_ms(LINGER_MS);
+        let mut thrown_away = 0;
+        while thrown_away < LINGER_BYTES_MAX {
+            let mut buffer = Buffer::none();
+            match self.receive(&mut buffer).await {
+                Some(Ok(count)) if count > 0 => thrown_away += count,
+                _ => return,
+            }
+        }
+    }
+}
+
+fn malformed(error: HeadError) -> Refusal {
+    match error {
+        HeadError::VersionUnsupported => Refusal::closing(505, "HTTP version is not supported; use HTTP/1.1 or HTTP/1.0"),
+        HeadError::TooManyFields => Refusal::closing(431, "Request header count exceeds what the gateway reads"),
+        other => Refusal::closing(400, &format!("Malformed request: {other}")),
+    }
+}
+
+/// The head does not fit: its first line, or its fields.
+fn too_long(buffer: &Buffer) -> Refusal {
+    match memchr::memchr(b'\n', buffer) {
+        None => Refusal::closing(414, "Request line is longer than the gateway reads"),
+        Some(_) => Refusal::closing(431, "Total request headers exceed maximum size"),
+    }
+}
+
+fn has_token(head: &RequestHead, token: &[u8]) -> bool {
+    head.headers
+        .known(Known::Connection)
+        .flat_map(|value| value.split(|byte| *byte == b','))
+        .any(|present| present.trim_ascii().eq_ignore_ascii_case(token))
+}
+
+/// RFC 9112 §9.3.
+fn asks_to_close(head: &RequestHead) -> bool {
+    match head.version {
+        Version::Http10 => !has_token(head, b"keep-alive"),
+        _ => head.headers.has(Known::Connection) && has_token(head, b"close"),
+    }
+}
+
+/// RFC 9110 §10.1.1; HTTP/1.0 clients do not wait.
+fn expects_continue(head: &RequestHead) -> bool {
+    head.version == Version::Http11
+        && head.headers.first(Known::Expect).is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"))
+}
+
+/// Whether a refused request seems to have a body; only decides whether the connection can go on.
+fn claimed_size(head: &RequestHead) -> BodySize {
+    if head.headers.has(Known::TransferEncoding) {
+        return BodySize::Unknown;
+    }
+    match super::content_length(&head.headers) {
+        Ok(None | Some(0)) => BodySize::Empty,
+        Ok(Some(length)) => BodySize::Exact(length),
+        Err(_) => BodySize::Unknown,
+    }
+}

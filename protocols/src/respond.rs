@@ -1,0 +1,298 @@
+//! The way back: a backend's response, through the plugins, to the client.
+
+use std::time::Instant;
+
+use engine::buffer::{BULK_BUFFER_BYTES, Buffer, Chunk};
+use engine::counters::ErrorClass;
+use engine::http::{Known, Method, ResponseHead};
+use engine::net::Receiver;
+use plugins::Chain;
+
+use crate::deliver;
+use crate::exchange::{ClientGone, OutgoingResponse, Responder, ResponseSize, ResponseStream};
+use crate::forward::{Answer, Failure, Forwarding};
+use crate::http1::{self, BackendBody, ResponseFraming};
+use crate::outgoing::{NOT_RETURNED, connection_named, version_text};
+use crate::per_ip::Slot;
+use crate::transaction::{Transaction, elapsed_ns};
+
+pub struct Respond<'a, 'c> {
+    pub forwarding: &'a Forwarding<'a>,
+    pub receiver: &'c mut Receiver,
+    pub head: &'c mut ResponseHead,
+    pub method: Method,
+    pub started: Instant,
+}
+
+impl Respond<'_, '_> {
+    /// Waits for the head, then delivers. `Ok(true)`: the backend connection can be used again.
+    pub async fn run<R: Responder>(
+        self,
+        transaction: &mut Transaction,
+        responder: &mut Option<R>,
+        slot: &mut Option<Option<Slot>>,
+    ) -> Result<bool, Failure> {
+        let settings = &*self.forwarding.worker.settings;
+        let head_max = settings.head_bytes_max();
+        let (framing, head_end) = http1::read_response_head(self.receiver, self.head, self.method, head_max)
+            .await
+            .map_err(Failure::backend)?;
+        transaction.outcome.backend_ttfb_ns = Some(elapsed_ns(self.started));
+        // The per-address place is held until the response head is here.
+        slot.take();
+        let keeps_alive = http1::keeps_alive(self.head);
+
+        let chain = &self.forwarding.route.chain;
+        if chain.has_after_proxy()
+            && let Some(rejected) = after_proxy(chain, transaction, self.head, responder).await
+        {
+            return rejected.map(|()| false);
+        }
+        let limit = settings.response_body_bytes_max;
+        if let ResponseFraming::Length(length) = framing
+            && limit != 0
+            && length > limit
+        {
+            return Err(Failure { class: ErrorClass::ResponseBodyTooLarge, answer: Answer::ResponseTooLarge });
+        }
+        let plan = self.plan(framing);
+        let delivery = Delivery { respond: self, framing, head_end, limit };
+        let clean = match plan {
+            Plan::Stream => delivery.stream(transaction, responder).await?,
+            Plan::Collect => delivery.collect(transaction, responder).await?,
+        };
+        Ok(clean && keeps_alive)
+    }
+
+    /// Traffic sheet §8.2.
+    fn plan(&self, framing: ResponseFraming) -> Plan {
+        if framing == ResponseFraming::None {
+            return Plan::Stream;
+        }
+        if self.forwarding.spec.buffer_responses {
+            return Plan::Collect;
+        }
+        match framing {
+            ResponseFraming::Length(length)
+                if length <= self.forwarding.worker.settings.response_buffer_cutoff_bytes && !self.is_event_stream() =>
+            {
+                Plan::Collect
+            }
+            _ => Plan::Stream,
+        }
+    }
+
+    fn is_event_stream(&self) -> bool {
+        let value = self.head.headers.first(Known::ContentType).unwrap_or_default();
+        value.len() >= 17 && value[..17].eq_ignore_ascii_case(b"text/event-stream")
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Plan {
+    Stream,
+    /// Read fully, then send in one piece.
+    Collect,
+}
+
+/// Runs the phase; `Some` when a plugin has put its own answer in the place of the backend's.
+async fn after_proxy<R: Responder>(
+    chain: &Chain,
+    transaction: &mut Transaction,
+    head: &mut ResponseHead,
+    responder: &mut Option<R>,
+) -> Option<Result<(), Failure>> {
+    let started = Instant::now();
+    let cx = transaction.cx.as_mut()?;
+    let verdict = chain.after_proxy(cx, head).await;
+    transaction.outcome.plugin_ns += elapsed_ns(started);
+    let mut rejection = verdict.err()?;
+    chain.on_rejection(cx, &mut rejection);
+    let is_head = cx.head.method == Method::Head;
+    transaction.rejected_in("after_proxy");
+    transaction.outcome.status = rejection.status;
+    let responder = responder.take()?;
+    Some(deliver::rejection(&rejection, is_head, responder).await.map_err(|ClientGone| Failure::client_gone()))
+}
+
+struct Delivery<'a, 'c> {
+    respond: Respond<'a, 'c>,
+    framing: ResponseFraming,
+    head_end: usize,
+    limit: u64,
+}
+
+impl<'a, 'c> Delivery<'a, 'c> {
+    /// Sends the head as soon as it is here and the body as it comes.
+    async fn stream<R: Responder>(
+        self,
+        transaction: &mut Transaction,
+        responder: &mut Option<R>,
+    ) -> Result<bool, Failure> {
+        let size = self.streamed_size();
+        let Some(mut stream) = self.start(transaction, responder, size).await else { return Ok(false) };
+        let limit = self.limit;
+        let mut body = self.body();
+        let outcome = &mut transaction.outcome;
+        outcome.response_streamed = !body.is_complete();
+        loop {
+            if !body.has_early() && !body.is_complete() {
+                stream.flush().await.map_err(|ClientGone| Failure::client_gone())?;
+            }
+            let chunk = match body.chunk().await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => break,
+                Err(class) => {
+                    stream.abort();
+                    return Err(Failure::backend(class));
+                }
+            };
+            outcome.bytes_received += chunk.len() as u64;
+            if limit != 0 && outcome.bytes_received > limit {
+                stream.abort();
+                return Err(Failure::backend(ErrorClass::ResponseBodyTooLarge));
+            }
+            stream.write(chunk).await.map_err(|ClientGone| Failure::client_gone())?;
+        }
+        stream.finish().await.map_err(|ClientGone| Failure::client_gone())?;
+        outcome.body_completed = outcome.response_streamed;
+        Ok(body.leaves_connection_clean())
+    }
+
+    /// Reads all of the body before the first byte is sent, so that a failure can still be answered as one.
+    async fn collect<R: Responder>(
+        self,
+        transaction: &mut Transaction,
+        responder: &mut Option<R>,
+    ) -> Result<bool, Failure> {
+        let (limit, started) = (self.limit, self.respond.started);
+        if let ResponseFraming::Length(length) = self.framing
+            && self.head_end + length as usize == self.respond.head.headers.received().len()
+        {
+            return self.send_whole(transaction, responder, length).await;
+        }
+        let Delivery { respond, framing, head_end, .. } = self;
+        let Respond { forwarding, receiver, head, .. } = respond;
+        // The fields are still needed, so the body's first bytes are copied away from behind them.
+        let early = copy_of(&head.headers.received()[head_end..]);
+        let mut body = BackendBody::new(receiver, framing, (early, 0));
+        let mut whole = Buffer::bulk();
+        let read_failed = |class| Failure { class, answer: Answer::ResponseReadFailed };
+        while let Some(chunk) = body.chunk().await.map_err(read_failed)? {
+            if limit != 0 && (whole.len() + chunk.len()) as u64 > limit {
+                let class = ErrorClass::ResponseBodyTooLarge;
+                return Err(Failure { class, answer: Answer::ResponseTooLarge });
+            }
+            whole.extend(&chunk);
+        }
+        transaction.outcome.backend_total_ns = Some(elapsed_ns(started));
+        transaction.outcome.bytes_received = whole.len() as u64;
+        let clean = body.leaves_connection_clean();
+        let size = ResponseSize::Exact(whole.len() as u64);
+        let Some(mut stream) = start(forwarding, head, transaction, responder, size).await else { return Ok(false) };
+        let length = whole.len();
+        let sent = async {
+            stream.write(Chunk::new(whole, 0..length)).await?;
+            stream.finish().await
+        };
+        sent.await.map_err(|ClientGone| Failure::client_gone())?;
+        Ok(clean)
+    }
+
+    /// The usual small response: head and body came in one piece and leave in one.
+    async fn send_whole<R: Responder>(
+        self,
+        transaction: &mut Transaction,
+        responder: &mut Option<R>,
+        length: u64,
+    ) -> Result<bool, Failure> {
+        let outcome = &mut transaction.outcome;
+        outcome.backend_total_ns = outcome.backend_ttfb_ns;
+        outcome.bytes_received = length;
+        let size = ResponseSize::Exact(length);
+        let Some(mut stream) = self.start(transaction, responder, size).await else { return Ok(false) };
+        let buffer = self.respond.head.headers.take_received();
+        let end = buffer.len();
+        let sent = async {
+            stream.write(Chunk::new(buffer, self.head_end..end)).await?;
+            stream.finish().await
+        };
+        sent.await.map_err(|ClientGone| Failure::client_gone())?;
+        Ok(true)
+    }
+
+    fn streamed_size(&self) -> ResponseSize {
+        match self.framing {
+            ResponseFraming::Length(length) => ResponseSize::Exact(length),
+            ResponseFraming::Chunked | ResponseFraming::UntilClose => ResponseSize::Unknown,
+            ResponseFraming::None if self.respond.head.status == 204 => ResponseSize::None,
+            ResponseFraming::None => {
+                ResponseSize::HeadOnly(http1::content_length(&self.respond.head.headers).ok().flatten())
+            }
+        }
+    }
+
+    async fn start<R: Responder>(
+        &self,
+        transaction: &mut Transaction,
+        responder: &mut Option<R>,
+        size: ResponseSize,
+    ) -> Option<R::Stream> {
+        start(self.respond.forwarding, self.respond.head, transaction, responder, size).await
+    }
+
+    /// The rest of the response, once the head has been laid out and its fields are not needed any more.
+    fn body(self) -> BackendBody<'c> {
+        let buffer = self.respond.head.headers.take_received();
+        BackendBody::new(self.respond.receiver, self.framing, (buffer, self.head_end))
+    }
+}
+
+/// Lays out the response head: what the backend sent without its hop, and the gateway's own fields.
+async fn start<R: Responder>(
+    forwarding: &Forwarding<'_>,
+    head: &ResponseHead,
+    transaction: &mut Transaction,
+    responder: &mut Option<R>,
+    size: ResponseSize,
+) -> Option<R::Stream> {
+    let settings = &*forwarding.worker.settings;
+    let named = connection_named(&head.headers);
+    let via = settings.add_via.then(|| via_value(version_text(head.version), &settings.via_pseudonym));
+    let mut extra: [(&str, &[u8]); 2] = Default::default();
+    let mut count = 0;
+    let mut add = |name, value| {
+        extra[count] = (name, value);
+        count += 1;
+    };
+    if head.status >= 500 {
+        let kind: &[u8] = if head.status == 504 { b"backend_timeout" } else { b"backend_error" };
+        add("x-gateway-error", kind);
+    }
+    if let Some(via) = &via {
+        add("via", via.as_bytes());
+    }
+    let outgoing = OutgoingResponse {
+        status: head.status,
+        received: Some(&head.headers),
+        skip: NOT_RETURNED,
+        skip_named: &named,
+        extra: &extra[..count],
+    };
+    transaction.outcome.status = head.status;
+    Some(responder.take()?.start(&outgoing, size).await)
+}
+
+fn via_value(version: &str, pseudonym: &str) -> String {
+    let mut value = String::with_capacity(version.len() + 1 + pseudonym.len());
+    value.push_str(version);
+    value.push(' ');
+    value.push_str(pseudonym);
+    value
+}
+
+fn copy_of(bytes: &[u8]) -> Buffer {
+    let mut copy = if bytes.len() <= BULK_BUFFER_BYTES { Buffer::with_capacity(bytes.len()) } else { Buffer::bulk() };
+    copy.extend(bytes);
+    copy
+}
