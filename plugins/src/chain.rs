@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::{AuthMode, Flow, Outcome, Phases, Plugin, Rejection, RequestContext};
+use crate::{AuthMode, Flow, Outcome, Phases, Plugin, PluginSet, Protocol, Rejection, RequestContext};
 use engine::http::ResponseHead;
 
 /// Whether the exchange goes on.
@@ -54,6 +54,20 @@ impl Chain {
             log: list(Phases::LOG),
             auth_mode,
         }
+    }
+
+    /// The chain of one proxy, by its index, for requests of one protocol. `instances` answers with this core's instance
+    /// of a row.
+    pub fn compile(
+        set: &PluginSet,
+        proxy: usize,
+        protocol: Protocol,
+        auth_mode: AuthMode,
+        instances: &mut dyn FnMut(u32) -> Rc<dyn Plugin>,
+    ) -> Self {
+        let supports = |row: &u32| set.rows[*row as usize].spec.protocols().has(protocol);
+        let plugins: Vec<_> = set.by_proxy[proxy].iter().copied().filter(supports).map(instances).collect();
+        Self::new(&plugins, auth_mode)
     }
 
     /// Whether no plugin looks at requests before they are sent.
@@ -136,3 +150,6 @@ impl Chain {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,9 +7,13 @@
 pub mod builtin;
 pub mod catalog;
 mod chain;
+pub mod config;
 mod context;
 mod plugin;
+pub mod query;
 mod set;
+#[cfg(test)]
+mod testing;
 pub mod transaction;
 
 pub use chain::{Chain, Verdict};

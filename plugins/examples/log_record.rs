@@ -1,0 +1,111 @@
+//! How long one access-log line takes: `cargo run --release -p plugins --example log_record`.
+
+use std::hint::black_box;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use engine::buffer::Buffer;
+use engine::consumers::{Consumer, ConsumerIndex};
+use engine::http::{Known, Method, RequestHead, Span};
+use engine::logring::log_ring;
+use plugins::transaction::{Escape, write_record};
+use plugins::{CoreEnv, Facts, Metadata, Outcome, Plugin, ProxyFacts, RequestContext, catalog};
+use serde_json::{Value, json};
+
+const ROUNDS: u32 = 2_000_000;
+
+fn request() -> RequestContext {
+    let text =
+        "GET/api/v1/orders/12345user-agentMozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0";
+    let mut bytes = Buffer::head();
+    bytes.extend(text.as_bytes());
+    let mut head = RequestHead::new();
+    head.method = Method::Get;
+    head.method_text = Span::new(0, 3);
+    head.path = Span::new(3, 23);
+    head.headers.set_received(bytes);
+    head.headers.push_received(Known::UserAgent, (23, 33), (33, text.len()));
+    let alice = Consumer {
+        id: "1".into(),
+        username: "alice".into(),
+        custom_id: None,
+        acl_groups: Vec::new(),
+        credentials: json!({"keyauth": [{"key": "k"}]}).as_object().cloned().unwrap_or_default(),
+    };
+    let consumers = Arc::new(ConsumerIndex::new([alice]));
+    let consumer = consumers.by_api_key("k");
+    let mut metadata = Metadata::default();
+    metadata.set("request_id", "2f1c7e44-91f7-4c0a-8a5e-0d6f7a1b2c3d");
+    RequestContext {
+        head,
+        facts: Rc::new(Facts { namespace: "ferrum".into(), consumers, redacted_keys: Vec::new() }),
+        proxy: Rc::new(ProxyFacts { id: "orders".into(), name: Some("orders-api".into()) }),
+        client_ip: IpAddr::from([192, 168, 17, 23]),
+        received: Instant::now(),
+        consumer,
+        external_identity: None,
+        auth_method: Some("key_auth"),
+        metadata,
+        consumed_query: Vec::new(),
+    }
+}
+
+fn outcome() -> Outcome {
+    Outcome {
+        status: 200,
+        total_ns: 412_337,
+        backend_ttfb_ns: Some(298_114),
+        backend_total_ns: Some(301_992),
+        plugin_ns: 1_871,
+        bytes_received: 1024,
+        backend_target: Some("http://10.9.0.4:8080/api/v1/orders/12345".into()),
+        backend_ip: Some(IpAddr::from([10, 9, 0, 4])),
+        ..Outcome::default()
+    }
+}
+
+fn time(what: &str, mut round: impl FnMut()) {
+    for _ in 0..ROUNDS / 10 {
+        round();
+    }
+    let start = Instant::now();
+    for _ in 0..ROUNDS {
+        round();
+    }
+    println!("{what}: {:.0} ns", start.elapsed().as_secs_f64() * 1e9 / f64::from(ROUNDS));
+}
+
+fn main() {
+    let (cx, outcome) = (request(), outcome());
+    let (ring, drain) = log_ring(1);
+    let env = CoreEnv { core: 0, log: Rc::new(ring), count_log_line: Rc::new(|_| ()) };
+    let instance = |config: &Value| -> Rc<dyn Plugin> {
+        match catalog::check("stdout_logging", config) {
+            Ok(checked) => checked.spec.build(&env),
+            Err(refusal) => panic!("{refusal}"),
+        }
+    };
+    let mut out = Vec::new();
+    write_record(&mut out, &cx, &outcome, Escape::InString);
+    println!("{} bytes per record as written into the line", out.len());
+    for (what, escape) in [("record, plain", Escape::None), ("record, in a string", Escape::InString)] {
+        time(what, || {
+            out.clear();
+            write_record(&mut out, black_box(&cx), black_box(&outcome), escape);
+            black_box(&out);
+        });
+    }
+    let schema =
+        json!({"schema": {"omit": ["metadata"], "rename": {"request_path": "path"}, "static_fields": {"env": "eu"}}});
+    for (what, config) in [("log line", Value::Null), ("log line with a schema", schema)] {
+        let plugin = instance(&config);
+        time(what, || {
+            plugin.log(black_box(&cx), black_box(&outcome));
+            drain.drain(|batch| {
+                black_box(batch.lines);
+            });
+        });
+    }
+}

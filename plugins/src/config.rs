@@ -1,0 +1,151 @@
+//! Reads a plugin's config key by key: every wrong value is refused with its key and the reason, every unknown key is
+//! named once. All errors are collected, so that one attempt shows everything that is wrong.
+
+use std::fmt::Display;
+
+use serde_json::{Map, Value};
+
+/// What an explicit null means in a plugin's config; the sheet says it per plugin.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Null {
+    /// As if the key, or the whole config, were absent.
+    Unset,
+    /// A value of the wrong type.
+    Refused,
+}
+
+/// What a plugin made of its config.
+#[derive(Debug)]
+pub struct Parsed<S> {
+    pub spec: S,
+    pub warnings: Vec<String>,
+}
+
+/// The config object of one plugin while it is read.
+pub struct Keys<'a> {
+    plugin: &'static str,
+    known: &'static [&'static str],
+    map: Option<&'a Map<String, Value>>,
+    null: Null,
+    errors: Vec<String>,
+    warnings: Vec<String>,
+}
+
+impl<'a> Keys<'a> {
+    /// `config` must be an object; with [`Null::Unset`] null is an object without keys.
+    pub fn open(
+        plugin: &'static str,
+        known: &'static [&'static str],
+        config: &'a Value,
+        null: Null,
+    ) -> Result<Self, Vec<String>> {
+        let map = match config {
+            Value::Object(map) => Some(map),
+            Value::Null if null == Null::Unset => None,
+            _ => return Err(vec![format!("{plugin}: config must be an object")]),
+        };
+        Ok(Self { plugin, known, map, null, errors: Vec::new(), warnings: Vec::new() })
+    }
+
+    pub fn plugin(&self) -> &'static str {
+        self.plugin
+    }
+
+    /// The value as written, null included.
+    pub fn raw(&self, key: &str) -> Option<&'a Value> {
+        debug_assert!(self.known.contains(&key), "{key} is not among the keys of {}", self.plugin);
+        self.map?.get(key)
+    }
+
+    fn value(&self, key: &str) -> Option<&'a Value> {
+        self.raw(key).filter(|value| !(value.is_null() && self.null == Null::Unset))
+    }
+
+    pub fn text(&mut self, key: &str) -> Option<&'a str> {
+        let value = self.value(key)?;
+        if value.as_str().is_none() {
+            self.refuse(key, "must be a string");
+        }
+        value.as_str()
+    }
+
+    pub fn flag(&mut self, key: &str, default: bool) -> bool {
+        let Some(value) = self.value(key) else { return default };
+        if !value.is_boolean() {
+            self.refuse(key, "must be a boolean");
+        }
+        value.as_bool().unwrap_or(default)
+    }
+
+    /// Notes that the value of `key` is wrong.
+    pub fn refuse(&mut self, key: &str, reason: impl Display) {
+        self.errors.push(format!("{}: '{key}' {reason}", self.plugin));
+    }
+
+    /// Notes an error in its full text.
+    pub fn error(&mut self, text: String) {
+        self.errors.push(text);
+    }
+
+    pub fn warn(&mut self, text: String) {
+        self.warnings.push(text);
+    }
+
+    /// The spec with the warnings, unless anything was refused.
+    pub fn finish<S>(mut self, spec: S) -> Result<Parsed<S>, Vec<String>> {
+        if !self.errors.is_empty() {
+            return Err(self.errors);
+        }
+        let unknown = self.map.into_iter().flat_map(Map::keys).filter(|key| !self.known.contains(&key.as_str()));
+        let plugin = self.plugin;
+        self.warnings.extend(unknown.map(|key| format!("{plugin}: unknown key '{key}' is ignored")));
+        Ok(Parsed { spec, warnings: self.warnings })
+    }
+}
+
+/// RFC 9110 §5.6.2: what a header name is made of.
+pub fn is_token(text: &str) -> bool {
+    let mark = |byte| b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || mark(byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn every_wrong_key_is_reported_at_once() {
+        let config = json!({"a": 1, "b": "yes"});
+        let mut keys = Keys::open("p", &["a", "b"], &config, Null::Refused).unwrap();
+        keys.text("a");
+        keys.flag("b", true);
+        assert_eq!(keys.finish(()).unwrap_err(), ["p: 'a' must be a string", "p: 'b' must be a boolean"]);
+    }
+
+    #[test]
+    fn null_is_what_the_plugin_says_it_is() {
+        let config = json!({"a": null});
+        let mut lenient = Keys::open("p", &["a"], &config, Null::Unset).unwrap();
+        assert_eq!(lenient.text("a"), None);
+        assert!(lenient.finish(()).is_ok());
+        let mut strict = Keys::open("p", &["a"], &config, Null::Refused).unwrap();
+        strict.text("a");
+        assert_eq!(strict.finish(()).unwrap_err(), ["p: 'a' must be a string"]);
+        assert!(Keys::open("p", &[], &Value::Null, Null::Unset).is_ok());
+        assert!(Keys::open("p", &[], &Value::Null, Null::Refused).is_err());
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_once_and_ignored() {
+        let config = json!({"x": 1, "a": "v"});
+        let keys = Keys::open("p", &["a"], &config, Null::Refused).unwrap();
+        assert_eq!(keys.finish(()).unwrap().warnings, ["p: unknown key 'x' is ignored"]);
+    }
+
+    #[test]
+    fn a_header_name_is_a_token() {
+        assert!(is_token("X-API-Key") && is_token("a!#$%&'*+-.^_`|~9"));
+        assert!(!is_token("") && !is_token("a b") && !is_token("a:b") && !is_token("ü"));
+    }
+}

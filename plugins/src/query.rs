@@ -1,0 +1,93 @@
+//! Query parameters as plugins see them (plugins sheet §1.4): pairs split at `&`, percent-decoded, the last one wins.
+//!
+//! `+` is not a blank: the sheet decodes percent triplets only.
+
+use std::borrow::Cow;
+
+use engine::http::{RequestHead, Version};
+
+/// The value of the last parameter of that name. Allocates only when the value has percent triplets.
+///
+/// On HTTP/3 names and values are taken as they came and a name without `=` is not a parameter.
+pub fn parameter<'a>(head: &'a RequestHead, name: &str) -> Option<Cow<'a, str>> {
+    let is_raw = head.version == Version::Http3;
+    head.query().rsplit(|byte| *byte == b'&').find_map(|pair| {
+        let equals = memchr::memchr(b'=', pair);
+        if is_raw && equals.is_none() {
+            return None;
+        }
+        let key = &pair[..equals.unwrap_or(pair.len())];
+        let value = equals.map_or(&[][..], |at| &pair[at + 1..]);
+        if is_raw {
+            return (key == name.as_bytes()).then(|| String::from_utf8_lossy(value));
+        }
+        is_name(key, name).then(|| decode(value))
+    })
+}
+
+fn is_name(key: &[u8], name: &str) -> bool {
+    if memchr::memchr(b'%', key).is_none() { key == name.as_bytes() } else { decode(key) == name }
+}
+
+/// Percent-decoded; a `%` that no two hex digits follow stands for itself, and what is not UTF-8 is replaced.
+fn decode(text: &[u8]) -> Cow<'_, str> {
+    if memchr::memchr(b'%', text).is_none() {
+        return String::from_utf8_lossy(text);
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&byte, after)) = rest.split_first() {
+        let triplet = match after {
+            [high, low, ..] if byte == b'%' => hex(*high).zip(hex(*low)),
+            _ => None,
+        };
+        bytes.push(triplet.map_or(byte, |(high, low)| high << 4 | low));
+        rest = if triplet.is_some() { &after[2..] } else { after };
+    }
+    Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    (digit as char).to_digit(16).map(|value| value as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::request;
+
+    fn look_up(query: &str, name: &str) -> Option<String> {
+        parameter(&request(&format!("GET /?{query}"), &[]).head, name).map(Cow::into_owned)
+    }
+
+    #[test]
+    fn the_last_duplicate_wins() {
+        assert_eq!(look_up("k=1&k=2&other=3", "k").as_deref(), Some("2"));
+        assert_eq!(look_up("k=1&%6b=2", "k").as_deref(), Some("2"));
+        assert_eq!(look_up("k=1", "K"), None);
+        assert_eq!(look_up("", "k"), None);
+    }
+
+    #[test]
+    fn a_name_without_a_value_is_empty() {
+        assert_eq!(look_up("k", "k").as_deref(), Some(""));
+        assert_eq!(look_up("k=", "k").as_deref(), Some(""));
+        assert_eq!(look_up("k=a=b", "k").as_deref(), Some("a=b"));
+    }
+
+    #[test]
+    fn values_are_percent_decoded() {
+        assert_eq!(look_up("k=a%20b+c", "k").as_deref(), Some("a b+c"));
+        assert_eq!(look_up("k=%", "k").as_deref(), Some("%"));
+        assert_eq!(look_up("k=%4", "k").as_deref(), Some("%4"));
+        assert_eq!(look_up("k=%zz%C3%BC", "k").as_deref(), Some("%zzü"));
+        assert_eq!(look_up("k=%ff", "k").as_deref(), Some("\u{fffd}"));
+    }
+
+    #[test]
+    fn on_http3_the_query_is_raw() {
+        let mut cx = request("GET /?k=%20&k", &[]);
+        cx.head.version = Version::Http3;
+        assert_eq!(parameter(&cx.head, "k").as_deref(), Some("%20"));
+    }
+}
