@@ -23,10 +23,13 @@ pub(crate) fn path_of(env: &BTreeMap<String, String>) -> PathBuf {
     PathBuf::from(env.get("FERRUM_CONF_PATH").map_or(DEFAULT_PATH, String::as_str))
 }
 
-/// Reads a conf file; one that does not exist is an empty one.
-pub(crate) fn read(path: impl AsRef<Path>) -> Result<BTreeMap<String, String>, ConfError> {
-    let path = path.as_ref();
-    match std::fs::read_to_string(path) {
+/// Reads a conf file, from `directory` if its path is relative; one that does not exist is an empty one.
+pub(crate) fn read(directory: &Path, path: &Path) -> Result<BTreeMap<String, String>, ConfError> {
+    // Joined, an empty path would name the directory itself.
+    if path.as_os_str().is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    match std::fs::read_to_string(directory.join(path)) {
         Ok(text) => parse(&text),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
         Err(source) => Err(ConfError::Unreadable { path: path.display().to_string(), source }),
@@ -124,13 +127,13 @@ mod tests {
     #[test]
     fn a_missing_file_is_empty_and_an_unreadable_one_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(read(dir.path().join("none.conf")).unwrap().is_empty());
-        assert!(read("").unwrap().is_empty());
-        let error = read(dir.path()).unwrap_err().to_string();
+        assert!(read(dir.path(), Path::new("none.conf")).unwrap().is_empty());
+        assert!(read(dir.path(), Path::new("")).unwrap().is_empty());
+        let error = read(Path::new("/"), dir.path()).unwrap_err().to_string();
         assert!(error.starts_with(&format!("Failed to read conf file '{}': ", dir.path().display())), "{error}");
 
         let binary = dir.path().join("binary.conf");
         std::fs::write(&binary, [0xff, 0xfe]).unwrap();
-        assert!(read(&binary).unwrap_err().to_string().starts_with("Failed to read conf file"));
+        assert!(read(Path::new("/"), &binary).unwrap_err().to_string().starts_with("Failed to read conf file"));
     }
 }

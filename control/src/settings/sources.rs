@@ -2,6 +2,7 @@
 //! type is a function of its arguments.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::conf;
 
@@ -15,9 +16,9 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// The environment as it is, and the conf file that it names.
-    pub fn from_env(env: BTreeMap<String, String>) -> Result<Self, conf::ConfError> {
-        let conf = conf::read(conf::path_of(&env))?;
+    /// The environment as it is, and the conf file that it names; a relative path starts at `directory`.
+    pub fn from_env(env: BTreeMap<String, String>, directory: &Path) -> Result<Self, conf::ConfError> {
+        let conf = conf::read(directory, &conf::path_of(&env))?;
         Ok(Self { env, conf })
     }
 
