@@ -1,0 +1,76 @@
+//! From flags and environment to checked settings: the first steps of `run` and `validate`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::arguments::{FileArgs, RunArgs};
+use super::paths::{self, CONF_PATH, Host, References, SPEC_PATH};
+use super::secrets;
+use crate::settings::{Settings, Sources};
+
+/// A gateway that may start.
+#[derive(Debug)]
+pub struct Prepared {
+    pub settings: Settings,
+    /// What to log at WARN once the logger runs.
+    pub warnings: Vec<String>,
+    /// Names that came from outside, and from where: `("FERRUM_ADMIN_JWT_SECRET", "file")`.
+    pub secrets_loaded: Vec<(String, String)>,
+    /// Settings for which the environment overrode a different value of the conf file.
+    pub conf_overrides: Vec<String>,
+    /// The environment with flags and resolved secrets in it. The process environment itself is not changed, so plugin
+    /// configs that name a variable must look here.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// Why a gateway may not start.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// Said in plain text: the logger needs settings that may be among the secrets.
+    Secret(String),
+    Settings(String),
+}
+
+type Environment = BTreeMap<String, String>;
+
+/// Flags become environment variables, and what nobody set is looked for.
+fn apply_files(files: &FileArgs, env: &mut Environment, host: &Host, references: References) {
+    let set = |env: &mut Environment, key: &str, path: &Option<PathBuf>| {
+        if let Some(path) = path {
+            env.insert(key.to_owned(), host.explicit(path));
+        }
+    };
+    set(env, CONF_PATH, &files.settings);
+    set(env, SPEC_PATH, &files.spec);
+    paths::discover(env, host, references);
+}
+
+/// `run`, or the bare command when there are no arguments: that one looks for nothing by itself.
+pub(super) fn prepare(arguments: Option<&RunArgs>, mut env: Environment, host: &Host) -> Result<Prepared, Refusal> {
+    if let Some(arguments) = arguments {
+        env.extend(arguments.settings().into_iter().map(|(key, value)| (key.to_owned(), value)));
+        apply_files(&arguments.files, &mut env, host, References::Count);
+    }
+    let secrets_loaded =
+        secrets::resolve(&mut env, &host.directory).map_err(|error| Refusal::Secret(error.to_string()))?;
+    let (sources, settings, mut warnings) = load(env, host).map_err(Refusal::Settings)?;
+    warnings.extend(settings.startup_warnings());
+    let conf_overrides = sources.overridden().into_iter().filter(|key| Settings::is_known(key)).collect();
+    Ok(Prepared { settings, warnings, secrets_loaded, conf_overrides, environment: sources.env })
+}
+
+/// The settings of `validate`: secrets stay where they are.
+pub(super) fn prepare_validation(
+    files: &FileArgs,
+    mut env: Environment,
+    host: &Host,
+) -> Result<(Settings, Vec<String>), String> {
+    apply_files(files, &mut env, host, References::Ignored);
+    load(env, host).map(|(_, settings, warnings)| (settings, warnings))
+}
+
+fn load(env: Environment, host: &Host) -> Result<(Sources, Settings, Vec<String>), String> {
+    let sources = Sources::from_env(env, &host.directory).map_err(|error| error.to_string())?;
+    let (settings, warnings) = Settings::load(&sources).map_err(|error| error.to_string())?;
+    Ok((sources, settings, warnings))
+}

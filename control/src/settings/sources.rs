@@ -1,0 +1,54 @@
+//! Where the text of a setting comes from. The process environment is copied in once, so that everything behind this
+//! type is a function of its arguments.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::conf;
+
+/// The two texts a setting may have; the environment wins.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// Environment variables, with command-line flags and resolved secrets already in it.
+    pub env: BTreeMap<String, String>,
+    /// The conf file's keys.
+    pub conf: BTreeMap<String, String>,
+}
+
+impl Sources {
+    /// The environment as it is, and the conf file that it names; a relative path starts at `directory`.
+    pub fn from_env(env: BTreeMap<String, String>, directory: &Path) -> Result<Self, conf::ConfError> {
+        let conf = conf::read(directory, &conf::path_of(&env))?;
+        Ok(Self { env, conf })
+    }
+
+    /// The text of `key`. A set but empty value is a value.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.env.get(key).or_else(|| self.conf.get(key)).map(String::as_str)
+    }
+
+    /// The text of `key`, or else of its second name, from the environment and then from the conf file.
+    pub(crate) fn lookup(&self, key: &str, alias: Option<&str>, env_only: bool) -> Option<&str> {
+        let names = [Some(key), alias];
+        let sources: &[&BTreeMap<String, String>] = if env_only { &[&self.env] } else { &[&self.env, &self.conf] };
+        for source in sources {
+            for name in names.iter().flatten() {
+                if let Some(value) = source.get(*name) {
+                    return Some(value);
+                }
+            }
+        }
+        None
+    }
+
+    /// The keys that both sources define with different values.
+    pub fn overridden(&self) -> Vec<String> {
+        let differs = |(key, value): &(&String, &String)| self.env.get(*key).is_some_and(|env| env != *value);
+        self.conf.iter().filter(differs).map(|(key, _)| key.clone()).collect()
+    }
+}
+
+/// The process environment; names and values that are not UTF-8 count as unset.
+pub fn process_environment() -> BTreeMap<String, String> {
+    std::env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?))).collect()
+}
