@@ -1,0 +1,132 @@
+//! What resources say about one another (resources sheet §6.4, §13): references never leave their namespace, so give
+//! documents of one namespace.
+
+use std::collections::{HashMap, HashSet};
+
+use serde_json::Value;
+
+use super::document::Document;
+use super::finding::Finding;
+use super::plugin_config::{PluginConfig, PluginScope};
+use super::proxy::Proxy;
+use super::upstream::Upstream;
+
+/// `upstream_id` exists, and `upstream_subset` on it.
+pub fn check_upstream_references(document: &Document) -> Vec<Finding> {
+    let upstreams: HashMap<&str, &Upstream> =
+        document.upstreams.iter().map(|upstream| (upstream.id.as_str(), upstream)).collect();
+    let mut found = Vec::new();
+    for (i, proxy) in document.proxies.iter().enumerate() {
+        let Some(upstream_id) = proxy.upstream_id.as_deref() else { continue };
+        let p = &proxy.id;
+        let Some(upstream) = upstreams.get(upstream_id) else {
+            let message = format!("Proxy '{p}' references non-existent upstream_id '{upstream_id}'");
+            found.push(Finding::proxy(i, p, message));
+            continue;
+        };
+        let Some(subset) = &proxy.upstream_subset else { continue };
+        if !upstream.subsets.iter().flatten().any(|candidate| candidate.name == *subset) {
+            let message = format!(
+                "Proxy '{p}' references upstream_subset '{subset}' that is not defined on upstream_id '{upstream_id}'"
+            );
+            found.push(Finding::proxy(i, p, message));
+        }
+    }
+    found
+}
+
+/// The rules of an enabled `mesh_route_dispatch` config, with their places; what the plugin refuses is left to it.
+pub(super) fn dispatch_destinations(config: &PluginConfig) -> impl Iterator<Item = (usize, &Value)> {
+    let is_dispatch = config.enabled && config.plugin_name == "mesh_route_dispatch";
+    let rules = config.config.get("rules").and_then(Value::as_array).filter(|_| is_dispatch);
+    rules.into_iter().flatten().enumerate().filter_map(|(i, rule)| Some((i, rule.get("destination")?)))
+}
+
+/// Upstreams named by enabled `mesh_route_dispatch` configs exist.
+pub fn check_dispatch_references(document: &Document) -> Vec<Finding> {
+    let upstreams: HashSet<&str> = document.upstreams.iter().map(|upstream| upstream.id.as_str()).collect();
+    let mut found = Vec::new();
+    for (at, config) in document.plugin_configs.iter().enumerate() {
+        for (i, destination) in dispatch_destinations(config) {
+            let Some(upstream_id) = destination.get("upstream_id").and_then(Value::as_str) else { continue };
+            if !upstreams.contains(upstream_id) {
+                let message = format!(
+                    "PluginConfig '{}' (mesh_route_dispatch) rule {i} for proxy_id '{}' references upstream_id \
+                     '{upstream_id}' that is not present in the active GatewayConfig namespace",
+                    config.id,
+                    config.proxy_id.as_deref().unwrap_or("<none>")
+                );
+                found.push(Finding::plugin_config(at, &config.id, message));
+            }
+        }
+    }
+    found
+}
+
+/// Scopes and associations of plugin configs, disabled ones included.
+pub fn check_plugin_references(document: &Document) -> Vec<Finding> {
+    let proxies: HashSet<&str> = document.proxies.iter().map(|proxy| proxy.id.as_str()).collect();
+    let configs: HashMap<&str, &PluginConfig> =
+        document.plugin_configs.iter().map(|config| (config.id.as_str(), config)).collect();
+    let mut found = Vec::new();
+    for (i, config) in document.plugin_configs.iter().enumerate() {
+        let messages = check_scope(config, &proxies).into_iter();
+        found.extend(messages.map(|message| Finding::plugin_config(i, &config.id, message)));
+    }
+    for (i, proxy) in document.proxies.iter().enumerate() {
+        let messages = check_associations(proxy, &configs).into_iter();
+        found.extend(messages.map(|message| Finding::proxy(i, &proxy.id, message)));
+    }
+    found
+}
+
+fn check_scope(config: &PluginConfig, proxies: &HashSet<&str>) -> Vec<String> {
+    let id = &config.id;
+    let mut errors = Vec::new();
+    if config.plugin_name == "transaction_log_schema" && config.scope != PluginScope::Global {
+        errors.push(format!("PluginConfig '{id}' (transaction_log_schema) must have scope 'global'"));
+    }
+    match (config.scope, config.proxy_id.as_deref()) {
+        (PluginScope::Global, Some(_)) => {
+            errors.push(format!("PluginConfig '{id}' with scope 'global' must not have proxy_id"));
+        }
+        (PluginScope::Proxy, Some(proxy_id)) if !proxies.contains(proxy_id) => {
+            errors.push(format!("PluginConfig '{id}' references non-existent proxy_id '{proxy_id}'"));
+        }
+        (PluginScope::Proxy, None) => errors.push(format!("PluginConfig '{id}' with scope 'proxy' must have proxy_id")),
+        (PluginScope::ProxyGroup, Some(_)) => errors.push(format!(
+            "PluginConfig '{id}' with scope 'proxy_group' must not have proxy_id (proxies join by listing it)"
+        )),
+        _ => {}
+    }
+    errors
+}
+
+fn check_associations(proxy: &Proxy, configs: &HashMap<&str, &PluginConfig>) -> Vec<String> {
+    let p = &proxy.id;
+    let mut listed = HashSet::new();
+    let mut errors = Vec::new();
+    for association in &proxy.plugins {
+        let id = association.plugin_config_id.as_str();
+        if !listed.insert(id) {
+            errors.push(format!("Proxy '{p}' references plugin_config '{id}' more than once"));
+            continue;
+        }
+        match configs.get(id) {
+            None => errors.push(format!("Proxy '{p}' references non-existent plugin_config '{id}'")),
+            Some(config) if config.scope == PluginScope::Global => errors.push(format!(
+                "Proxy '{p}' references plugin_config '{id}' with scope 'global' — global plugins run on every proxy \
+                 and are not listed"
+            )),
+            Some(config) if config.scope == PluginScope::Proxy && config.proxy_id.as_deref() != Some(p) => {
+                let other = config.proxy_id.as_deref().unwrap_or("<none>");
+                errors.push(format!("Proxy '{p}' references plugin_config '{id}' targeted to proxy '{other}'"));
+            }
+            Some(_) => {}
+        }
+    }
+    errors
+}
+
+#[cfg(test)]
+mod tests;
