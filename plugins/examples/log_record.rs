@@ -14,7 +14,9 @@ use plugins::transaction::{Escape, write_record};
 use plugins::{CoreEnv, Facts, Metadata, Outcome, Plugin, ProxyFacts, RequestContext, catalog};
 use serde_json::{Value, json};
 
-const ROUNDS: u32 = 2_000_000;
+/// The best of many short batches, because others use the machine too.
+const BATCHES: u32 = 200;
+const ROUNDS: u32 = 10_000;
 
 fn request() -> RequestContext {
     let text =
@@ -67,14 +69,13 @@ fn outcome() -> Outcome {
 }
 
 fn time(what: &str, mut round: impl FnMut()) {
-    for _ in 0..ROUNDS / 10 {
-        round();
-    }
-    let start = Instant::now();
-    for _ in 0..ROUNDS {
-        round();
-    }
-    println!("{what}: {:.0} ns", start.elapsed().as_secs_f64() * 1e9 / f64::from(ROUNDS));
+    let best = (0..BATCHES).map(|_| {
+        let start = Instant::now();
+        (0..ROUNDS).for_each(|_| round());
+        start.elapsed()
+    });
+    let best = best.min().unwrap_or_default();
+    println!("{what}: {:.0} ns", best.as_secs_f64() * 1e9 / f64::from(ROUNDS));
 }
 
 fn main() {

@@ -19,12 +19,14 @@ pub(super) fn string<const IN_STRING: bool>(out: &mut Vec<u8>, value: &str) {
     text(out, quote::<IN_STRING>());
 }
 
-/// A string of bytes that are nearly always UTF-8; what is not is replaced.
+/// A string of bytes that are nearly always ASCII; what is not UTF-8 is replaced.
 pub(super) fn bytes<const IN_STRING: bool>(out: &mut Vec<u8>, value: &[u8]) {
-    match std::str::from_utf8(value) {
-        Ok(value) => string::<IN_STRING>(out, value),
-        Err(_) => string::<IN_STRING>(out, &String::from_utf8_lossy(value)),
+    if !value.is_ascii() {
+        return string::<IN_STRING>(out, &String::from_utf8_lossy(value));
     }
+    text(out, quote::<IN_STRING>());
+    escape::<IN_STRING>(out, value);
+    text(out, quote::<IN_STRING>());
 }
 
 /// The inside of a string. `value` is UTF-8.
@@ -71,37 +73,133 @@ fn plain_prefix(value: &[u8]) -> usize {
     // The lowest bit that is set is exact; higher ones may be carries, which do not matter.
     let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word & HIGHS;
     let equal = |word: u64, byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
-    let (words, tail) = value.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
+    let first_hit = |word: &[u8; 8]| {
         let word = u64::from_le_bytes(*word);
         let hits = below(word, 0x20) | equal(word, b'"') | equal(word, b'\\');
-        if hits != 0 {
-            return index * 8 + hits.trailing_zeros() as usize / 8;
+        (hits != 0).then(|| hits.trailing_zeros() as usize / 8)
+    };
+    // The last eight bytes are looked at as one word too, although some of them have been seen.
+    let Some(last) = value.last_chunk::<8>() else {
+        let is_special = |byte: &u8| *byte < 0x20 || matches!(byte, b'"' | b'\\');
+        return value.iter().position(is_special).unwrap_or(value.len());
+    };
+    for (index, word) in value.as_chunks::<8>().0.iter().enumerate() {
+        if let Some(hit) = first_hit(word) {
+            return index * 8 + hit;
         }
     }
-    let is_special = |byte: &u8| *byte < 0x20 || matches!(byte, b'"' | b'\\');
-    words.len() * 8 + tail.iter().position(is_special).unwrap_or(tail.len())
+    first_hit(last).map_or(value.len(), |hit| value.len() - 8 + hit)
+}
+
+/// More than the digits of any number here.
+const NUMBER_BYTES: usize = 32;
+
+/// Appends the first `len` bytes. Copying all of them, whose number is a constant, costs less than a call that copies a
+/// few.
+fn number(out: &mut Vec<u8>, text: &[u8; NUMBER_BYTES], len: usize) {
+    let end = out.len() + len;
+    out.extend_from_slice(text);
+    out.truncate(end);
 }
 
 pub(super) fn integer(out: &mut Vec<u8>, value: u64) {
-    text(out, itoa::Buffer::new().format(value));
+    let mut text = [0; NUMBER_BYTES];
+    let len = leading(&mut text, value);
+    number(out, &text, len);
 }
 
 /// Nanoseconds as milliseconds: exact, at least one decimal and no zeros after it.
 pub(super) fn milliseconds(out: &mut Vec<u8>, ns: u64) {
-    integer(out, ns / 1_000_000);
-    let mut fraction = [b'.', 0, 0, 0, 0, 0, 0];
-    digits(&mut fraction[1..], (ns % 1_000_000) as u32);
-    let last = fraction.iter().rposition(|digit| *digit != b'0').unwrap_or(0);
-    out.extend_from_slice(&fraction[..last.max(1) + 1]);
+    let mut text = [0; NUMBER_BYTES];
+    let point = leading(&mut text, ns / 1_000_000);
+    text[point] = b'.';
+    let fraction = &mut text[point + 1..point + 7];
+    digits(fraction, (ns % 1_000_000) as u32);
+    let zeros = fraction[1..].iter().rev().take_while(|digit| **digit == b'0').count();
+    number(out, &text, point + 7 - zeros);
 }
 
+/// Writes `value` to the front of `text` and returns how long it is.
+#[inline]
+fn leading(text: &mut [u8; NUMBER_BYTES], value: u64) -> usize {
+    if value < 10 {
+        text[0] = b'0' + value as u8;
+        return 1;
+    }
+    leading_long(text, value)
+}
+
+fn leading_long(text: &mut [u8; NUMBER_BYTES], value: u64) -> usize {
+    let len = value.checked_ilog10().unwrap_or(0) as usize + 1;
+    match u32::try_from(value) {
+        Ok(value) => digits(&mut text[..len], value),
+        Err(_) => {
+            let (high, low) = text[..len].split_at_mut(len - 9);
+            digits(low, (value % 1_000_000_000) as u32);
+            wide_digits(high, value / 1_000_000_000);
+        }
+    }
+    len
+}
+
+static PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[b'0'; 2]; 100];
+    let mut value = 0;
+    while value < 100 {
+        pairs[value] = [b'0' + value as u8 / 10, b'0' + value as u8 % 10];
+        value += 1;
+    }
+    pairs
+};
+
 /// Fills `out` with the last digits of `value`.
+#[inline]
 pub(super) fn digits(out: &mut [u8], mut value: u32) {
+    let mut pairs = out.rchunks_exact_mut(2);
+    for pair in &mut pairs {
+        pair.copy_from_slice(&PAIRS[value as usize % 100]);
+        value /= 100;
+    }
+    if let [first] = pairs.into_remainder() {
+        *first = b'0' + (value % 10) as u8;
+    }
+}
+
+/// [`digits`] of a value that few numbers reach.
+fn wide_digits(out: &mut [u8], mut value: u64) {
     for digit in out.iter_mut().rev() {
         *digit = b'0' + (value % 10) as u8;
         value /= 10;
     }
+}
+
+/// Each octet's digits and a point, and how many bytes that is.
+static OCTETS: [([u8; 4], u8); 256] = {
+    let mut octets = [([b'.'; 4], 0); 256];
+    let mut value = 0;
+    while value < 256 {
+        let (hundreds, tens, ones) =
+            (b'0' + (value / 100) as u8, b'0' + (value / 10 % 10) as u8, b'0' + (value % 10) as u8);
+        octets[value] = match value {
+            0..10 => ([ones, b'.', b'.', b'.'], 2),
+            10..100 => ([tens, ones, b'.', b'.'], 3),
+            _ => ([hundreds, tens, ones, b'.'], 4),
+        };
+        value += 1;
+    }
+    octets
+};
+
+/// An IPv4 address without quotes.
+pub(super) fn ipv4(out: &mut Vec<u8>, octets: [u8; 4]) {
+    let mut text = [0; NUMBER_BYTES];
+    let mut len = 0;
+    for octet in octets {
+        let (digits, width) = &OCTETS[usize::from(octet)];
+        text[len..len + 4].copy_from_slice(digits);
+        len += usize::from(*width);
+    }
+    number(out, &text, len - 1);
 }
 
 #[cfg(test)]
@@ -139,6 +237,22 @@ mod tests {
         let inside = format!("\"{}\"", written(|out| embed(out, document, true)));
         assert_eq!(serde_json::from_str::<String>(&inside).unwrap(), document);
         assert_eq!(written(|out| embed(out, document, false)), document);
+    }
+
+    #[test]
+    fn integers_of_every_length_are_written() {
+        let powers = (0..20).map(|power| 10_u64.pow(power));
+        for value in powers.flat_map(|power| [power - 1, power, power + 1]).chain([u32::MAX.into(), 1 << 32, u64::MAX])
+        {
+            assert_eq!(written(|out| integer(out, value)), value.to_string());
+        }
+    }
+
+    #[test]
+    fn addresses_are_written() {
+        for octets in [[0, 9, 10, 99], [100, 255, 1, 0], [255; 4], [0; 4]] {
+            assert_eq!(written(|out| ipv4(out, octets)), std::net::Ipv4Addr::from(octets).to_string());
+        }
     }
 
     #[test]

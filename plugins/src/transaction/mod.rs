@@ -70,10 +70,9 @@ impl<'a> Record<'a> {
     }
 
     /// The value plugins see: the last one, if it is visible ASCII.
-    fn user_agent(&self) -> Option<&str> {
+    fn user_agent(&self) -> Option<&[u8]> {
         let value = self.cx.head.headers.known(Known::UserAgent).last()?;
-        let is_visible = value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
-        is_visible.then(|| std::str::from_utf8(value).ok()).flatten()
+        value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~')).then_some(value)
     }
 
     /// Whether the field is part of this record.
@@ -131,7 +130,10 @@ impl<'a> Record<'a> {
                 let elsewhere = self.backend_ns().saturating_add(outcome.plugin_ns);
                 json::milliseconds(out, outcome.total_ns.saturating_sub(elsewhere));
             }
-            HttpField::RequestUserAgent => write_optional::<S>(out, self.user_agent()),
+            HttpField::RequestUserAgent => match self.user_agent() {
+                Some(value) => json::bytes::<S>(out, value),
+                None => json::text(out, "null"),
+            },
             HttpField::ErrorClass => write_optional::<S>(out, outcome.error_class.map(|class| class.name())),
             HttpField::BodyErrorClass => write_optional::<S>(out, outcome.body_error_class.map(|class| class.name())),
             HttpField::BytesSent => json::integer(out, outcome.bytes_sent),
@@ -185,14 +187,7 @@ fn write_backend_latency(out: &mut Vec<u8>, ns: Option<u64>) {
 fn write_ip<const S: bool>(out: &mut Vec<u8>, ip: IpAddr) {
     json::text(out, json::quote::<S>());
     match ip {
-        IpAddr::V4(ip) => {
-            for (index, octet) in ip.octets().into_iter().enumerate() {
-                if index != 0 {
-                    out.push(b'.');
-                }
-                json::integer(out, u64::from(octet));
-            }
-        }
+        IpAddr::V4(ip) => json::ipv4(out, ip.octets()),
         IpAddr::V6(ip) => out.extend_from_slice(ip.to_string().as_bytes()),
     }
     json::text(out, json::quote::<S>());

@@ -35,25 +35,30 @@ const NEUTRAL_WORDS: [&str; 6] = ["digest", "hash", "hashed", "raw", "sha256", "
 
 /// Whether the value of `key` is hidden. `extra` holds the operator's lower-case sub-strings.
 pub(crate) fn is_sensitive(key: &str, extra: &[String]) -> bool {
-    has_marker(key) || has_credential_token(key) || extra.iter().any(|part| contains(key, part))
+    let bytes = key.as_bytes();
+    let mut mentions_token = false;
+    for at in 0..bytes.len() {
+        let rest = &bytes[at..];
+        match rest[0].to_ascii_lowercase() {
+            b't' => mentions_token |= starts_with(rest, "token"),
+            letter if markers(letter).iter().any(|marker| starts_with(rest, marker)) => return true,
+            _ => {}
+        }
+    }
+    (mentions_token && has_credential_token(key)) || extra.iter().any(|part| contains(key, part))
 }
 
-/// Rule 1. `cookie` stands for `set-cookie` too.
-fn has_marker(key: &str) -> bool {
-    let bytes = key.as_bytes();
-    (0..bytes.len()).any(|at| {
-        let rest = &bytes[at..];
-        let markers: &[&str] = match rest[0].to_ascii_lowercase() {
-            b'a' => &["authorization"],
-            b'b' => &["bearer"],
-            b'c' => &["cookie", "cache_request_headers_snapshot"],
-            b'p' => &["password"],
-            b's' => &["secret"],
-            b'x' => &["x-api-key", "x-auth-token", "x-csrf-token"],
-            _ => return false,
-        };
-        markers.iter().any(|marker| starts_with(rest, marker))
-    })
+/// Rule 1, by the first letter. `cookie` stands for `set-cookie` too.
+fn markers(letter: u8) -> &'static [&'static str] {
+    match letter {
+        b'a' => &["authorization"],
+        b'b' => &["bearer"],
+        b'c' => &["cookie", "cache_request_headers_snapshot"],
+        b'p' => &["password"],
+        b's' => &["secret"],
+        b'x' => &["x-api-key", "x-auth-token", "x-csrf-token"],
+        _ => &[],
+    }
 }
 
 fn starts_with(bytes: &[u8], lower: &str) -> bool {
@@ -70,9 +75,6 @@ fn contains(key: &str, lower: &str) -> bool {
 
 /// Rule 2.
 fn has_credential_token(key: &str) -> bool {
-    if !contains(key, "token") {
-        return false;
-    }
     let is = |segment: &&str, words: &[&str]| words.iter().any(|word| segment.eq_ignore_ascii_case(word));
     if !segments(key).any(|segment| is(&segment, &["token"])) {
         return false;
