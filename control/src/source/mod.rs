@@ -1,1 +1,8 @@
-//! source.
+//! Where the configuration comes from, and what becomes of it: read, checked, compiled, published.
+
+mod catalog;
+mod compile;
+mod file;
+
+pub use compile::{CompileOptions, backend_names, compile};
+pub use file::{FileSource, SourceError, validate_spec};

@@ -1,0 +1,194 @@
+//! The cores: how many, where, listening on what.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use engine::core::{CoreParts, Mail, Mailbox, PostBox, mailbox, start};
+use engine::counters::Counters;
+use engine::dns::DnsTable;
+use engine::ledger::Cap;
+use engine::logring::LogRing;
+use engine::net::{ListenOptions, Reactor, ReactorOptions, Steering, bind, steer_by_cpu};
+use engine::overload::Overload;
+use engine::publish::Fanout;
+use engine::snapshot::Snapshot;
+use plugins::PluginSet;
+use protocols::{CoreWork, PerIp, Shared, run_core};
+
+use super::{Fatal, options};
+use crate::settings::{AcceptSteering, Settings, Tri};
+
+/// Cores whose threads do not end on request within this time are left behind; the process ends all the same.
+const STOP_MAX: Duration = Duration::from_secs(1);
+
+/// The CPUs of the cores, one each.
+pub(super) fn choose(settings: &Settings) -> Result<Vec<usize>, String> {
+    let cpus = settings.core_set(&available())?;
+    if cpus.is_empty() {
+        return Err("no CPU is left for a core; check FERRUM_CORES and the CPU affinity of the process".to_owned());
+    }
+    Ok(cpus)
+}
+
+fn available() -> Vec<usize> {
+    core_affinity::get_core_ids().map_or_else(|| vec![0], |cores| cores.into_iter().map(|core| core.id).collect())
+}
+
+/// Pins control threads where the operator wants them; the first of the named CPUs, the kernel does the rest.
+pub(super) fn control_pin(settings: &Settings) -> impl Fn() + Send + Sync + 'static {
+    let cpus = settings.control_core_set(&available()).unwrap_or_default();
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    move || {
+        if !cpus.is_empty() {
+            let turn = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            core_affinity::set_for_current(core_affinity::CoreId { id: cpus[turn % cpus.len()] });
+        }
+    }
+}
+
+pub(super) struct Start<'a> {
+    pub settings: &'a Settings,
+    pub cpus: &'a [usize],
+    pub rings: Vec<LogRing>,
+    pub counters: Counters,
+    pub overload: Arc<Overload>,
+    pub snapshots: &'a Fanout<Snapshot<PluginSet>>,
+    pub tables: &'a Fanout<DnsTable>,
+    pub reactor: Reactor,
+}
+
+pub(super) struct Cores {
+    threads: Vec<JoinHandle<std::io::Result<()>>>,
+    boxes: Vec<PostBox>,
+}
+
+impl Cores {
+    /// Binds every socket first, so that a port in use is one message and no core has started.
+    pub(super) fn start(with: Start<'_>) -> Result<Self, Fatal> {
+        let mut sockets = sockets(with.settings, with.cpus)?;
+        let cannot = |error: std::io::Error| Fatal::new(format!("cannot start a core: {error}"));
+        let boxes: Vec<(PostBox, Mailbox)> =
+            with.cpus.iter().map(|_| mailbox()).collect::<Result<_, _>>().map_err(cannot)?;
+        let (boxes, mailboxes): (Vec<PostBox>, Vec<Mailbox>) = boxes.into_iter().unzip();
+        let shared = shared(&with, boxes.clone());
+        let engine = &with.settings.engine;
+        let reactor =
+            ReactorOptions { reactor: with.reactor, ring_entries: engine.ring_entries, sqpoll: engine.sqpoll };
+        let mut threads = Vec::new();
+        for (index, (log, mailbox)) in with.rings.into_iter().zip(mailboxes).enumerate() {
+            let parts = CoreParts {
+                index,
+                cpu: Some(with.cpus[index]),
+                reactor,
+                busy_poll: Duration::from_micros(u64::from(engine.busy_poll_us)),
+                overload: with.overload.clone(),
+                dns: with.tables.view(index),
+                log,
+                counters: with.counters.clone(),
+            };
+            let work = CoreWork {
+                shared: shared.clone(),
+                snapshots: with.snapshots.view(index),
+                mailbox,
+                http: sockets.get_mut(index).map(std::mem::take).unwrap_or_default(),
+            };
+            threads.push(start(parts, move |core| run_core(core, work)).map_err(cannot)?);
+        }
+        Ok(Self { threads, boxes })
+    }
+
+    pub(super) fn post_boxes(&self) -> Vec<PostBox> {
+        self.boxes.clone()
+    }
+
+    pub(super) fn tell(&self, mail: impl Fn() -> Mail) {
+        for post_box in &self.boxes {
+            post_box.post(mail());
+        }
+    }
+
+    /// Ends the threads; connections still open are closed with them.
+    pub(super) fn stop(self) {
+        self.tell(|| Mail::Stop);
+        let deadline = Instant::now() + STOP_MAX;
+        for thread in self.threads {
+            while !thread.is_finished() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            if thread.is_finished() {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+fn shared(with: &Start<'_>, boxes: Vec<PostBox>) -> Shared {
+    Shared {
+        settings: Arc::new(options::http(with.settings)),
+        per_ip: Arc::new(PerIp::default()),
+        steering: steering(with.settings),
+        cores: boxes,
+        connections: Arc::new(Cap::new(with.settings.runtime.max_connections as u64, with.cpus.len())),
+        counters: with.counters.clone(),
+    }
+}
+
+fn steering(settings: &Settings) -> Steering {
+    match settings.engine.accept_steering {
+        AcceptSteering::Hash => Steering::Hash,
+        AcceptSteering::Cpu => Steering::Cpu,
+        AcceptSteering::Balance => Steering::Balance,
+    }
+}
+
+/// The plain HTTP listener: one socket per core, in core order, which is the order steering counts in.
+fn sockets(settings: &Settings, cpus: &[usize]) -> Result<Vec<Vec<std::net::TcpListener>>, Fatal> {
+    let port = settings.listeners.proxy_http_port;
+    if port == 0 {
+        tracing::info!("The plain HTTP listener is off (FERRUM_PROXY_HTTP_PORT=0)");
+        tracing::warn!("No HTTP or HTTPS proxy listeners are active: FERRUM_PROXY_HTTP_PORT=0 and no TLS listener");
+        return Ok(Vec::new());
+    }
+    let options = ListenOptions {
+        address: SocketAddr::new(settings.listeners.proxy_bind_address, port),
+        backlog: settings.runtime.tcp_listen_backlog,
+        reuse_port: cpus.len() > 1,
+        fast_open_queue: options::fast_open(settings).then_some(settings.kernel.tcp_fastopen_queue_len),
+    };
+    let mut sockets = Vec::new();
+    for _ in cpus {
+        match bind(&options) {
+            Ok(socket) => sockets.push(vec![socket]),
+            Err(error) => {
+                let address = options.address;
+                tracing::error!(
+                    "Port {port} is already in use or not available on {}: {error}; \
+                     FERRUM_PROXY_HTTP_PORT and FERRUM_PROXY_BIND_ADDRESS choose {address}",
+                    address.ip()
+                );
+                return Err(Fatal::new("HTTP proxy listener exited before completing startup"));
+            }
+        }
+    }
+    if steering(settings) == Steering::Cpu
+        && let Some(Err(error)) = sockets[0].first().map(|socket| steer_by_cpu(socket, cpus))
+    {
+        tracing::warn!("FERRUM_ACCEPT_STEERING=cpu is not possible here, the kernel's hash is used: {error}");
+    }
+    tracing::info!("HTTP proxy listener on {} with {} core(s)", options.address, cpus.len());
+    Ok(sockets)
+}
+
+/// Whether `auto` finds both halves of fast open switched on (settings sheet §8.22).
+pub(super) fn kernel_fast_open(setting: Tri) -> bool {
+    match setting {
+        Tri::On => true,
+        Tri::Off => false,
+        Tri::Auto => std::fs::read_to_string("/proc/sys/net/ipv4/tcp_fastopen")
+            .ok()
+            .and_then(|text| text.trim().parse::<u32>().ok())
+            .is_some_and(|bits| bits & 3 == 3),
+    }
+}

@@ -1,0 +1,261 @@
+//! A gateway from start to stop: everything is put together here, and nothing else is done here.
+
+mod cores;
+mod drain;
+mod options;
+mod probe;
+mod publication;
+mod signals;
+mod warm_up;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::counters::Counters;
+use engine::logring::log_ring;
+use engine::net::{Reactor, ReactorChoice, probe_io_uring};
+use engine::overload::Overload;
+use engine::publish::Fanout;
+use engine::snapshot::Snapshot;
+use plugins::PluginSet;
+
+use crate::admin;
+use crate::cli::Prepared;
+use crate::dns::Dns;
+use crate::logging::{self, LogGuard, LogOptions};
+use crate::overload::{Monitor, raise_nofile};
+use crate::settings::{self, Mode, Settings};
+use crate::source::{FileSource, SourceError, backend_names};
+
+use cores::Cores;
+use publication::Publication;
+
+/// Why a gateway ends other than by being told to.
+#[derive(Debug, thiserror::Error)]
+#[error("{summary}")]
+pub struct Fatal {
+    summary: String,
+    errors: Vec<String>,
+}
+
+impl Fatal {
+    fn new(summary: impl Into<String>) -> Self {
+        Self { summary: summary.into(), errors: Vec::new() }
+    }
+}
+
+impl From<SourceError> for Fatal {
+    fn from(error: SourceError) -> Self {
+        Self { summary: error.summary, errors: error.errors }
+    }
+}
+
+/// Batches of 64 KiB that wait for the log writer, per core: 4 MiB.
+const LOG_BATCHES_MAX: usize = 64;
+/// After the drain, background work has this long (settings sheet §10).
+const BACKGROUND_STOP_MAX: Duration = Duration::from_secs(5);
+
+/// Runs a gateway with these settings until it is told to stop.
+pub fn run(prepared: Prepared) -> ExitCode {
+    let settings = &prepared.settings;
+    let cpus = match cores::choose(settings) {
+        Ok(cpus) => cpus,
+        Err(reason) => return early_failure(&prepared, &reason),
+    };
+    let (rings, drains) = (0..cpus.len()).map(|_| log_ring(LOG_BATCHES_MAX)).unzip();
+    let log = match logging::start(log_options(&prepared), drains) {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("Error: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    announce(&prepared);
+    let code = match serve(&prepared, &cpus, rings, &log) {
+        Ok(()) => {
+            tracing::info!("Ferrum Edge shut down cleanly");
+            ExitCode::SUCCESS
+        }
+        Err(fatal) => {
+            for error in &fatal.errors {
+                tracing::error!("{error}");
+            }
+            tracing::error!("Fatal error: {fatal}");
+            ExitCode::FAILURE
+        }
+    };
+    log.finish();
+    code
+}
+
+fn early_failure(prepared: &Prepared, reason: &str) -> ExitCode {
+    if let Ok(log) = logging::start(log_options(prepared), Vec::new()) {
+        tracing::error!("Configuration error: {reason}");
+        log.finish();
+    }
+    ExitCode::FAILURE
+}
+
+fn log_options(prepared: &Prepared) -> LogOptions {
+    LogOptions {
+        rust_log: prepared.environment.get("RUST_LOG").cloned(),
+        level: prepared.settings.core.log_level.clone(),
+        capacity: prepared.settings.core.log_buffer_capacity,
+        counters_enabled: prepared.settings.metrics.metrics_log_counter_enabled,
+    }
+}
+
+/// The lines at the beginning of every log (settings sheet §5).
+fn announce(prepared: &Prepared) {
+    let settings = &prepared.settings;
+    let version = env!("CARGO_PKG_VERSION");
+    raise_nofile();
+    tracing::info!("Ferrum Edge v{version} ({}) starting...", crate::cli::target_triple());
+    for (key, backend) in &prepared.secrets_loaded {
+        tracing::info!("Loaded {key} from {backend}");
+    }
+    if !prepared.secrets_loaded.is_empty() {
+        tracing::info!("{} setting(s) loaded from external sources", prepared.secrets_loaded.len());
+    }
+    for key in &prepared.conf_overrides {
+        tracing::info!("{key}: the environment overrides the conf file");
+    }
+    for warning in &prepared.warnings {
+        tracing::warn!("{warning}");
+    }
+    tracing::info!("Operating mode: {}", settings.core.mode);
+    tracing::info!("Proxy bind address: {}", settings.listeners.proxy_bind_address);
+    tracing::info!("Admin bind address: {}", settings.admin.admin_bind_address);
+    for line in options::unserved(settings) {
+        tracing::warn!("{line}");
+    }
+}
+
+fn serve(
+    prepared: &Prepared,
+    cpus: &[usize],
+    rings: Vec<engine::logring::LogRing>,
+    log: &LogGuard,
+) -> Result<(), Fatal> {
+    let settings = &prepared.settings;
+    if settings.core.mode != Mode::File {
+        let mode = settings.core.mode;
+        return Err(Fatal::new(format!("mode {mode} is not built yet in this release; use FERRUM_MODE=file")));
+    }
+    let source = FileSource::new(settings);
+    let document = source.load()?;
+    source.check_ports(&document)?;
+
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("ferrum-control")
+        .max_blocking_threads(settings.runtime.blocking_threads)
+        .on_thread_start(cores::control_pin(settings))
+        .enable_all()
+        .build()
+        .map_err(|error| Fatal::new(format!("cannot start the control threads: {error}")))?;
+    let result = runtime.block_on(live(prepared, cpus, rings, log, source, document));
+    runtime.shutdown_timeout(BACKGROUND_STOP_MAX);
+    result
+}
+
+async fn live(
+    prepared: &Prepared,
+    cpus: &[usize],
+    rings: Vec<engine::logring::LogRing>,
+    log: &LogGuard,
+    source: FileSource,
+    document: Arc<engine::model::Document>,
+) -> Result<(), Fatal> {
+    let settings = &prepared.settings;
+    // Installed before anything slow, so that an early signal is remembered instead of ending the process.
+    let mut signals = signals::Signals::install().map_err(|error| Fatal::new(format!("signal handlers: {error}")))?;
+    let counters = Counters::new(cpus.len());
+    let overload = Arc::new(Overload::default());
+    let compiled = publication::compile(&document, settings, 1)?;
+    let snapshots: Arc<Fanout<Snapshot<PluginSet>>> = Arc::new(Fanout::new(cpus.len(), compiled));
+    let tables = Arc::new(Fanout::new(cpus.len(), Arc::new(engine::dns::DnsTable::default())));
+    let dns = Dns::start(options::dns(settings), tables.clone()).map_err(|error| Fatal::new(error.to_string()))?;
+    dns.warm_up(backend_names(&document)).await;
+    if settings.pool.pool_warmup_enabled {
+        warm_up::warm_up(&document, &dns, settings.pool.pool_warmup_concurrency).await;
+    }
+
+    let publication = Arc::new(Publication::new(snapshots.clone(), source, dns.clone(), settings, document));
+    let cores = Cores::start(cores::Start {
+        settings,
+        cpus,
+        rings,
+        counters: counters.clone(),
+        overload: overload.clone(),
+        snapshots: &snapshots,
+        tables: &tables,
+        reactor: reactor(settings)?,
+    })?;
+    let gauges = Arc::new(probe::ProbedGauges::new(counters.clone(), cores.post_boxes()));
+    let monitor = Monitor::new(options::overload(settings), gauges.clone(), overload.clone());
+    let _monitoring = monitor.start();
+    let _probing = gauges.start(Duration::from_millis(settings.overload.overload_check_interval_ms));
+    let parts = options::AdminParts {
+        counters: counters.clone(),
+        monitor: monitor.clone(),
+        dns: dns.clone(),
+        log_counts: log.counts(),
+        publication: publication.clone(),
+        cpus: cpus.to_vec(),
+    };
+    let (admin, readiness) = options::admin(settings, parts);
+    let admin = start_admin(settings, admin).await;
+    readiness.set_ready();
+    tracing::info!("Gateway startup complete; /health now reports ready");
+    let _tidying = publication.clone().start_tidying();
+
+    signals::serve(&mut signals, &publication).await;
+    drain::drain(&cores, &overload, &counters, admin, settings.runtime.shutdown_drain_seconds).await;
+    cores.stop();
+    Ok(())
+}
+
+/// An admin listener that cannot bind is reported and survived (settings sheet §5.1).
+async fn start_admin(settings: &Settings, admin: admin::Admin) -> Option<admin::AdminServer> {
+    let port = settings.admin.admin_http_port;
+    if port == 0 {
+        tracing::warn!("No admin listener is active: FERRUM_ADMIN_HTTP_PORT=0 and this release has no admin HTTPS");
+        return None;
+    }
+    let address = std::net::SocketAddr::new(settings.admin.admin_bind_address, port);
+    match admin.serve(address).await {
+        Ok(server) => Some(server),
+        Err(error) => {
+            tracing::error!("Admin HTTP listener error: {address} (FERRUM_ADMIN_HTTP_PORT): {error}");
+            None
+        }
+    }
+}
+
+/// What the cores run on. The fall-back is one clear line, not a surprise.
+fn reactor(settings: &Settings) -> Result<Reactor, Fatal> {
+    let choice = match settings.engine.reactor {
+        settings::ReactorChoice::Auto => ReactorChoice::Auto,
+        settings::ReactorChoice::IoUring => ReactorChoice::IoUring,
+        settings::ReactorChoice::Epoll => ReactorChoice::Epoll,
+    };
+    if choice == ReactorChoice::Epoll {
+        tracing::info!("Reactor: epoll (FERRUM_REACTOR=epoll)");
+        return Ok(Reactor::Epoll);
+    }
+    match probe_io_uring() {
+        Ok(()) => {
+            tracing::info!("Reactor: io_uring");
+            Ok(Reactor::IoUring)
+        }
+        Err(reason) if choice == ReactorChoice::IoUring => {
+            Err(Fatal::new(format!("FERRUM_REACTOR=io_uring, but {reason}; use auto or epoll")))
+        }
+        Err(reason) => {
+            tracing::warn!("Reactor: epoll, because {reason}");
+            Ok(Reactor::Epoll)
+        }
+    }
+}

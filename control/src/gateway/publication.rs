@@ -1,0 +1,129 @@
+//! Configurations on their way to the cores.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use engine::model::Document;
+use engine::publish::Fanout;
+use engine::snapshot::Snapshot;
+use plugins::PluginSet;
+use tokio::task::JoinHandle;
+
+use super::options;
+use crate::dns::Dns;
+use crate::settings::Settings;
+use crate::source::{CompileOptions, FileSource, SourceError, backend_names};
+
+pub(super) type Published = Arc<Snapshot<PluginSet>>;
+
+/// Compiles and logs what the plugins warn about.
+pub(super) fn compile(document: &Document, settings: &Settings, generation: u64) -> Result<Published, SourceError> {
+    compile_with(document, &options::compile(settings), generation)
+}
+
+fn compile_with(document: &Document, options: &CompileOptions, generation: u64) -> Result<Published, SourceError> {
+    match crate::source::compile(document, options, generation) {
+        Ok((snapshot, warnings)) => {
+            for warning in warnings {
+                tracing::warn!("{warning}");
+            }
+            Ok(Arc::new(snapshot))
+        }
+        Err(errors) => Err(SourceError { summary: format!("{} error(s) while compiling", errors.len()), errors }),
+    }
+}
+
+/// The one place that replaces a configuration.
+pub(super) struct Publication {
+    snapshots: Arc<Fanout<Snapshot<PluginSet>>>,
+    source: FileSource,
+    dns: Dns,
+    options: CompileOptions,
+    generation: AtomicU64,
+    document: Mutex<Arc<Document>>,
+    /// Replaced ones that a core may still use. They are freed here, so that no core ever spends its time on it.
+    retired: Mutex<Vec<Published>>,
+}
+
+impl Publication {
+    pub(super) fn new(
+        snapshots: Arc<Fanout<Snapshot<PluginSet>>>,
+        source: FileSource,
+        dns: Dns,
+        settings: &Settings,
+        document: Arc<Document>,
+    ) -> Self {
+        Self {
+            snapshots,
+            source,
+            dns,
+            options: options::compile(settings),
+            generation: AtomicU64::new(1),
+            document: Mutex::new(document),
+            retired: Mutex::default(),
+        }
+    }
+
+    /// What is being served.
+    pub(super) fn document(&self) -> Arc<Document> {
+        self.document.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads the file again. A document that is not valid changes nothing.
+    pub(super) async fn reload(self: &Arc<Self>) {
+        let this = self.clone();
+        let (done, result) = tokio::sync::oneshot::channel();
+        // A thread of its own and of the lowest priority: on a host without a spare CPU the cores come first.
+        let spawned = std::thread::Builder::new().name("ferrum-compile".to_owned()).spawn(move || {
+            engine::core::yield_to_cores();
+            let _ = done.send(this.load());
+        });
+        let loaded = match spawned {
+            Ok(_) => result.await.unwrap_or_else(|_| {
+                Err(SourceError { summary: "compiling the configuration panicked".to_owned(), errors: Vec::new() })
+            }),
+            Err(error) => Err(SourceError { summary: format!("no thread to compile on: {error}"), errors: Vec::new() }),
+        };
+        match loaded {
+            Ok((document, snapshot)) => self.replace(document, snapshot).await,
+            Err(error) => {
+                for line in &error.errors {
+                    tracing::error!("{line}");
+                }
+                tracing::error!("Configuration reload failed, keeping previous config: {}", error.summary);
+            }
+        }
+    }
+
+    fn load(&self) -> Result<(Arc<Document>, Published), SourceError> {
+        let document = self.source.load()?;
+        let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
+        let snapshot = compile_with(&document, &self.options, generation)?;
+        Ok((document, snapshot))
+    }
+
+    async fn replace(&self, document: Arc<Document>, snapshot: Published) {
+        // New names are resolved before the first request needs them.
+        self.dns.warm_up(backend_names(&document)).await;
+        let previous = self.snapshots.latest();
+        self.snapshots.publish(&snapshot);
+        *self.document.lock().unwrap_or_else(PoisonError::into_inner) = document;
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner).extend(previous);
+        tracing::info!("Configuration reloaded successfully");
+    }
+
+    /// Frees replaced configurations once no core holds them.
+    pub(super) fn start_tidying(self: Arc<Self>) -> JoinHandle<()> {
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                let unused: Vec<Published> = {
+                    let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+                    retired.extract_if(.., |snapshot| Arc::strong_count(snapshot) == 1).collect()
+                };
+                drop(unused);
+            }
+        })
+    }
+}

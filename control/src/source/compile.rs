@@ -1,0 +1,168 @@
+//! From a sound document to the snapshot that the cores serve.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::consumers::{Consumer, ConsumerIndex};
+use engine::model::{self, AddressPolicy, AuthMode, BackendScheme, Document, PluginScope, Proxy, ResponseBodyMode};
+use engine::pool::PoolKey;
+use engine::router::{RouteSpec, RouteTable};
+use engine::snapshot::{BackendAddress, BackendSpec, MethodFilter, PoolLimits, ProxySpec, Scheme, Snapshot};
+use plugins::PluginSet;
+use plugins::catalog::{ConfiguredPlugin, ProxyAttachment, Scope};
+
+use crate::dns::NameSpec;
+
+/// What the settings say about every backend.
+#[derive(Clone, Debug)]
+pub struct CompileOptions {
+    pub namespace: String,
+    pub address_policy: AddressPolicy,
+    pub pool: PoolLimits,
+}
+
+/// A snapshot, and what to warn about.
+pub type Compiled = (Snapshot<PluginSet>, Vec<String>);
+
+/// Fails only where two checks of the document disagree, which is a defect; the caller keeps what it has.
+pub fn compile(document: &Document, options: &CompileOptions, generation: u64) -> Result<Compiled, Vec<String>> {
+    let proxies: Vec<&Proxy> = document.proxies.iter().filter(|proxy| is_http(proxy)).collect();
+    let routes: Vec<RouteSpec> = proxies
+        .iter()
+        .map(|proxy| RouteSpec { hosts: proxy.hosts.clone(), path: proxy.listen_path.clone() })
+        .collect();
+    let routes = RouteTable::build(&routes)?;
+    let (plugins, warnings) = plugins::catalog::compile(&configured(document), &attachments(&proxies))?;
+    let snapshot = Snapshot {
+        generation,
+        namespace: options.namespace.clone(),
+        routes,
+        proxies: proxies.iter().map(|proxy| proxy_spec(proxy, options)).collect(),
+        consumers: Arc::new(ConsumerIndex::new(document.consumers.iter().map(consumer))),
+        plugins,
+    };
+    Ok((snapshot, warnings))
+}
+
+/// Every name that must be resolved before traffic can flow.
+pub fn backend_names(document: &Document) -> Vec<NameSpec> {
+    let proxies = document.proxies.iter().filter(|proxy| proxy.dns_override.is_none());
+    let of_proxies = proxies.map(|proxy| (&proxy.backend_host, proxy.dns_cache_ttl_seconds));
+    let targets = document.upstreams.iter().flat_map(|upstream| &upstream.targets).map(|target| (&target.host, None));
+    of_proxies
+        .chain(targets)
+        .filter(|(host, _)| !host.is_empty() && host.parse::<IpAddr>().is_err() && !host.starts_with("*."))
+        .map(|(host, ttl)| NameSpec { host: host.clone(), ttl_override: ttl.map(Duration::from_secs) })
+        .collect()
+}
+
+fn is_http(proxy: &Proxy) -> bool {
+    proxy.listen_port.is_none() && proxy.backend_scheme.is_none_or(BackendScheme::is_http)
+}
+
+fn proxy_spec(proxy: &Proxy, options: &CompileOptions) -> ProxySpec {
+    ProxySpec {
+        id: proxy.id.clone(),
+        name: proxy.name.clone(),
+        auth_multi: proxy.auth_mode == AuthMode::Multi,
+        strip_listen_path: proxy.strip_listen_path,
+        preserve_host_header: proxy.preserve_host_header,
+        allowed_methods: proxy.allowed_methods.clone().map(MethodFilter::new),
+        connect_timeout_ms: proxy.backend_connect_timeout_ms,
+        read_timeout_ms: proxy.backend_read_timeout_ms,
+        buffer_responses: proxy.response_body_mode == ResponseBodyMode::Buffer,
+        backend: backend_spec(proxy, options),
+    }
+}
+
+fn backend_spec(proxy: &Proxy, options: &CompileOptions) -> BackendSpec {
+    let scheme = match proxy.backend_scheme {
+        Some(BackendScheme::Http) => Scheme::Http,
+        _ => Scheme::Https,
+    };
+    let pool = PoolKey {
+        scheme: scheme.name(),
+        host: proxy.backend_host.clone(),
+        port: proxy.backend_port,
+        dns_override: proxy.dns_override.clone(),
+        upstream: None,
+    };
+    BackendSpec {
+        scheme,
+        host: proxy.backend_host.clone(),
+        port: proxy.backend_port,
+        path: proxy.backend_path.clone().unwrap_or_default(),
+        address: address(&proxy.backend_host, proxy.dns_override.as_deref(), options.address_policy),
+        pool,
+        pool_limits: pool_limits(proxy, &options.pool),
+    }
+}
+
+/// An override or a literal is dialled as it stands; anything else is looked up.
+fn address(host: &str, dns_override: Option<&str>, policy: AddressPolicy) -> BackendAddress {
+    let literal = match dns_override {
+        Some(text) => match text.parse::<IpAddr>() {
+            Ok(ip) => Some(ip),
+            Err(_) => return BackendAddress::Refused(format!("dns_override '{text}' is not an IP address")),
+        },
+        None => host.parse().ok(),
+    };
+    match literal {
+        Some(ip) if policy.allows(ip) => BackendAddress::Literal(ip),
+        Some(ip) => {
+            let policy = policy.as_str();
+            BackendAddress::Refused(format!("IP {ip} denied by FERRUM_BACKEND_ALLOW_IPS={policy} policy"))
+        }
+        None => BackendAddress::Name,
+    }
+}
+
+fn pool_limits(proxy: &Proxy, global: &PoolLimits) -> PoolLimits {
+    PoolLimits {
+        idle_max: global.idle_max,
+        idle_timeout_ms: proxy.pool_idle_timeout_seconds.map_or(global.idle_timeout_ms, |seconds| seconds * 1000),
+        keep_alive: proxy.pool_enable_http_keep_alive.unwrap_or(global.keep_alive),
+        tcp_keepalive_seconds: proxy.pool_tcp_keepalive_seconds.unwrap_or(global.tcp_keepalive_seconds),
+    }
+}
+
+fn consumer(consumer: &model::Consumer) -> Consumer {
+    Consumer {
+        id: consumer.id.clone(),
+        username: consumer.username.clone(),
+        custom_id: consumer.custom_id.clone(),
+        acl_groups: consumer.acl_groups.clone(),
+        credentials: consumer.credentials.clone(),
+    }
+}
+
+fn configured(document: &Document) -> Vec<ConfiguredPlugin> {
+    let scope = |config: &model::PluginConfig| match config.scope {
+        PluginScope::Global => Scope::Global,
+        PluginScope::Proxy => Scope::Proxy(config.proxy_id.clone().unwrap_or_default()),
+        PluginScope::ProxyGroup => Scope::Group,
+    };
+    document
+        .plugin_configs
+        .iter()
+        .map(|config| ConfiguredPlugin {
+            id: config.id.clone(),
+            name: config.plugin_name.clone(),
+            config: config.config.clone(),
+            scope: scope(config),
+            enabled: config.enabled,
+            priority_override: config.priority_override,
+        })
+        .collect()
+}
+
+fn attachments(proxies: &[&Proxy]) -> Vec<ProxyAttachment> {
+    proxies
+        .iter()
+        .map(|proxy| ProxyAttachment {
+            proxy_id: proxy.id.clone(),
+            attached: proxy.plugins.iter().map(|association| association.plugin_config_id.clone()).collect(),
+        })
+        .collect()
+}
