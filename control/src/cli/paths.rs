@@ -173,8 +173,7 @@ mod tests {
 
     #[test]
     fn a_mode_in_the_conf_file_beats_a_stray_spec() {
-        let found =
-            Place::with(&[("here/ferrum.conf", "FERRUM_MODE = database"), ("here/resources.yaml", "")]).finds();
+        let found = Place::with(&[("here/ferrum.conf", "FERRUM_MODE = database"), ("here/resources.yaml", "")]).finds();
         assert_eq!(found, [some("./ferrum.conf"), some("./resources.yaml"), None]);
     }
 

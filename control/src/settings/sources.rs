@@ -2,17 +2,26 @@
 //! type is a function of its arguments.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 use super::conf;
 
 /// The two texts a setting may have; the environment wins.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Sources {
     /// Environment variables, with command-line flags and resolved secrets already in it.
     pub env: BTreeMap<String, String>,
     /// The conf file's keys.
     pub conf: BTreeMap<String, String>,
+}
+
+/// Names only: among the values are secrets.
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (env, conf): (Vec<_>, Vec<_>) = (self.env.keys().collect(), self.conf.keys().collect());
+        f.debug_struct("Sources").field("env", &env).field("conf", &conf).finish()
+    }
 }
 
 impl Sources {
