@@ -92,6 +92,10 @@ impl Settings {
         if topology == MeshTopology::ServiceWaypoint && mesh.mesh_waypoint_name.is_none() {
             return Err("FERRUM_MESH_WAYPOINT_NAME is required when FERRUM_MESH_TOPOLOGY=service_waypoint".to_owned());
         }
+        if topology == MeshTopology::EgressGateway {
+            self.egress_gateway_starts()?;
+        }
+        self.development_gates_are_shut()?;
         mesh.mesh_xds_connect_timeout_seconds.resolve()?;
         let addresses = [
             &mesh.mesh_inbound_listen_addr,
@@ -116,6 +120,35 @@ impl Settings {
             return Err(expected(key, &status.to_string(), "an HTTP status from 400 to 599"));
         }
         Ok(())
+    }
+
+    /// An egress gateway is the mesh's border: it always proves itself and always asks for proof.
+    fn egress_gateway_starts(&self) -> Result<(), String> {
+        let listeners = &self.listeners;
+        let needs = [
+            ("FERRUM_FRONTEND_TLS_CERT_PATH", listeners.frontend_tls_cert_path.is_some()),
+            ("FERRUM_FRONTEND_TLS_KEY_PATH", listeners.frontend_tls_key_path.is_some()),
+            ("FERRUM_FRONTEND_TLS_CLIENT_CA_BUNDLE_PATH", listeners.frontend_tls_client_ca_bundle_path.is_some()),
+        ];
+        if let Some((key, _)) = needs.iter().find(|(_, is_set)| !is_set) {
+            return Err(format!("{key} is required when FERRUM_MESH_TOPOLOGY=egress_gateway"));
+        }
+        if self.tls.tls_no_verify {
+            return Err("FERRUM_TLS_NO_VERIFY=true is not allowed when FERRUM_MESH_TOPOLOGY=egress_gateway".to_owned());
+        }
+        Ok(())
+    }
+
+    fn development_gates_are_shut(&self) -> Result<(), String> {
+        let mesh = &self.mesh;
+        let gates = [
+            ("FERRUM_MESH_CA_BOOTSTRAP_DEV", mesh.mesh_ca_bootstrap_dev),
+            ("FERRUM_MESH_ALLOW_STATIC_ID", mesh.mesh_allow_static_id),
+        ];
+        match gates.iter().find(|(_, gate)| gate.0 && mesh.mesh_production_mode.0) {
+            Some((key, _)) => Err(format!("{key}=true is not allowed when FERRUM_MESH_PRODUCTION_MODE=true")),
+            None => Ok(()),
+        }
     }
 
     fn injector_starts(&self) -> Result<(), String> {
@@ -322,6 +355,32 @@ mod tests {
         assert!(text.contains("FERRUM_MESH_WAYPOINT_NAME") && text.contains("FERRUM_MESH_TOPOLOGY"));
         let named = [MESH, &[("FERRUM_MESH_WAYPOINT_NAME", "w")]].concat();
         assert_eq!(refused(&named, "FERRUM_MESH_TOPOLOGY", "service_waypoint"), None);
+    }
+
+    #[test]
+    fn an_egress_gateway_needs_its_whole_tls_and_verifies() {
+        let mut pairs = [MESH, &[("FERRUM_MESH_TOPOLOGY", "egress-gateway")]].concat();
+        for key in [
+            "FERRUM_FRONTEND_TLS_CERT_PATH",
+            "FERRUM_FRONTEND_TLS_KEY_PATH",
+            "FERRUM_FRONTEND_TLS_CLIENT_CA_BUNDLE_PATH",
+        ] {
+            let cause = load(&pairs).unwrap().0.check_mode_start().unwrap_err().cause.unwrap();
+            assert_eq!(cause, format!("{key} is required when FERRUM_MESH_TOPOLOGY=egress_gateway"));
+            pairs.push((key, "x.pem"));
+        }
+        assert_eq!(refused(&pairs, "FERRUM_TLS_NO_VERIFY", "false"), None);
+        assert!(refused(&pairs, "FERRUM_TLS_NO_VERIFY", "true").unwrap().contains("FERRUM_TLS_NO_VERIFY=true"));
+    }
+
+    #[test]
+    fn production_mode_shuts_the_development_gates() {
+        let production = [MESH, &[("FERRUM_MESH_PRODUCTION_MODE", "true")]].concat();
+        for gate in ["FERRUM_MESH_CA_BOOTSTRAP_DEV", "FERRUM_MESH_ALLOW_STATIC_ID"] {
+            assert!(refused(&production, gate, "true").unwrap().starts_with(gate));
+            assert_eq!(refused(&production, gate, "1"), None);
+            assert_eq!(refused(MESH, gate, "true"), None);
+        }
     }
 
     #[test]

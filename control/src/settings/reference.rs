@@ -29,6 +29,7 @@ is comma-separated; `json-map` is a JSON object of strings; words are read in an
 and migrate.
 
 Any setting can come from a file: `FERRUM_X_FILE=/path` sets `FERRUM_X` to the file's text without trailing white space.
+A name that is a setting itself, such as `FERRUM_DNS_RESOLVER_HOSTS_FILE`, is that setting and no reference.
 ";
 
 /// The whole reference in Markdown.
