@@ -2,9 +2,9 @@
 
 use std::io::Write;
 
+use time::UtcDateTime;
 use time::format_description::FormatItem;
 use time::macros::format_description;
-use time::{OffsetDateTime, UtcDateTime};
 
 const TIMESTAMP: &[FormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
@@ -22,9 +22,8 @@ pub(super) fn emit(stderr: &mut dyn Write, level: Level, message: &str) {
         Level::Error => "ERROR",
         Level::Warn => "WARN",
     };
-    let now = UtcDateTime::from(OffsetDateTime::now_utc());
     let record = serde_json::json!({
-        "timestamp": now.format(TIMESTAMP).unwrap_or_default(),
+        "timestamp": UtcDateTime::now().format(TIMESTAMP).unwrap_or_default(),
         "level": level,
         "fields": { "message": message },
         "target": "ferrum_edge",

@@ -42,7 +42,8 @@ impl Endpoint {
         let port_of = |key: &str| env.get(key).and_then(|text| text.parse::<u16>().ok());
         let has_no_plaintext = args.port.is_none() && port_of(HTTP_PORT_KEY) == Some(0);
         let uses_tls = args.tls || has_no_plaintext;
-        let default = if uses_tls { port_of(HTTPS_PORT_KEY).unwrap_or(9443) } else { port_of(HTTP_PORT_KEY).unwrap_or(9000) };
+        let default =
+            if uses_tls { port_of(HTTPS_PORT_KEY).unwrap_or(9443) } else { port_of(HTTP_PORT_KEY).unwrap_or(9000) };
         Self { port: args.port.unwrap_or(default), uses_tls }
     }
 }

@@ -26,8 +26,8 @@ use crate::settings::{Settings, process_environment, reference};
 use arguments::{Arguments, Command, Document, RunArgs};
 use early_log::Level;
 use paths::Host;
-use prepare::Refusal;
 pub use prepare::Prepared;
+use prepare::Refusal;
 
 /// What a valid spec holds, after the namespace filter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -126,15 +126,9 @@ fn start(
     ExitCode::from(FAILURE)
 }
 
-#[cfg(unix)]
 fn reload_gateway(pid: Option<u32>, host: &Host, terminal: &mut Terminal<'_>) -> Result<(), String> {
     let pid = reload::reload(pid, host, reload::send_hangup)?;
     print(terminal, &format!("Sent SIGHUP to PID {pid}\n"))
-}
-
-#[cfg(not(unix))]
-fn reload_gateway(_: Option<u32>, _: &Host, _: &mut Terminal<'_>) -> Result<(), String> {
-    Err("reload is only supported on Unix platforms".to_owned())
 }
 
 fn diagnose(

@@ -173,8 +173,7 @@ mod tests {
 
     #[test]
     fn a_mode_in_the_conf_file_beats_a_stray_spec() {
-        let found =
-            Place::with(&[("here/ferrum.conf", "FERRUM_MODE = database"), ("here/resources.yaml", "")]).finds();
+        let found = Place::with(&[("here/ferrum.conf", "FERRUM_MODE = database"), ("here/resources.yaml", "")]).finds();
         assert_eq!(found, [some("./ferrum.conf"), some("./resources.yaml"), None]);
     }
 
@@ -201,8 +200,8 @@ mod tests {
 
     #[test]
     fn an_explicit_path_is_joined_but_not_normalised() {
-        let host = Host { root: "/".into(), directory: "/work/here".into(), own_pid: 1 };
-        assert_eq!(host.explicit(Path::new("../a/./b.yaml")), "/work/here/../a/./b.yaml");
+        let host = Host { root: "/".into(), directory: "/srv/here".into(), own_pid: 1 };
+        assert_eq!(host.explicit(Path::new("../a/./b.yaml")), "/srv/here/../a/./b.yaml");
         assert_eq!(host.explicit(Path::new("/abs.yaml")), "/abs.yaml");
     }
 }

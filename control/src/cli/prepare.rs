@@ -1,6 +1,7 @@
 //! From flags and environment to checked settings: the first steps of `run` and `validate`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use super::arguments::{FileArgs, RunArgs};
@@ -9,7 +10,6 @@ use super::secrets;
 use crate::settings::{Settings, Sources};
 
 /// A gateway that may start.
-#[derive(Debug)]
 pub struct Prepared {
     pub settings: Settings,
     /// What to log at WARN once the logger runs.
@@ -21,6 +21,18 @@ pub struct Prepared {
     /// The environment with flags and resolved secrets in it. The process environment itself is not changed, so plugin
     /// configs that name a variable must look here.
     pub environment: BTreeMap<String, String>,
+}
+
+/// Secrets stand in the environment, so it is not shown.
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared")
+            .field("settings", &self.settings)
+            .field("warnings", &self.warnings)
+            .field("secrets_loaded", &self.secrets_loaded)
+            .field("conf_overrides", &self.conf_overrides)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why a gateway may not start.

@@ -95,10 +95,10 @@ mod tests {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
     }
 
-    fn resolved(
-        pairs: &[(&str, &str)],
-        files: &[(&str, &[u8])],
-    ) -> Result<(BTreeMap<String, String>, Vec<(String, String)>), String> {
+    /// The environment afterwards, and what was loaded.
+    type Resolved = (BTreeMap<String, String>, Vec<(String, String)>);
+
+    fn resolved(pairs: &[(&str, &str)], files: &[(&str, &[u8])]) -> Result<Resolved, String> {
         let dir = tempfile::tempdir().unwrap();
         for (name, text) in files {
             std::fs::write(dir.path().join(name), text).unwrap();
@@ -142,11 +142,8 @@ mod tests {
 
     #[test]
     fn a_direct_value_and_a_reference_conflict_before_anything_is_read() {
-        let text = resolved(
-            &[("FERRUM_A_FILE", "missing"), ("FERRUM_B", "direct"), ("FERRUM_B_FILE", "missing")],
-            &[],
-        )
-        .unwrap_err();
+        let text = resolved(&[("FERRUM_A_FILE", "missing"), ("FERRUM_B", "direct"), ("FERRUM_B_FILE", "missing")], &[])
+            .unwrap_err();
         assert_eq!(
             text,
             "Multiple secret sources configured for FERRUM_B: direct env var, FERRUM_B_FILE. Only one source is allowed."

@@ -72,7 +72,7 @@ pub(super) fn open_files(host: &HostFiles) -> Finding {
         return Finding::unknown("open files: the limit cannot be read");
     };
     let shown = |limit: u64| if limit == u64::MAX { "unlimited".to_owned() } else { limit.to_string() };
-    let observed = format!("open files: soft {}, hard {} (the gateway raises soft to hard)", shown(soft), shown(hard));
+    let observed = format!("open files: soft {}, hard {}; the gateway raises soft to hard", shown(soft), shown(hard));
     let cost = format!("a proxied connection takes two descriptors: about {} connections", hard / 2);
     let remedy = "LimitNOFILE=1048576 in the systemd unit, or --ulimit nofile=1048576 for a container";
     match hard {
@@ -144,7 +144,8 @@ mod tests {
     #[test]
     fn reuse_port_came_with_3_9_and_its_programs_with_4_5() {
         let judged = |release: &str| reuse_port(&host("proc/sys/kernel/osrelease", release).files()).verdict;
-        let expected = [("3.8.1", Bad), ("3.9.0", Slow), ("4.4.2", Slow), ("4.5.0", Good), ("6.1.0", Good), ("x", Unknown)];
+        let expected =
+            [("3.8.1", Bad), ("3.9.0", Slow), ("4.4.2", Slow), ("4.5.0", Good), ("6.1.0", Good), ("x", Unknown)];
         for (release, verdict) in expected {
             assert_eq!(judged(release), verdict, "{release}");
         }
@@ -153,7 +154,9 @@ mod tests {
     #[test]
     fn descriptors_are_judged_by_the_hard_limit() {
         let judged = |soft: &str, hard: &str| -> Verdict {
-            let text = format!("Limit  Soft Limit  Hard Limit  Units\nMax open files            {soft}       {hard}       files\n");
+            let text = format!(
+                "Limit  Soft Limit  Hard Limit  Units\nMax open files            {soft}       {hard}       files\n"
+            );
             open_files(&host("proc/self/limits", &text).files()).verdict
         };
         assert_eq!(judged("1024", "65536"), Good);

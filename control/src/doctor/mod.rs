@@ -197,7 +197,10 @@ mod tests {
     fn a_host_that_shows_nothing_is_unknown_and_not_bad() {
         let host = FakeHost::with(&[]);
         let findings = examine(host.dir.path(), 2048, || Ok(()));
-        assert!(findings.iter().all(|finding| matches!(finding.verdict, Verdict::Ok | Verdict::Unknown)), "{findings:#?}");
+        assert!(
+            findings.iter().all(|finding| matches!(finding.verdict, Verdict::Ok | Verdict::Unknown)),
+            "{findings:#?}"
+        );
         assert!(findings.len() >= 14);
     }
 

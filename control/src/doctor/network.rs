@@ -142,7 +142,8 @@ mod tests {
 
     #[test]
     fn the_listen_queue_must_hold_the_backlog() {
-        let judged = |limit: &str| listen_queue(&FakeHost::with(&[("proc/sys/net/core/somaxconn", limit)]).files(), 2048);
+        let judged =
+            |limit: &str| listen_queue(&FakeHost::with(&[("proc/sys/net/core/somaxconn", limit)]).files(), 2048);
         assert_eq!(judged("2048").verdict, Good);
         assert_eq!(judged("2047").verdict, Slow);
         assert_eq!(judged("2047").remedy, "sysctl -w net.core.somaxconn=2048");
@@ -151,9 +152,8 @@ mod tests {
 
     #[test]
     fn local_ports_limit_connections_to_one_backend() {
-        let judged = |range: &str| {
-            local_ports(&FakeHost::with(&[("proc/sys/net/ipv4/ip_local_port_range", range)]).files())
-        };
+        let judged =
+            |range: &str| local_ports(&FakeHost::with(&[("proc/sys/net/ipv4/ip_local_port_range", range)]).files());
         assert_eq!(judged("1024\t65535").verdict, Good);
         assert_eq!(judged("5536\t65535").verdict, Good);
         assert_eq!(judged("5537\t65535").verdict, Slow);
@@ -166,8 +166,9 @@ mod tests {
 
     #[test]
     fn time_wait_ports_are_reused_only_with_1() {
-        let judged =
-            |value: &str| time_wait_reuse(&FakeHost::with(&[("proc/sys/net/ipv4/tcp_tw_reuse", value)]).files()).verdict;
+        let judged = |value: &str| {
+            time_wait_reuse(&FakeHost::with(&[("proc/sys/net/ipv4/tcp_tw_reuse", value)]).files()).verdict
+        };
         assert_eq!([judged("1"), judged("0"), judged("2"), judged("")], [Good, Slow, Slow, Unknown]);
     }
 
@@ -175,7 +176,10 @@ mod tests {
     fn fast_open_needs_both_directions() {
         let judged =
             |value: &str| fast_open(&FakeHost::with(&[("proc/sys/net/ipv4/tcp_fastopen", value)]).files()).verdict;
-        assert_eq!([judged("3"), judged("1027"), judged("1"), judged("2"), judged("0")], [Good, Good, Slow, Slow, Slow]);
+        assert_eq!(
+            [judged("3"), judged("1027"), judged("1"), judged("2"), judged("0")],
+            [Good, Good, Slow, Slow, Slow]
+        );
         assert_eq!(judged("x"), Unknown);
     }
 
@@ -212,7 +216,8 @@ mod tests {
     #[test]
     fn a_virtio_card_has_its_interrupts_one_level_up() {
         let findings = interrupts(
-            &host(&[("sys/class/net/eth0/device/driver_override", ""), ("sys/class/net/eth0/msi_irqs/50", "msix")]).files(),
+            &host(&[("sys/class/net/eth0/device/driver_override", ""), ("sys/class/net/eth0/msi_irqs/50", "msix")])
+                .files(),
         );
         assert_eq!(findings[0].verdict, Slow);
     }

@@ -14,9 +14,8 @@ impl Value for IpAddr {
     }
 
     fn parse(key: &str, raw: &str, _: &mut Vec<String>) -> Result<Self, String> {
-        raw.parse().map_err(|_| {
-            format!("Invalid {key} '{raw}'. Expected a valid IP address such as 0.0.0.0, 127.0.0.1 or ::")
-        })
+        raw.parse()
+            .map_err(|_| format!("Invalid {key} '{raw}'. Expected a valid IP address such as 0.0.0.0, 127.0.0.1 or ::"))
     }
 
     fn show(&self) -> String {

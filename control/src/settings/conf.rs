@@ -31,7 +31,9 @@ pub(crate) fn read(directory: &Path, path: &Path) -> Result<BTreeMap<String, Str
     }
     match std::fs::read_to_string(directory.join(path)) {
         Ok(text) => parse(&text),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(BTreeMap::new())
+        }
         Err(source) => Err(ConfError::Unreadable { path: path.display().to_string(), source }),
     }
 }
@@ -134,6 +136,7 @@ mod tests {
 
         let binary = dir.path().join("binary.conf");
         std::fs::write(&binary, [0xff, 0xfe]).unwrap();
+        assert!(read(dir.path(), Path::new("binary.conf/below")).unwrap().is_empty());
         assert!(read(Path::new("/"), &binary).unwrap_err().to_string().starts_with("Failed to read conf file"));
     }
 }

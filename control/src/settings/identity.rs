@@ -350,7 +350,8 @@ impl Value for CidrList {
 
     fn parse(key: &str, raw: &str, _: &mut Vec<String>) -> Result<Self, String> {
         let cidr = |item: &str| {
-            Self::one(item).ok_or_else(|| format!("Invalid {key}: '{item}' is not a CIDR such as 10.0.0.0/8 or fd00::/8"))
+            Self::one(item)
+                .ok_or_else(|| format!("Invalid {key}: '{item}' is not a CIDR such as 10.0.0.0/8 or fd00::/8"))
         };
         items(raw).map(cidr).collect::<Result<_, _>>().map(Self)
     }
@@ -446,7 +447,15 @@ mod tests {
     fn a_spiffe_id_needs_a_trust_domain_and_clean_segments() {
         assert!(read::<SpiffeId>("spiffe://cluster.local/ns/a/sa/B_c-1.x").is_ok());
         assert!(read::<SpiffeId>("spiffe://td").is_ok());
-        for bad in ["http://td/x", "spiffe://", "spiffe:///x", "spiffe://TD/x", "spiffe://td/", "spiffe://td/../x", "spiffe://td/a?b"] {
+        for bad in [
+            "http://td/x",
+            "spiffe://",
+            "spiffe:///x",
+            "spiffe://TD/x",
+            "spiffe://td/",
+            "spiffe://td/../x",
+            "spiffe://td/a?b",
+        ] {
             assert!(read::<SpiffeId>(bad).is_err(), "{bad}");
         }
         let longest = format!("spiffe://td/{}", "a".repeat(2048 - 12));

@@ -29,13 +29,17 @@ is comma-separated; `json-map` is a JSON object of strings; words are read in an
 and migrate.
 
 Any setting can come from a file: `FERRUM_X_FILE=/path` sets `FERRUM_X` to the file's text without trailing white space.
+A name that is a setting itself, such as `FERRUM_DNS_RESOLVER_HOSTS_FILE`, is that setting and no reference.
 ";
 
 /// The whole reference in Markdown.
 pub fn reference() -> String {
     let mut text = HEAD.to_owned();
     for (title, rows) in Settings::table() {
-        let _ = write!(text, "\n## {title}\n\n| Setting | Type | Default | Limits | Modes | Effect |\n|---|---|---|---|---|---|\n");
+        let _ = write!(
+            text,
+            "\n## {title}\n\n| Setting | Type | Default | Limits | Modes | Effect |\n|---|---|---|---|---|---|\n"
+        );
         for row in rows {
             text.push_str(&line(&row));
         }
@@ -62,7 +66,10 @@ mod tests {
     #[test]
     fn the_checked_in_reference_is_the_generated_one() {
         let checked_in = include_str!("../../../docs/configuration.md");
-        assert!(checked_in == reference(), "docs/configuration.md is stale: run `ferrum-edge docs configuration` again");
+        assert!(
+            checked_in == reference(),
+            "docs/configuration.md is stale: run `ferrum-edge docs configuration` again"
+        );
     }
 
     #[test]

@@ -2,17 +2,27 @@
 //! type is a function of its arguments.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
 use std::path::Path;
 
 use super::conf;
 
 /// The two texts a setting may have; the environment wins.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Sources {
     /// Environment variables, with command-line flags and resolved secrets already in it.
     pub env: BTreeMap<String, String>,
     /// The conf file's keys.
     pub conf: BTreeMap<String, String>,
+}
+
+/// Names only: among the values are secrets.
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (env, conf): (Vec<_>, Vec<_>) = (self.env.keys().collect(), self.conf.keys().collect());
+        f.debug_struct("Sources").field("env", &env).field("conf", &conf).finish()
+    }
 }
 
 impl Sources {
@@ -50,5 +60,23 @@ impl Sources {
 
 /// The process environment; names and values that are not UTF-8 count as unset.
 pub fn process_environment() -> BTreeMap<String, String> {
-    std::env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?))).collect()
+    readable(std::env::vars_os())
+}
+
+fn readable(variables: impl Iterator<Item = (OsString, OsString)>) -> BTreeMap<String, String> {
+    variables.filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStringExt;
+
+    #[test]
+    fn a_variable_that_is_not_utf8_counts_as_unset() {
+        let broken = || OsString::from_vec(vec![b'a', 0xff]);
+        let variables = [("FERRUM_A".into(), broken()), (broken(), "1".into()), ("FERRUM_B".into(), "".into())];
+        let environment = readable(variables.into_iter());
+        assert_eq!(environment.into_iter().collect::<Vec<_>>(), [("FERRUM_B".to_owned(), String::new())]);
+    }
 }

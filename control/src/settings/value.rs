@@ -106,7 +106,7 @@ impl Value for f64 {
     }
 
     fn show(&self) -> String {
-        format!("{self:.2}")
+        self.to_string()
     }
 }
 

@@ -229,9 +229,10 @@ impl Value for CipherSuites {
 
     fn parse(_: &str, raw: &str, _: &mut Vec<String>) -> Result<Self, String> {
         let suite = |item: &str| {
-            CipherSuite::ALL.into_iter().find(|suite| suite.token() == item).ok_or_else(|| {
-                format!("Unknown cipher suite '{item}'. Supported: {}", CipherSuite::TOKENS.join(", "))
-            })
+            CipherSuite::ALL
+                .into_iter()
+                .find(|suite| suite.token() == item)
+                .ok_or_else(|| format!("Unknown cipher suite '{item}'. Supported: {}", CipherSuite::TOKENS.join(", ")))
         };
         let suites = items(raw).map(suite).collect::<Result<Vec<_>, _>>()?;
         if suites.is_empty() { Err("No cipher suites specified".to_owned()) } else { Ok(Self(suites)) }
@@ -383,7 +384,8 @@ impl Value for EarlyDataMethods {
     fn parse(key: &str, raw: &str, warnings: &mut Vec<String>) -> Result<Self, String> {
         let methods: Vec<_> = items(raw).map(str::to_ascii_uppercase).collect();
         for method in methods.iter().filter(|method| *method != "GET") {
-            warnings.push(format!("{key}: {method} in TLS early data can be replayed by an attacker; only GET is safe"));
+            warnings
+                .push(format!("{key}: {method} in TLS early data can be replayed by an attacker; only GET is safe"));
         }
         Ok(Self(methods))
     }

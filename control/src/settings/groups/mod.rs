@@ -8,8 +8,6 @@ mod runtime;
 
 pub use backend::{DnsSettings, Http3Settings, PoolSettings, StreamSettings, TlsSettings};
 pub use control::{AdminSettings, ControlPlaneSettings, DatabaseSettings, FileSettings};
-pub use front::{DEFAULT_HMAC_SECRET, ClientSettings, CoreSettings, LimitSettings, ListenerSettings};
-pub use mesh::{
-    GatewayIdentitySettings, InjectorSettings, KubernetesSettings, MeshSettings, NodeAgentSettings,
-};
+pub use front::{ClientSettings, CoreSettings, DEFAULT_HMAC_SECRET, LimitSettings, ListenerSettings};
+pub use mesh::{GatewayIdentitySettings, InjectorSettings, KubernetesSettings, MeshSettings, NodeAgentSettings};
 pub use runtime::{EngineSettings, KernelSettings, MetricsSettings, OverloadSettings, RuntimeSettings};

@@ -45,7 +45,9 @@ fn family_has(family: &str, mode: DbTlsMode) -> Result<(), String> {
     let token = mode.token();
     match (family, mode) {
         (_, DbTlsMode::Disable) => Ok(()),
-        ("sqlite", _) => Err(format!("{MODE}={token} cannot be used: SQLite has no network TLS; use disable or unset it")),
+        ("sqlite", _) => {
+            Err(format!("{MODE}={token} cannot be used: SQLite has no network TLS; use disable or unset it"))
+        }
         ("mysql", DbTlsMode::Allow) => Err(format!(
             "{MODE}=allow is PostgreSQL-only; for MySQL use disable, prefer, require, verify-ca or verify-full"
         )),
@@ -93,7 +95,11 @@ mod tests {
             ("mongodb", &["disable", "require", "verify-full"]),
             ("sqlite", &["disable"]),
         ];
-        let reason = [("mysql", "PostgreSQL-only"), ("mongodb", "disable, require, verify-full"), ("sqlite", "SQLite has no network TLS")];
+        let reason = [
+            ("mysql", "PostgreSQL-only"),
+            ("mongodb", "disable, require, verify-full"),
+            ("sqlite", "SQLite has no network TLS"),
+        ];
         for (family, good) in allowed {
             for mode in DbTlsMode::TOKENS {
                 let pairs = [("FERRUM_DB_TYPE", family), (MODE, *mode)];

@@ -104,7 +104,8 @@ fn overload_pairs(settings: &mut Settings, warnings: &mut Vec<String>) -> Result
             return Err(format!("{pressure_key} ({pressure}) must be less than {critical_key} ({critical})"));
         }
         if pressure > critical {
-            warnings.push(format!("{pressure_key} ({pressure}) is above {critical_key} ({critical}); swapping the two"));
+            warnings
+                .push(format!("{pressure_key} ({pressure}) is above {critical_key} ({critical}); swapping the two"));
             std::mem::swap(pressure, critical);
         }
     }

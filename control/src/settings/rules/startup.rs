@@ -23,7 +23,8 @@ impl Settings {
             }
             if kubernetes.k8s_node_locality_enabled && !kubernetes.k8s_pod_discovery_enabled {
                 warnings.push(
-                    "FERRUM_K8S_NODE_LOCALITY_ENABLED has no effect without FERRUM_K8S_POD_DISCOVERY_ENABLED=true".into(),
+                    "FERRUM_K8S_NODE_LOCALITY_ENABLED has no effect without FERRUM_K8S_POD_DISCOVERY_ENABLED=true"
+                        .into(),
                 );
             }
         }
@@ -141,7 +142,17 @@ mod tests {
         for public in ["0.0.0.0", "::", "8.8.8.8", "2001:db8::1", "100.128.0.1", "172.32.0.1"] {
             assert!(has(&warnings(&[("FERRUM_ADMIN_BIND_ADDRESS", public)]), "publicly reachable"), "{public}");
         }
-        for internal in ["127.0.0.1", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.0.1", "100.64.0.1", "::1", "fe80::1", "fd00::1"] {
+        for internal in [
+            "127.0.0.1",
+            "10.0.0.1",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.0.1",
+            "100.64.0.1",
+            "::1",
+            "fe80::1",
+            "fd00::1",
+        ] {
             assert!(!has(&warnings(&[("FERRUM_ADMIN_BIND_ADDRESS", internal)]), "publicly reachable"), "{internal}");
         }
         assert!(has(&warnings(&[("FERRUM_ADMIN_ALLOWED_CIDRS", " ")]), "publicly reachable"));
@@ -186,11 +197,9 @@ mod tests {
 
     #[test]
     fn a_control_plane_warns_about_settings_without_effect() {
-        let said = control_plane(&[
-            ("FERRUM_CP_GRPC_TLS_CLIENT_CA_PATH", "ca"),
-            ("FERRUM_K8S_POD_DISCOVERY_ENABLED", "true"),
-        ])
-        .startup_warnings();
+        let said =
+            control_plane(&[("FERRUM_CP_GRPC_TLS_CLIENT_CA_PATH", "ca"), ("FERRUM_K8S_POD_DISCOVERY_ENABLED", "true")])
+                .startup_warnings();
         assert!(has(&said, "FERRUM_CP_GRPC_TLS_CLIENT_CA_PATH is ignored"));
         assert!(has(&said, "FERRUM_K8S_POD_DISCOVERY_ENABLED has no effect"));
         assert!(has(&control_plane(&[("FERRUM_K8S_NODE_LOCALITY_ENABLED", "1")]).startup_warnings(), "NODE_LOCALITY"));

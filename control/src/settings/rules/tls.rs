@@ -26,9 +26,11 @@ pub(super) fn check(settings: &Settings) -> Result<(), String> {
             holds_certificate("FERRUM_BACKEND_TLS_CLIENT_CERT_PATH", cert)?;
             holds_pkcs8_key("FERRUM_BACKEND_TLS_CLIENT_KEY_PATH", key)
         }
-        _ => Err("FERRUM_BACKEND_TLS_CLIENT_CERT_PATH and FERRUM_BACKEND_TLS_CLIENT_KEY_PATH must both be set or both \
+        _ => {
+            Err("FERRUM_BACKEND_TLS_CLIENT_CERT_PATH and FERRUM_BACKEND_TLS_CLIENT_KEY_PATH must both be set or both \
                   be unset"
-            .to_owned()),
+                .to_owned())
+        }
     }
 }
 
