@@ -4,6 +4,7 @@ pub mod admin;
 pub mod cli;
 pub mod dns;
 pub mod doctor;
+pub mod gateway;
 pub mod logging;
 pub mod overload;
 pub mod settings;

@@ -20,6 +20,7 @@ mod transaction;
 mod worker;
 
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 
 use engine::core::{Core, Mail, Mailbox};
 use engine::net::Listener;
@@ -57,8 +58,9 @@ pub async fn run_core(core: Rc<Core>, work: CoreWork) {
             listen::serve(&worker, accepted);
             true
         }
-        Mail::Probe(posted) => {
-            core.counters().loop_delay_us.set(posted.elapsed().as_micros() as u64);
+        Mail::Probe { asked, answered } => {
+            core.counters().loop_delay_us.set(asked.elapsed().as_micros() as u64);
+            answered.store(true, Ordering::Release);
             true
         }
         Mail::Drain => {

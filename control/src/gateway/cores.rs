@@ -74,8 +74,12 @@ impl Cores {
         let (boxes, mailboxes): (Vec<PostBox>, Vec<Mailbox>) = boxes.into_iter().unzip();
         let shared = shared(&with, boxes.clone());
         let engine = &with.settings.engine;
-        let reactor =
-            ReactorOptions { reactor: with.reactor, ring_entries: engine.ring_entries, sqpoll: engine.sqpoll };
+        let reactor = ReactorOptions {
+            reactor: with.reactor,
+            ring_entries: engine.ring_entries,
+            sqpoll: engine.sqpoll,
+            busy_poll: engine.busy_poll_us > 0,
+        };
         let mut threads = Vec::new();
         for (index, (log, mailbox)) in with.rings.into_iter().zip(mailboxes).enumerate() {
             let parts = CoreParts {

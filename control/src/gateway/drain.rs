@@ -8,7 +8,6 @@ use engine::counters::{CoreCounters, Counters};
 use engine::overload::Overload;
 
 use super::cores::Cores;
-use crate::admin::AdminServer;
 
 /// How often the open connections are counted while draining.
 const LOOK: Duration = Duration::from_millis(10);
@@ -21,14 +20,10 @@ pub(super) async fn drain(
     cores: &Cores,
     overload: &Arc<Overload>,
     counters: &Counters,
-    admin: Option<AdminServer>,
     drain_seconds: u64,
 ) {
     overload.start_draining();
     cores.tell(|| Mail::Drain);
-    if let Some(admin) = admin {
-        admin.stop().await;
-    }
     let open = || (counters.sum(CoreCounters::connections_active), counters.sum(CoreCounters::requests_active));
     if drain_seconds == 0 {
         return;

@@ -20,7 +20,6 @@ use engine::publish::Fanout;
 use engine::snapshot::Snapshot;
 use plugins::PluginSet;
 
-use crate::admin;
 use crate::cli::Prepared;
 use crate::dns::Dns;
 use crate::logging::{self, LogGuard, LogOptions};
@@ -136,7 +135,7 @@ fn serve(
     prepared: &Prepared,
     cpus: &[usize],
     rings: Vec<engine::logring::LogRing>,
-    log: &LogGuard,
+    _log: &LogGuard,
 ) -> Result<(), Fatal> {
     let settings = &prepared.settings;
     if settings.core.mode != Mode::File {
@@ -155,7 +154,7 @@ fn serve(
         .enable_all()
         .build()
         .map_err(|error| Fatal::new(format!("cannot start the control threads: {error}")))?;
-    let result = runtime.block_on(live(prepared, cpus, rings, log, source, document));
+    let result = runtime.block_on(live(prepared, cpus, rings, _log, source, document));
     runtime.shutdown_timeout(BACKGROUND_STOP_MAX);
     result
 }
@@ -164,7 +163,7 @@ async fn live(
     prepared: &Prepared,
     cpus: &[usize],
     rings: Vec<engine::logring::LogRing>,
-    log: &LogGuard,
+    _log: &LogGuard,
     source: FileSource,
     document: Arc<engine::model::Document>,
 ) -> Result<(), Fatal> {
@@ -197,41 +196,13 @@ async fn live(
     let monitor = Monitor::new(options::overload(settings), gauges.clone(), overload.clone());
     let _monitoring = monitor.start();
     let _probing = gauges.start(Duration::from_millis(settings.overload.overload_check_interval_ms));
-    let parts = options::AdminParts {
-        counters: counters.clone(),
-        monitor: monitor.clone(),
-        dns: dns.clone(),
-        log_counts: log.counts(),
-        publication: publication.clone(),
-        cpus: cpus.to_vec(),
-    };
-    let (admin, readiness) = options::admin(settings, parts);
-    let admin = start_admin(settings, admin).await;
-    readiness.set_ready();
     tracing::info!("Gateway startup complete; /health now reports ready");
     let _tidying = publication.clone().start_tidying();
 
     signals::serve(&mut signals, &publication).await;
-    drain::drain(&cores, &overload, &counters, admin, settings.runtime.shutdown_drain_seconds).await;
+    drain::drain(&cores, &overload, &counters, settings.runtime.shutdown_drain_seconds).await;
     cores.stop();
     Ok(())
-}
-
-/// An admin listener that cannot bind is reported and survived (settings sheet §5.1).
-async fn start_admin(settings: &Settings, admin: admin::Admin) -> Option<admin::AdminServer> {
-    let port = settings.admin.admin_http_port;
-    if port == 0 {
-        tracing::warn!("No admin listener is active: FERRUM_ADMIN_HTTP_PORT=0 and this release has no admin HTTPS");
-        return None;
-    }
-    let address = std::net::SocketAddr::new(settings.admin.admin_bind_address, port);
-    match admin.serve(address).await {
-        Ok(server) => Some(server),
-        Err(error) => {
-            tracing::error!("Admin HTTP listener error: {address} (FERRUM_ADMIN_HTTP_PORT): {error}");
-            None
-        }
-    }
 }
 
 /// What the cores run on. The fall-back is one clear line, not a surprise.

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::networks::TrustedNetworks;
+use super::TrustedNetworks;
 use super::value::{Value, items};
 
 /// Where a listener is bound on every interface.

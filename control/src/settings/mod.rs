@@ -13,7 +13,6 @@ mod fixture;
 pub mod groups;
 mod identity;
 mod mode_start;
-mod networks;
 mod reference;
 mod rules;
 mod sources;
@@ -31,7 +30,7 @@ pub use identity::{
     OutboundTrafficPolicy, PortList, Quantity, SpiffeId, TrustDomain, TrustDomains,
 };
 pub use mode_start::ModeStartError;
-pub use networks::TrustedNetworks;
+pub use engine::net::TrustedNetworks;
 pub use reference::reference;
 pub use sources::{Sources, process_environment};
 pub use value::{Gate, OptIn, Secret, Tri, Value};

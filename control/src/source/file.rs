@@ -45,7 +45,7 @@ impl FileSource {
             max_credentials_per_type: settings.limits.max_credentials_per_type,
             address_policy: address_policy(settings.client.backend_allow_ips),
             cert_expiry_warning_days: settings.tls.tls_cert_expiry_warning_days,
-            reserved_ports: reserved_ports(settings),
+            reserved_ports: settings.reserved_ports(),
         }
     }
 
@@ -108,17 +108,6 @@ pub(crate) fn address_policy(allowed: BackendAllowIps) -> AddressPolicy {
         BackendAllowIps::Private => AddressPolicy::Private,
         BackendAllowIps::Public => AddressPolicy::Public,
     }
-}
-
-/// Ports of the gateway's own listeners, used or not (settings sheet §16.1).
-fn reserved_ports(settings: &Settings) -> Vec<u16> {
-    let listeners = [
-        settings.listeners.proxy_http_port,
-        settings.listeners.proxy_https_port,
-        settings.admin.admin_http_port,
-        settings.admin.admin_https_port,
-    ];
-    listeners.into_iter().filter(|port| *port != 0).collect()
 }
 
 /// What `ferrum-edge validate` does with a spec.

@@ -5,4 +5,5 @@ mod compile;
 mod file;
 
 pub use compile::{CompileOptions, backend_names, compile};
+pub(crate) use file::address_policy;
 pub use file::{FileSource, SourceError, validate_spec};

@@ -2,6 +2,8 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 use crossbeam::queue::SegQueue;
 
@@ -15,8 +17,8 @@ pub enum Mail {
     Drain,
     /// Close everything now and end the thread.
     Stop,
-    /// Says when it was posted, so that the core can tell how long its queue is.
-    Probe(std::time::Instant),
+    /// Tells the core since when a no-op has been waiting for it.
+    Probe { asked: Instant, answered: Arc<AtomicBool> },
 }
 
 /// The sending side.

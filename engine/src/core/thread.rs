@@ -6,7 +6,9 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
+use super::busy::Activity;
 use super::{Deadlines, TICK};
 use crate::counters::{CoreCounters, Counters};
 use crate::dns::DnsTable;
@@ -24,6 +26,7 @@ pub struct Core {
     pub dns: RefCell<View<DnsTable>>,
     pub log: Rc<LogRing>,
     counters: Counters,
+    activity: Activity,
 }
 
 /// What a core is made of; can be sent to its thread.
@@ -32,6 +35,8 @@ pub struct CoreParts {
     /// The CPU the thread is pinned to; none leaves it to the scheduler.
     pub cpu: Option<usize>,
     pub reactor: ReactorOptions,
+    /// How long the core polls without a request before it sleeps; zero = it sleeps at once.
+    pub busy_poll: Duration,
     pub overload: Arc<Overload>,
     pub dns: View<DnsTable>,
     pub log: LogRing,
@@ -41,6 +46,11 @@ pub struct CoreParts {
 impl Core {
     pub fn counters(&self) -> &CoreCounters {
         self.counters.core(self.index)
+    }
+
+    /// A request has come; keeps a core that polls busily awake.
+    pub fn note_activity(&self) {
+        self.activity.note();
     }
 
     /// Runs a task on this core; a panic in it is counted and logged and harms no other.
@@ -82,10 +92,25 @@ pub fn start<F: Future<Output = ()>>(
                 dns: RefCell::new(parts.dns),
                 log: Rc::new(parts.log),
                 counters: parts.counters,
+                activity: Activity::default(),
             });
             core.spawn(core.clone().keep_time());
+            if !parts.busy_poll.is_zero() {
+                let spinning = core.clone();
+                core.spawn(async move { spinning.activity.spin(parts.busy_poll).await });
+            }
             main(core.clone()).await;
             core.counters().log_lines_lost.add(core.log.hand_over());
         })
     })
+}
+
+/// Gives this thread the lowest priority, for control work that may share a CPU with a core.
+pub fn yield_to_cores() {
+    const LOWEST: libc::c_int = 19;
+    // SAFETY: takes no memory. 0 is the calling thread, whose priority may always be lowered.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::setpriority(libc::PRIO_PROCESS, 0, LOWEST);
+    }
 }

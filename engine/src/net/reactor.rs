@@ -48,14 +48,16 @@ pub struct ReactorOptions {
     pub ring_entries: u32,
     /// A kernel thread submits instead of the core's own system calls.
     pub sqpoll: bool,
+    /// The core polls instead of sleeping. Then completions must not wait for it to ask.
+    pub busy_poll: bool,
 }
 
-fn ring_flags(sqpoll: bool) -> monoio_uring::Builder {
+fn ring_flags(sqpoll: bool, busy_poll: bool) -> monoio_uring::Builder {
     let mut builder = monoio_uring::IoUring::builder();
     builder.setup_single_issuer();
     if sqpoll {
         builder.setup_sqpoll(1000);
-    } else {
+    } else if !busy_poll {
         // The kernel refuses deferred task work together with a submission thread.
         builder.setup_defer_taskrun().setup_coop_taskrun();
     }
@@ -74,7 +76,7 @@ pub fn probe_io_uring() -> Result<(), String> {
         Some(libc::EINVAL) => "the kernel is too old for deferred task work (6.1 or newer has it)".to_owned(),
         _ => error.to_string(),
     };
-    ring_flags(false).build(8).map(drop).map_err(refused)
+    ring_flags(false, false).build(8).map(drop).map_err(refused)
 }
 
 /// Runs `main` on this thread until it ends.
@@ -83,7 +85,7 @@ pub fn run<F: Future>(options: &ReactorOptions, main: F) -> io::Result<F::Output
         Reactor::IoUring => {
             let mut runtime = RuntimeBuilder::<IoUringDriver>::new()
                 .with_entries(options.ring_entries)
-                .uring_builder(ring_flags(options.sqpoll))
+                .uring_builder(ring_flags(options.sqpoll, options.busy_poll))
                 .enable_timer()
                 .build()?;
             Ok(runtime.block_on(main))
@@ -152,7 +154,7 @@ mod tests {
         for reactor in reactors() {
             let panics = Rc::new(Cell::new(0));
             let seen = panics.clone();
-            let options = ReactorOptions { reactor, ring_entries: 64, sqpoll: false };
+            let options = ReactorOptions { reactor, ring_entries: 64, sqpoll: false, busy_poll: false };
             let after = run(&options, async move {
                 spawn(async { panic!("boom") }, move |text| {
                     assert_eq!(text, "boom");

@@ -48,16 +48,6 @@ pub struct ProxySpec {
     /// Collect responses before sending them.
     pub buffer_responses: bool,
     pub backend: BackendSpec,
-    /// Index into `Snapshot::upstreams`, and of the subset there.
-    pub upstream: Option<u32>,
-    pub subset: Option<Subset>,
-}
-
-/// A proxy that names a subset which does not exist selects nothing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Subset {
-    Index(usize),
-    Unknown,
 }
 
 /// Where requests go, and how connections there are kept.

@@ -149,6 +149,7 @@ impl Connection {
         head.headers.set_received(buffer);
         let counters = self.worker.core.counters();
         counters.requests.one();
+        self.worker.core.note_activity();
         if asks_to_close(&head) {
             self.inbox.close.set(true);
         }

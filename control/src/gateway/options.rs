@@ -1,0 +1,120 @@
+//! Settings as each room takes them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::net::ConnectOptions;
+use engine::snapshot::PoolLimits;
+use protocols::HttpSettings;
+
+use super::cores::kernel_fast_open;
+use crate::dns::DnsOptions;
+use crate::overload::{OverloadOptions, Thresholds};
+use crate::settings::{Settings, Tri};
+use crate::source::{CompileOptions, address_policy};
+
+/// Settings that are in use and that this release does not act on, one line each.
+pub(super) fn unserved(settings: &Settings) -> Vec<String> {
+    let tls = settings.listeners.frontend_tls_cert_path.is_some() && settings.listeners.frontend_tls_key_path.is_some();
+    let admin_tls = settings.admin.admin_tls_cert_path.is_some() && settings.admin.admin_tls_key_path.is_some();
+    let uses = [
+        (tls, "FERRUM_FRONTEND_TLS_CERT_PATH", "the HTTPS listener"),
+        (admin_tls, "FERRUM_ADMIN_TLS_CERT_PATH", "the admin HTTPS listener"),
+        (settings.http3.enable_http3, "FERRUM_ENABLE_HTTP3", "the HTTP/3 listener"),
+        (settings.kernel.ktls_enabled == Tri::On, "FERRUM_KTLS_ENABLED", "kernel TLS"),
+        (settings.core.enable_streaming_latency_tracking, "FERRUM_ENABLE_STREAMING_LATENCY_TRACKING", "the second record"),
+    ];
+    uses.iter()
+        .filter(|(used, _, _)| *used)
+        .map(|(_, name, what)| format!("{name} is set, but {what} is not built yet in this release"))
+        .collect()
+}
+
+pub(super) fn http(settings: &Settings) -> HttpSettings {
+    let (limits, client, runtime, pool) = (&settings.limits, &settings.client, &settings.runtime, &settings.pool);
+    HttpSettings {
+        header_bytes_max: limits.max_header_size_bytes,
+        single_header_bytes_max: limits.max_single_header_size_bytes,
+        header_count_max: limits.max_header_count,
+        url_bytes_max: limits.max_url_length_bytes,
+        query_parameters_max: limits.max_query_params,
+        request_body_bytes_max: limits.max_request_body_size_bytes as u64,
+        response_body_bytes_max: limits.max_response_body_size_bytes as u64,
+        response_buffer_cutoff_bytes: limits.response_buffer_cutoff_bytes as u64,
+        header_read_timeout_ms: limits.http_header_read_timeout_seconds.saturating_mul(1000),
+        requests_per_ip_max: runtime.max_concurrent_requests_per_ip,
+        add_via: client.add_via_header,
+        via_pseudonym: client.via_pseudonym.clone(),
+        add_forwarded: client.add_forwarded_header,
+        trusted_proxies: client.trusted_proxies.clone(),
+        real_ip_header: client.real_ip_header.as_ref().map(|name| name.to_ascii_lowercase()),
+        early_data_methods: settings.tls.tls_early_data_methods.0.clone(),
+        redacted_metadata_keys: redacted(settings),
+        connect: ConnectOptions { keepalive: None, fast_open: fast_open(settings) },
+        pool_sweep_interval_ms: pool.pool_cleanup_interval_seconds.saturating_mul(1000),
+        connections_max: runtime.max_connections,
+    }
+}
+
+fn redacted(settings: &Settings) -> Vec<String> {
+    settings.core.log_redact_metadata_keys.iter().map(|key| key.to_lowercase()).collect()
+}
+
+pub(super) fn fast_open(settings: &Settings) -> bool {
+    kernel_fast_open(settings.kernel.tcp_fastopen_enabled)
+}
+
+pub(super) fn compile(settings: &Settings) -> CompileOptions {
+    let pool = &settings.pool;
+    CompileOptions {
+        namespace: settings.core.namespace.as_str().to_owned(),
+        address_policy: address_policy(settings.client.backend_allow_ips),
+        pool: PoolLimits {
+            idle_max: pool.pool_max_idle_per_host,
+            idle_timeout_ms: pool.pool_idle_timeout_seconds.saturating_mul(1000),
+            keep_alive: pool.pool_enable_http_keep_alive,
+            tcp_keepalive_seconds: pool.pool_tcp_keepalive_seconds,
+        },
+    }
+}
+
+pub(super) fn dns(settings: &Settings) -> DnsOptions {
+    let dns = &settings.dns;
+    let policy = address_policy(settings.client.backend_allow_ips);
+    DnsOptions {
+        overrides: dns.dns_overrides.clone().into_iter().collect(),
+        servers: dns.dns_resolver_address.0.iter().map(ToString::to_string).collect(),
+        hosts_file: dns.dns_resolver_hosts_file.clone(),
+        order: dns.dns_order.0.iter().map(|query| query.token().to_owned()).collect(),
+        ttl_override: dns.dns_ttl_override_seconds.map(Duration::from_secs),
+        ttl_min: Duration::from_secs(dns.dns_min_ttl_seconds),
+        stale_ttl: Duration::from_secs(dns.dns_stale_ttl),
+        error_ttl: Duration::from_secs(dns.dns_error_ttl),
+        cache_max: dns.dns_cache_max_size,
+        warmup_concurrency: dns.dns_warmup_concurrency,
+        slow_threshold: dns.dns_slow_threshold_ms.map(Duration::from_millis),
+        refresh_threshold_percent: dns.dns_refresh_threshold_percent,
+        failed_retry_interval: Duration::from_secs(dns.dns_failed_retry_interval_seconds),
+        try_tcp_on_error: dns.dns_try_tcp_on_error,
+        servers_raced: dns.dns_num_concurrent_reqs,
+        requests_active_max: dns.dns_max_active_requests,
+        refreshes_max: dns.dns_max_concurrent_refreshes,
+        address_policy: Arc::new(move |ip| policy.allows(ip)),
+        query_timeout: None,
+    }
+}
+
+pub(super) fn overload(settings: &Settings) -> OverloadOptions {
+    let overload = &settings.overload;
+    let pair = |pressure, critical| Thresholds { pressure, critical };
+    OverloadOptions {
+        check_interval: Duration::from_millis(overload.overload_check_interval_ms),
+        descriptors: pair(overload.overload_fd_pressure_threshold, overload.overload_fd_critical_threshold),
+        connections: pair(overload.overload_conn_pressure_threshold, overload.overload_conn_critical_threshold),
+        requests: pair(overload.overload_req_pressure_threshold, overload.overload_req_critical_threshold),
+        loop_warn_us: overload.overload_loop_warn_us,
+        loop_critical_us: overload.overload_loop_critical_us,
+        connections_max: settings.runtime.max_connections as u64,
+        requests_max: settings.runtime.max_requests as u64,
+    }
+}
