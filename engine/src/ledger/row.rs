@@ -233,9 +233,12 @@ impl<const WINDOWED: bool> Row<WINDOWED> {
     /// Takes the units and a lease out of home, which held `home` when its word was `seen`. Nothing if it has changed.
     fn draw(&self, core: usize, seen: u64, home: Word, window: u64, units: u64) -> Option<u64> {
         let requests = self.lease_requests(core, home, window);
-        // Half of an even share, so that the leases of a window's end shrink to nothing and little must be recalled.
-        let share = (home.units - units) / (2 * self.cores.max(1) as u64);
-        let lease = (requests * units).min(share);
+        let lease = if requests == 0 {
+            0
+        } else {
+            // Half of an even share, so that the leases of a window's end shrink to nothing and little must be recalled.
+            (requests * units).min((home.units - units) / (2 * self.cores as u64))
+        };
         let next = Word { units: home.units - units - lease, ..home };
         if lease == 0 {
             self.home.word.compare_exchange(seen, next.pack(), AcqRel, Relaxed).ok()?;
