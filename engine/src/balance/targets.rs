@@ -90,7 +90,7 @@ impl<'a> Candidates<'a> {
         word
     }
 
-    pub(super) fn words(&self) -> impl Iterator<Item = u64> + '_ {
+    pub(super) fn words(&self) -> impl Iterator<Item = u64> + Clone + '_ {
         (0..self.members.words.len()).map(|index| self.word(index))
     }
 
@@ -102,7 +102,7 @@ impl<'a> Candidates<'a> {
         target / WORD < self.members.words.len() && self.word(target / WORD) >> (target % WORD) & 1 == 1
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+    pub(super) fn iter(&self) -> impl Iterator<Item = usize> + Clone + '_ {
         self.words().enumerate().flat_map(|(index, word)| Bits(word).map(move |bit| index * WORD + bit))
     }
 
@@ -119,6 +119,7 @@ impl<'a> Candidates<'a> {
     }
 }
 
+#[derive(Clone)]
 struct Bits(u64);
 
 impl Iterator for Bits {

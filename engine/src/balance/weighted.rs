@@ -52,6 +52,10 @@ impl Cycle {
         self.picks.as_ref().map(|picks| usize::from(picks[(position % picks.len() as u64) as usize]))
     }
 
+    pub(super) fn is_known(&self) -> bool {
+        self.picks.is_some()
+    }
+
     /// Positions after which picks repeat.
     pub(super) fn len(&self) -> usize {
         self.picks.as_ref().map_or(1, |picks| picks.len())
@@ -130,7 +134,8 @@ impl Turning {
     /// `position` is asked for only then.
     pub(super) fn at(&self, cycle: &Cycle, set: Candidates<'_>, position: impl FnOnce() -> u64) -> Option<usize> {
         let mut partials = self.partials.borrow_mut();
-        let known = partials.all.iter().position(|one| !one.picks.is_empty() && set.words().eq(one.set.iter().copied()));
+        let known =
+            partials.all.iter().position(|one| !one.picks.is_empty() && set.words().eq(one.set.iter().copied()));
         let index = match known {
             Some(index) => index,
             None => partials.learn(cycle, set)?,
@@ -165,7 +170,8 @@ impl Partials {
         self.scratch.iter().for_each(|value| value.set(0));
         one.set.iter_mut().zip(set.words()).for_each(|(to, word)| *to = word);
         one.picks.clear();
-        one.picks.extend((0..len).filter_map(|_| smooth(&self.scratch, &cycle.weights, set)).map(|target| target as u16));
+        one.picks
+            .extend((0..len).filter_map(|_| smooth(&self.scratch, &cycle.weights, set)).map(|target| target as u16));
         self.oldest = (index + 1) % self.all.len();
         Some(index)
     }
