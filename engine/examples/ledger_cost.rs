@@ -14,9 +14,9 @@ use crossbeam::utils::CachePadded;
 use engine::ledger::{Cap, Quota, Rotation, Take};
 
 const OPERATIONS: u64 = 5_000_000;
-const ROUNDS: u64 = 5;
+const ROUNDS: u64 = 9;
 
-/// Best of the rounds, in ns per operation: `work(thread, operation)` on all threads at once.
+/// Best and median of the rounds, in ns per operation: `work(thread, operation)` on all threads at once.
 fn measure(name: &str, threads: usize, work: impl Fn(usize, u64) + Sync) {
     let round = |number: u64| {
         let start = Barrier::new(threads);
@@ -37,13 +37,14 @@ fn measure(name: &str, threads: usize, work: impl Fn(usize, u64) + Sync) {
             all.into_iter().filter_map(|one| one.join().ok()).sum::<f64>() / threads as f64
         })
     };
-    let best = (0..ROUNDS).map(round).fold(f64::INFINITY, f64::min);
-    println!("{name:<58} {best:7.1} ns");
+    let mut rounds: Vec<f64> = (0..ROUNDS).map(round).collect();
+    rounds.sort_by(f64::total_cmp);
+    println!("{name:<52} {:7.1} {:7.1}", rounds[0], rounds[rounds.len() / 2]);
 }
 
 fn main() {
     let threads = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(2);
-    println!("{threads} threads, {OPERATIONS} operations each, best of {ROUNDS}");
+    println!("{threads} threads, {OPERATIONS} operations each; ns, best and median of {ROUNDS} rounds");
 
     let shared = AtomicU64::new(0);
     measure("one shared atomic: fetch_add", threads, |_, _| _ = black_box(shared.fetch_add(1, Relaxed)));
