@@ -11,8 +11,9 @@ use super::{Cap, Quota, Take};
 /// Leases at once, so that two requests are enough to move units about.
 const EAGER: Policy = Policy { busy_after: 0, lease_requests_max: 2 };
 
-/// Interleavings with up to this many preemptions: two-thread bugs of such protocols need at most three.
-const PREEMPTIONS_MAX: usize = 3;
+/// Interleavings with up to this many preemptions. Each of the protocol's checks, taken out, is missed by some model here
+/// within four.
+const PREEMPTIONS_MAX: usize = 5;
 
 fn check(model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
@@ -72,6 +73,41 @@ fn ledger_gathers_many_units_without_losing_any() {
         let spent = 1 + ones + three.join().unwrap();
         assert_eq!(spent + quota.remaining(1), 7);
         assert!(spent >= 5, "refused {spent} although enough was there");
+    });
+}
+
+#[test]
+fn ledger_finds_units_that_are_moved_behind_its_back() {
+    check(|| {
+        let quota = Arc::new(Quota::with_policy(20, 3, EAGER));
+        // The last core leases 1, then 2; the rest of home is spent.
+        assert_eq!(grants(&quota, 2, 1, 3, 1), 3);
+        assert_eq!(grants(&quota, 0, 1, 1, 15), 1);
+        assert_eq!(quota.remaining(1), 2);
+        // While one looks through the cells, the other recalls both units from the last one and leaves one at home.
+        let other = quota.clone();
+        let mover = thread::spawn(move || grants(&other, 1, 1, 1, 1));
+        assert_eq!(grants(&quota, 0, 1, 1, 1), 1);
+        assert_eq!(mover.join().unwrap(), 1);
+        assert_eq!(quota.remaining(1), 0);
+    });
+}
+
+#[test]
+fn ledger_caps_find_the_unit_given_back_where_they_looked_already() {
+    check(|| {
+        let cap = Arc::new(Cap::with_policy(5, 3, EAGER));
+        assert!((0..5).all(|_| cap.acquire(2)));
+        cap.release(1);
+        // At every moment one is free: first in cell 1, then in cells 0 and 1, then in cell 0.
+        let other = cap.clone();
+        let one = thread::spawn(move || {
+            other.release(0);
+            assert!(other.acquire(1));
+        });
+        assert!(cap.acquire(2));
+        one.join().unwrap();
+        assert_eq!(cap.held(), 5);
     });
 }
 

@@ -143,7 +143,8 @@ mod tests {
     #[test]
     fn a_thread_that_is_no_core_shares_the_limit() {
         let quota = Quota::new(1_000, 2);
-        let passed = (0..1_500).filter(|i| taken(quota.take(if i % 3 == 0 { usize::MAX } else { i % 2 }, 1, 1))).count();
+        let passed =
+            (0..1_500).filter(|i| taken(quota.take(if i % 3 == 0 { usize::MAX } else { i % 2 }, 1, 1))).count();
         assert_eq!(passed, 1_000);
     }
 }

@@ -75,7 +75,7 @@ impl Rotation {
         if fast_pieces < FAST_PIECES {
             return self.home.fetch_add(1, Relaxed);
         }
-        if let Some(position) = cell.from_lease() {
+        if let Some(position) = cell.leased() {
             return position;
         }
         let positions = self.lease_positions(fast_pieces);
@@ -116,7 +116,7 @@ impl Cell {
         fast_pieces
     }
 
-    fn from_lease(&self) -> Option<u64> {
+    fn leased(&self) -> Option<u64> {
         let mut seen = self.lease.load(Relaxed);
         while seen & LEFT_MAX > 0 {
             // One position on, one fewer left.

@@ -233,9 +233,12 @@ impl<const WINDOWED: bool> Row<WINDOWED> {
     /// Takes the units and a lease out of home, which held `home` when its word was `seen`. Nothing if it has changed.
     fn draw(&self, core: usize, seen: u64, home: Word, window: u64, units: u64) -> Option<u64> {
         let requests = self.lease_requests(core, home, window);
-        // Half of an even share, so that the leases of a window's end shrink to nothing and little must be recalled.
-        let share = (home.units - units) / (2 * self.cores.max(1) as u64);
-        let lease = (requests * units).min(share);
+        let lease = if requests == 0 {
+            0
+        } else {
+            // Half of an even share, so that the leases of a window's end shrink to nothing and little must be recalled.
+            (requests * units).min((home.units - units) / (2 * self.cores as u64))
+        };
         let next = Word { units: home.units - units - lease, ..home };
         if lease == 0 {
             self.home.word.compare_exchange(seen, next.pack(), AcqRel, Relaxed).ok()?;
@@ -358,6 +361,59 @@ impl<const WINDOWED: bool> Row<WINDOWED> {
             match self.home.word.compare_exchange_weak(seen, next.pack(), AcqRel, Acquire) {
                 Ok(_) => return,
                 Err(now) => seen = now,
+            }
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// Takes one at a time on cores in turn; gives how often home was written.
+    fn home_writes(row: &Row<true>, cores: usize, window: u64, requests: usize) -> usize {
+        let mut writes = 0;
+        for i in 0..requests {
+            let before = row.home.word.load(Relaxed);
+            assert!(row.take(i % cores, &mut window.clone(), 1).is_some());
+            writes += usize::from(row.home.word.load(Relaxed) != before);
+        }
+        writes
+    }
+
+    #[test]
+    fn at_a_hundred_thousand_a_window_home_is_written_once_in_hundreds_of_requests() {
+        let row = Row::<true>::new(200_000, 8, POLICY);
+        home_writes(&row, 8, 1, 100_000);
+        let writes = home_writes(&row, 8, 2, 100_000);
+        assert!(writes < 100_000 / 200, "{writes} writes");
+    }
+
+    #[test]
+    fn spending_a_limit_to_its_last_unit_writes_home_rarely_as_well() {
+        let row = Row::<true>::new(100_000, 8, POLICY);
+        let writes = home_writes(&row, 8, 1, 100_000);
+        assert!(writes < 100_000 / 100, "{writes} writes");
+    }
+
+    #[test]
+    fn a_quiet_row_and_a_row_of_one_core_have_no_cells() {
+        let quiet = Row::<true>::new(1_000, 8, POLICY);
+        (1..50).for_each(|window| assert_eq!(home_writes(&quiet, 8, window, 64), 64));
+        assert!(quiet.cells.get().is_none());
+        let alone = Row::<true>::new(100_000, 1, POLICY);
+        home_writes(&alone, 1, 1, 100_000);
+        assert!(alone.cells.get().is_none());
+    }
+
+    #[test]
+    fn a_word_holds_its_fields_at_their_bounds() {
+        for stamp in [0, 1, STAMP_MAX] {
+            for mark in [0, 1, MARK_MAX] {
+                for units in [0, 1, UNITS_MAX] {
+                    let word = Word { stamp, mark, units };
+                    assert_eq!(Word::unpack(word.pack()), word);
+                }
             }
         }
     }

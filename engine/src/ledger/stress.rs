@@ -37,7 +37,8 @@ fn of_n_and_k_requests_exactly_n_pass() {
                 let quota = Quota::with_policy(limit, threads, policy);
                 for window in 0..rounds {
                     // One request more than the limit in all: a single unit left in a drawer would show.
-                    let requests = |thread| (limit + 1) / threads as u64 + u64::from((limit + 1) % threads as u64 > thread);
+                    let requests =
+                        |thread| (limit + 1) / threads as u64 + u64::from((limit + 1) % threads as u64 > thread);
                     let passed = on_threads(threads, |core| {
                         (0..requests(core as u64)).filter(|_| taken(quota.take(core, window, 1))).count() as u64
                     });
