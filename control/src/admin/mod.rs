@@ -20,6 +20,8 @@ mod runtime;
 mod server;
 mod system;
 #[cfg(test)]
+mod test_rig;
+#[cfg(test)]
 mod tests;
 mod timestamp;
 mod windows;
