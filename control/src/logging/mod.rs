@@ -250,6 +250,35 @@ mod tests {
         assert_eq!(guard.counts().by_level(Level::WARN), 0);
     }
 
+    /// The log of a process is set once, so this test runs itself again in a process of its own.
+    #[test]
+    fn the_log_of_a_process_reaches_its_streams_before_the_process_ends() {
+        const CHILD: &str = "FERRUM_TEST_LOG_CHILD";
+        if std::env::var_os(CHILD).is_some() {
+            let (ring, drain) = engine::logring::log_ring(4);
+            let guard = start(options("info"), vec![drain]).unwrap();
+            assert!(matches!(start(options("info"), Vec::new()), Err(LogError::AlreadyRunning)));
+            std::thread::spawn(|| tracing::info!(target: "ferrum_edge", "from another thread")).join().unwrap();
+            tracing::error!(target: "ferrum_edge", "an error");
+            ring.push(|text| text.extend_from_slice(br#"{"target":"access_log"}"#));
+            ring.hand_over();
+            guard.finish();
+            return;
+        }
+        let name = "logging::tests::the_log_of_a_process_reaches_its_streams_before_the_process_ends";
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--nocapture", name])
+            .env(CHILD, "1")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        // The test harness writes to stdout as well, perhaps into the same line.
+        assert!(out.contains(r#""fields":{"message":"from another thread"},"target":"ferrum_edge"}"#), "{out}");
+        assert!(out.contains("{\"target\":\"access_log\"}\n") && !out.contains("an error"), "{out}");
+        assert!(err.contains(r#""level":"ERROR","fields":{"message":"an error"}"#), "{err}");
+    }
+
     /// A stream whose reader takes nothing until it is told to.
     struct Stuck {
         open: Arc<(Mutex<bool>, Condvar)>,

@@ -13,7 +13,7 @@ pub use decision::{Decision, Thresholds};
 pub use descriptors::{DescriptorLimit, DescriptorUse, raise_nofile};
 pub use gauges::{DtlsListener, EngineGauges, Gauges};
 pub use monitor::{Monitor, MonitorTask};
-pub use snapshot::{Level, Snapshot};
+pub use snapshot::{Actions, Level, NodeWaypointDrops, Snapshot};
 
 use std::time::Duration;
 

@@ -28,6 +28,8 @@ pub struct Monitor {
 struct Last {
     sample: Sample,
     decision: Decision,
+    /// The soft limit as last read; 0 = unknown.
+    descriptors_max: u64,
     checks: u32,
     port_exhaustions: u64,
     has_warned_of_descriptors: bool,
@@ -66,8 +68,9 @@ macro_rules! record {
 
 impl Monitor {
     pub fn new(options: OverloadOptions, gauges: Arc<dyn Gauges>, verdict: Arc<Overload>) -> Arc<Self> {
-        let sample = Sample { descriptors_max: gauges.descriptors_max(), ..Sample::default() };
-        let last = Mutex::new(Last { sample, ..Last::default() });
+        let descriptors_max = gauges.descriptors_max();
+        let sample = Sample { descriptors_max, ..Sample::default() };
+        let last = Mutex::new(Last { sample, descriptors_max, ..Last::default() });
         Arc::new(Self { options, gauges, verdict, last })
     }
 
@@ -103,12 +106,11 @@ impl Monitor {
     }
 
     fn measure(&self, last: &mut Last) -> Sample {
-        last.checks += 1;
-        let descriptors_max = if last.checks.is_multiple_of(LIMIT_READ_EVERY) {
-            self.gauges.descriptors_max()
-        } else {
-            last.sample.descriptors_max
-        };
+        last.checks = last.checks.wrapping_add(1);
+        if last.checks.is_multiple_of(LIMIT_READ_EVERY) {
+            last.descriptors_max = self.gauges.descriptors_max();
+        }
+        let descriptors_max = last.descriptors_max;
         let (descriptors, descriptors_max) = match self.gauges.descriptors() {
             DescriptorUse::Open(count) => (count, descriptors_max),
             // An unknown limit must not make exhaustion look like nothing in use.
@@ -261,7 +263,7 @@ mod tests {
     #[derive(Default)]
     struct Dials {
         descriptors: AtomicU64,
-        /// 1 = exhausted, 2 = unknown.
+        /// 1 = exhausted, 2 = unknown, 3 = no limit.
         failure: AtomicU64,
         connections: AtomicU64,
         requests: AtomicU64,
@@ -280,7 +282,7 @@ mod tests {
         }
         fn descriptors_max(&self) -> u64 {
             self.limit_reads.fetch_add(1, Relaxed);
-            1000
+            if self.failure.load(Relaxed) == 3 { 0 } else { 1000 }
         }
         fn connections(&self) -> u64 {
             self.connections.load(Relaxed)
@@ -431,6 +433,19 @@ mod tests {
         let unknown = logged(|| (0..3).for_each(|_| monitor.check()));
         assert_eq!(unknown.iter().filter(|(_, text)| text.contains("does not tell")).count(), 1);
         assert!(!verdict.rejects_connections());
+    }
+
+    #[test]
+    fn exhaustion_without_a_known_limit_ends_with_it() {
+        let dials = Arc::new(Dials { failure: AtomicU64::new(3), ..Dials::default() });
+        let monitor = Monitor::new(OverloadOptions::default(), dials.clone(), Arc::default());
+        dials.descriptors.store(80, Relaxed);
+        dials.failure.store(1, Relaxed);
+        monitor.check();
+        assert_eq!(monitor.snapshot().level, Level::Critical);
+        dials.failure.store(0, Relaxed);
+        monitor.check();
+        assert_eq!(monitor.snapshot().level, Level::Normal);
     }
 
     #[test]
