@@ -14,9 +14,14 @@ fn messages(found: Vec<Finding>) -> Vec<String> {
     found.into_iter().map(|finding| finding.message).collect()
 }
 
+type Route<'a> = (&'a str, &'a [&'a str]);
+
 fn routes(routes: &[(Option<&str>, &[&str])]) -> Vec<String> {
-    let proxy = |(i, (path, hosts)): (usize, &(Option<&str>, &[&str]))| json!({"id": format!("p{i}"), "listen_path": path, "hosts": hosts, "backend_host": "b", "backend_port": 1});
-    let proxies: Vec<_> = routes.iter().enumerate().map(proxy).collect();
+    let mut proxies = Vec::new();
+    for (i, (path, hosts)) in routes.iter().enumerate() {
+        let id = format!("p{i}");
+        proxies.push(json!({"id": id, "listen_path": path, "hosts": hosts, "backend_host": "b", "backend_port": 1}));
+    }
     messages(check_routes(&document(json!({"proxies": proxies}))))
 }
 
@@ -24,7 +29,7 @@ fn routes(routes: &[(Option<&str>, &[&str])]) -> Vec<String> {
 fn every_row_of_the_sheets_conflict_table() {
     let duplicate = "Duplicate listen_path '/a' found in proxy 'p1' (conflicts with 'p0')";
     let overlap = "Overlapping host+listen_path for '/a' in proxy 'p1' (conflicts with 'p0')";
-    let rows: [((&str, &[&str]), (&str, &[&str]), &str); 9] = [
+    let rows: [(Route<'_>, Route<'_>, &str); 9] = [
         (("/a", &[]), ("/a", &[]), duplicate),
         (("/a", &[]), ("/a", &["x.com"]), overlap),
         (("/a", &["a.x.com"]), ("/a", &["*.x.com"]), overlap),
