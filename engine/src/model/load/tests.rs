@@ -203,7 +203,7 @@ fn step_2_fields_of_every_type_with_their_prefix() {
 fn step_2_addresses_against_the_policy() {
     let input = document(json!({
         "proxies": [proxy("a", json!({"backend_host": "10.0.0.1", "dns_override": "127.0.0.1"})), proxy("b", json!({}))],
-        "upstreams": [{"id": "u", "targets": [{"host": "8.8.8.8", "port": 1}, {"host": "::1", "port": 1}]}],
+        "upstreams": [{"id": "u", "targets": [{"host": "8.8.8.8", "port": 1}, {"host": "[::1]", "port": 1}]}],
         "plugin_configs": [
             {"id": "d", "plugin_name": "mesh_route_dispatch", "scope": "global",
              "config": {"rules": [{"destination": {"upstream_id": "u"}}, {"destination": {"backend_host": "192.168.0.1"}}]}},

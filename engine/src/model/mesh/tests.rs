@@ -123,7 +123,8 @@ fn defaults_and_aliases() {
         "peer_authentications": [{"name": "p", "namespace": "n"}],
         "service_entries": [{"name": "e", "namespace": "n", "hosts": []}],
         "telemetry_resources": [{"name": "t", "namespace": "n", "config": {
-            "tracing": {"disableSpanReporting": true, "provider": {"kind": "lightstep", "config": {"collector_url": "u", "accessTokenEnv": "E"}}},
+            "tracing": {"disableSpanReporting": true,
+                        "provider": {"kind": "lightstep", "config": {"collector_url": "u", "accessTokenEnv": "E"}}},
             "access_logging": {}}}],
         "destination_rules": [{"name": "d", "namespace": "n", "host": "h", "traffic_policy": {"tls": {}}}],
         "waypoint_bindings": [{"name": "w", "namespace": "n"}],
@@ -154,7 +155,8 @@ fn wrong_types_and_identities_fail_at_decode() {
         json!({"multi_cluster": {"remote_clusters": [{"name": "a", "trust_domain": "TD"}]}}),
         json!({"mesh_policies": [{"name": "a", "namespace": "n", "rules": [{"action": "block"}]}]}),
         json!({"mesh_policies": [{"name": "a", "namespace": "n", "scope": {"kind": "namespace"}}]}),
-        json!({"telemetry_resources": [{"name": "a", "namespace": "n", "config": {"tracing": {"providers": [{"kind": "x", "config": {}}]}}}]}),
+        json!({"telemetry_resources": [
+            {"name": "a", "namespace": "n", "config": {"tracing": {"providers": [{"kind": "x", "config": {}}]}}}]}),
         json!({"extension_configs": [{"name": "a", "type_url": "t", "value": "!"}]}),
         json!({"outbound_traffic_policy": "deny"}),
         json!({"trust_bundles": {}}),
@@ -297,7 +299,8 @@ fn hosts_and_patterns_are_normalised_once_and_for_all() {
         "destination_rules": [{"name": "D", "namespace": "n", "host": "Svc."}],
         "sidecars": [{"name": "S", "namespace": "n", "egress": [{"hosts": ["./A.com."]}]}],
         "mesh_policies": [{"name": "p", "namespace": "n", "rules": [{"to": [
-            {"hosts": [" A.Com.:80 ", "B.Com.", "[FE80::1]:*"], "not_hosts": ["C."], "port_patterns": [" 80* "], "headers": {"X-A": "V"}}]}]}],
+            {"hosts": [" A.Com.:80 ", "B.Com.", "[FE80::1]:*"], "not_hosts": ["C."], "port_patterns": [" 80* "],
+             "headers": {"X-A": "V"}}]}]}],
         "multi_cluster": {"east_west_gateways": [{"name": "G", "namespace": "n", "host": "H.Com", "port": 1, "sni_hosts": ["S.Com"]}]},
     }));
     normalize(&mut block);

@@ -321,7 +321,10 @@ fn service_discovery() {
 #[test]
 fn the_default_weight_and_the_blocks_of_other_providers() {
     let weight = |weight: u32| {
-        let block = json!({"provider": "dns_sd", "dns_sd": {"service_name": "s"}, "consul": {"address": "", "service_name": ""}, "default_weight": weight});
+        let block = json!({
+            "provider": "dns_sd", "dns_sd": {"service_name": "s"}, "consul": {"address": "", "service_name": ""},
+            "default_weight": weight
+        });
         errors(json!({"service_discovery": block}))
     };
     assert_eq!(weight(1), [""; 0], "only the chosen provider's block is looked at");
