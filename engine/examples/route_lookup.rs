@@ -3,11 +3,12 @@
 //! `cargo run --release -p engine --example route_lookup`
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use engine::router::{HostBuffer, RouteSpec, RouteTable, normalize_host};
 
-const LOOKUPS: u32 = 2_000_000;
+const LOOKUPS: u32 = 100_000;
+const ROUNDS: u32 = 40;
 
 fn main() {
     println!(
@@ -53,12 +54,16 @@ fn report(routes: usize) {
     );
 }
 
+/// Nanoseconds per lookup: the best of some rounds, because other load on the machine only ever adds.
 fn time(requests: &[(String, String)], lookup: impl Fn(&str, &str) -> bool) -> f64 {
-    let start = Instant::now();
-    for (host, path) in requests.iter().cycle().take(LOOKUPS as usize) {
-        assert!(black_box(lookup(black_box(host), black_box(path))));
-    }
-    start.elapsed().as_nanos() as f64 / f64::from(LOOKUPS)
+    let round = || {
+        let start = Instant::now();
+        for (host, path) in requests.iter().cycle().take(LOOKUPS as usize) {
+            assert!(black_box(lookup(black_box(host), black_box(path))));
+        }
+        start.elapsed().as_nanos() as f64 / f64::from(LOOKUPS)
+    };
+    (0..ROUNDS).map(|_| round()).fold(f64::INFINITY, f64::min)
 }
 
 /// The worst an operator's table and a client's path can do together: 500 nested slash routes, 8,192 slashes asked for.
@@ -67,11 +72,11 @@ fn hostile() {
         (1..=500).map(|depth| RouteSpec { hosts: Vec::new(), path: Some("/".repeat(depth)) }).collect();
     let table = RouteTable::build(&specs).expect("the paths are distinct");
     let path = vec![b'/'; 8192];
-    let start = Instant::now();
-    const ROUNDS: u32 = 10_000;
-    for _ in 0..ROUNDS {
+    let round = || {
+        let start = Instant::now();
         assert!(black_box(table.find(None, black_box(&path))).is_some());
-    }
-    let each: Duration = start.elapsed() / ROUNDS;
-    println!("8,192 slashes against 500 nested slash routes: {each:?}");
+        start.elapsed()
+    };
+    let best = (0..1000).map(|_| round()).min().unwrap_or_default();
+    println!("8,192 slashes against 500 nested slash routes: {best:?}");
 }

@@ -221,7 +221,10 @@ fn check_tls_files(document: &Document, expiry_warning_days: u64, warnings: &mut
 
 /// Addresses written into the document against `FERRUM_BACKEND_ALLOW_IPS`; names are checked when they are resolved.
 fn check_addresses(document: &Document, policy: AddressPolicy) -> Vec<Finding> {
-    let denied = |host: &str| host.parse::<IpAddr>().ok().filter(|address| !policy.allows(*address));
+    // a URL-style bracketed address is an address too
+    let literal =
+        |host: &str| host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).parse().ok();
+    let denied = |host: &str| literal(host).filter(|address: &IpAddr| !policy.allows(*address));
     let text = |at: String, address: IpAddr| {
         format!("{at} IP {address} denied by FERRUM_BACKEND_ALLOW_IPS={} policy", policy.as_str())
     };

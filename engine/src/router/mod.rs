@@ -5,8 +5,15 @@
 //! allocates nothing, takes no lock, and does not get slower with the number of routes. Only regex routes of the tier at
 //! hand are tried one after the other, because their order in the document is what decides between them.
 //!
-//! Memory, measured with 100,000 prefix routes of three segments over 1,000 hosts: 61 bytes per route
-//! (`examples/route_lookup.rs` prints it).
+//! Measured with three-segment prefix routes over 1,000 hosts (`examples/route_lookup.rs`, two busy cores, best of 40 rounds):
+//!
+//! | routes | bytes per route | hit ns | hit with host normalisation ns | miss ns |
+//! |---|---|---|---|---|
+//! | 1 | 305 | 73 | 126 | 16 |
+//! | 10,000 | 123 | 96 | 136 | 18 |
+//! | 100,000 | 102 | 151 | 176 | 19 |
+//!
+//! The growth is the processor's caches, not work. 8,192 slashes against 500 nested slash routes take 8 µs.
 
 mod backend_path;
 mod host;

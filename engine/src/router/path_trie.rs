@@ -1,9 +1,9 @@
 //! Exact and longest-prefix paths of all host tiers in one segment trie.
 //!
-//! A tier is a root node; an edge is one path segment. All edges stand in one open-addressed table keyed by (parent,
-//! segment), so a route costs a node, an edge and its text, not a map of its own. A walk hashes each byte of the path once
-//! and ends at the first segment that no route has: a path of 8,192 slashes ends at its second one unless the operator
-//! configured `//`.
+//! A tier is a root node; every other node is reached from its parent by one path segment. One open-addressed table keyed by
+//! (parent, segment) holds all those steps, so a route costs a node and its text, not a map of its own, and a step touches
+//! one slot and one node. A walk hashes each byte of the path once and ends at the first segment that no route has: a path
+//! of 8,192 slashes ends at its second one unless the operator configured `//`.
 
 use std::hash::Hasher;
 
@@ -11,34 +11,39 @@ use rustc_hash::FxHasher;
 
 /// No route here.
 const NONE: u32 = u32::MAX;
-pub(super) type Node = u32;
+/// Segments up to this length stand in their node; the few longer ones in the trie's text.
+const INLINE_BYTES: usize = 16;
+
+pub(super) type NodeId = u32;
 
 #[derive(Debug, Clone, Copy)]
-struct Routes {
+struct Node {
     /// `=/a`: the path ends here.
     exact: u32,
     /// `/a`: the path ends here or goes on with a slash.
     prefix: u32,
     /// `/a/`: the path goes on with a slash.
     prefix_slash: u32,
+    /// Where the node is reached from, and by which segment; a root is not in the slots and never reached.
+    parent: NodeId,
+    hash: u32,
+    segment: Segment,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Edge {
-    parent: Node,
-    child: Node,
-    text_start: u32,
-    text_len: u32,
-    hash: u32,
+struct Segment {
+    len: u32,
+    /// The text, or for a long one its start in the trie's text.
+    bytes: [u8; INLINE_BYTES],
 }
 
 /// The trie being built and searched. Node and route numbers are u32: the caller refuses more.
 #[derive(Debug, Default)]
 pub(super) struct PathTrie {
-    nodes: Vec<Routes>,
-    edges: Vec<Edge>,
+    nodes: Vec<Node>,
+    /// Segments too long for their node.
     text: Vec<u8>,
-    /// Edge number + 1, 0 = free; a power of two long and at most half full, so that a miss ends soon.
+    /// Node number + 1, 0 = free; a power of two long and at most half full, so that a miss ends soon.
     slots: Vec<u32>,
 }
 
@@ -50,13 +55,12 @@ pub(super) type PathMatch = (u32, usize);
 pub(super) struct Taken(pub(super) u32);
 
 impl PathTrie {
-    pub(super) fn add_root(&mut self) -> Node {
-        self.nodes.push(Routes { exact: NONE, prefix: NONE, prefix_slash: NONE });
-        (self.nodes.len() - 1) as Node
+    pub(super) fn add_root(&mut self) -> NodeId {
+        self.push(NONE, 0, Segment { len: 0, bytes: [0; INLINE_BYTES] })
     }
 
     /// Enters `/…` as a prefix route. `path` starts with a slash.
-    pub(super) fn insert_prefix(&mut self, root: Node, path: &str, route: u32) -> Result<(), Taken> {
+    pub(super) fn insert_prefix(&mut self, root: NodeId, path: &str, route: u32) -> Result<(), Taken> {
         match path.strip_suffix('/') {
             Some(stem) => {
                 let node = self.reach(root, stem.as_bytes());
@@ -70,29 +74,29 @@ impl PathTrie {
     }
 
     /// Enters `=/…` (without the `=`). `path` starts with a slash.
-    pub(super) fn insert_exact(&mut self, root: Node, path: &str, route: u32) -> Result<(), Taken> {
+    pub(super) fn insert_exact(&mut self, root: NodeId, path: &str, route: u32) -> Result<(), Taken> {
         let node = self.reach(root, path.as_bytes());
         claim(&mut self.nodes[node as usize].exact, route)
     }
 
     /// The exact route of `path`, else its longest prefix.
-    pub(super) fn find(&self, root: Node, path: &[u8]) -> Option<PathMatch> {
-        let mut node = root;
+    pub(super) fn find(&self, root: NodeId, path: &[u8]) -> Option<PathMatch> {
+        let mut id = root;
         let mut at = 0;
         let mut longest = None;
-        // `at` is the end of the text that leads to `node`: the end of the path or the place of a slash
+        // `at` is the end of the text that leads to the node: the end of the path or the place of a slash
         loop {
-            let routes = &self.nodes[node as usize];
+            let node = &self.nodes[id as usize];
             let Some(rest) = path.get(at + 1..).filter(|_| path[at] == b'/') else {
                 if at == path.len() && at > 0 {
-                    return matched(routes.exact, at).or_else(|| matched(routes.prefix, at)).or(longest);
+                    return matched(node.exact, at).or_else(|| matched(node.prefix, at)).or(longest);
                 }
                 return longest;
             };
-            longest = matched(routes.prefix_slash, at + 1).or_else(|| matched(routes.prefix, at)).or(longest);
+            longest = matched(node.prefix_slash, at + 1).or_else(|| matched(node.prefix, at)).or(longest);
             let segment = &rest[..memchr::memchr(b'/', rest).unwrap_or(rest.len())];
-            match self.child(node, segment) {
-                Some(child) => node = child,
+            match self.child(id, segment) {
+                Some(child) => id = child,
                 None => return longest,
             }
             at += 1 + segment.len();
@@ -100,7 +104,7 @@ impl PathTrie {
     }
 
     /// The node of `path`, made if need be. The empty path is the root.
-    fn reach(&mut self, root: Node, path: &[u8]) -> Node {
+    fn reach(&mut self, root: NodeId, path: &[u8]) -> NodeId {
         let segments = path.split(|&byte| byte == b'/').skip(1);
         segments.fold(root, |node, segment| match self.child(node, segment) {
             Some(child) => child,
@@ -108,67 +112,83 @@ impl PathTrie {
         })
     }
 
-    fn child(&self, parent: Node, segment: &[u8]) -> Option<Node> {
+    fn child(&self, parent: NodeId, segment: &[u8]) -> Option<NodeId> {
         let mask = self.slots.len().checked_sub(1)?;
-        let hash = edge_hash(parent, segment);
+        let hash = step_hash(parent, segment);
         let mut slot = hash as usize & mask;
         loop {
-            let number = self.slots[slot].checked_sub(1)?;
-            let edge = &self.edges[number as usize];
-            if edge.hash == hash && edge.parent == parent && self.segment(edge) == segment {
-                return Some(edge.child);
+            let id = self.slots[slot].checked_sub(1)?;
+            let node = &self.nodes[id as usize];
+            if node.hash == hash && node.parent == parent && self.segment(&node.segment) == segment {
+                return Some(id);
             }
             slot = (slot + 1) & mask;
         }
     }
 
-    fn segment(&self, edge: &Edge) -> &[u8] {
-        &self.text[edge.text_start as usize..][..edge.text_len as usize]
-    }
-
-    fn add_child(&mut self, parent: Node, segment: &[u8]) -> Node {
-        let child = self.add_root();
-        let text_start = self.text.len() as u32;
-        self.text.extend_from_slice(segment);
-        let hash = edge_hash(parent, segment);
-        self.edges.push(Edge { parent, child, text_start, text_len: segment.len() as u32, hash });
-        if self.edges.len() * 2 > self.slots.len() {
-            self.slots = vec![0; (self.edges.len() * 4).next_power_of_two()];
-            for number in 0..self.edges.len() {
-                self.enter(number);
+    fn segment<'a>(&'a self, segment: &'a Segment) -> &'a [u8] {
+        let len = segment.len as usize;
+        match segment.bytes.get(..len) {
+            Some(inline) => inline,
+            None => {
+                let [a, b, c, d, ..] = segment.bytes;
+                &self.text[u32::from_le_bytes([a, b, c, d]) as usize..][..len]
             }
-        } else {
-            self.enter(self.edges.len() - 1);
         }
-        child
     }
 
-    fn enter(&mut self, number: usize) {
+    fn add_child(&mut self, parent: NodeId, segment: &[u8]) -> NodeId {
+        let mut bytes = [0; INLINE_BYTES];
+        if let Some(inline) = bytes.get_mut(..segment.len()) {
+            inline.copy_from_slice(segment);
+        } else {
+            bytes[..4].copy_from_slice(&(self.text.len() as u32).to_le_bytes());
+            self.text.extend_from_slice(segment);
+        }
+        let id = self.push(parent, step_hash(parent, segment), Segment { len: segment.len() as u32, bytes });
+        if self.nodes.len() * 2 > self.slots.len() {
+            self.fill_slots((self.nodes.len() * 4).next_power_of_two());
+        } else {
+            self.enter(id);
+        }
+        id
+    }
+
+    fn push(&mut self, parent: NodeId, hash: u32, segment: Segment) -> NodeId {
+        self.nodes.push(Node { exact: NONE, prefix: NONE, prefix_slash: NONE, parent, hash, segment });
+        (self.nodes.len() - 1) as NodeId
+    }
+
+    fn fill_slots(&mut self, count: usize) {
+        self.slots = vec![0; count];
+        for id in 0..self.nodes.len() as NodeId {
+            if self.nodes[id as usize].parent != NONE {
+                self.enter(id);
+            }
+        }
+    }
+
+    fn enter(&mut self, id: NodeId) {
         let mask = self.slots.len() - 1;
-        let mut slot = self.edges[number].hash as usize & mask;
+        let mut slot = self.nodes[id as usize].hash as usize & mask;
         while self.slots[slot] != 0 {
             slot = (slot + 1) & mask;
         }
-        self.slots[slot] = number as u32 + 1;
+        self.slots[slot] = id + 1;
     }
 
-    /// Gives back what growing left over, with the slot table at the smallest size that is at most half full.
+    /// Gives back what growing left over, with the slots at the smallest size that is at most half full.
     pub(super) fn seal(&mut self) {
         self.nodes.shrink_to_fit();
-        self.edges.shrink_to_fit();
         self.text.shrink_to_fit();
-        let slots = (self.edges.len() * 2).next_power_of_two();
-        if !self.edges.is_empty() && slots < self.slots.len() {
-            self.slots = vec![0; slots];
-            (0..self.edges.len()).for_each(|number| self.enter(number));
+        let slots = (self.nodes.len() * 2).next_power_of_two();
+        if slots < self.slots.len() {
+            self.fill_slots(slots);
         }
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
-        self.nodes.capacity() * size_of::<Routes>()
-            + self.edges.capacity() * size_of::<Edge>()
-            + self.text.capacity()
-            + self.slots.capacity() * size_of::<u32>()
+        self.nodes.capacity() * size_of::<Node>() + self.text.capacity() + self.slots.capacity() * size_of::<u32>()
     }
 }
 
@@ -187,7 +207,7 @@ fn claim(place: &mut u32, route: u32) -> Result<(), Taken> {
 
 /// A fast hash is enough: the keys are the operator's, so a hostile path can at worst meet the longest run of slots that
 /// those keys happen to form.
-fn edge_hash(parent: Node, segment: &[u8]) -> u32 {
+fn step_hash(parent: NodeId, segment: &[u8]) -> u32 {
     let mut hasher = FxHasher::default();
     hasher.write_u32(parent);
     hasher.write(segment);
@@ -199,7 +219,7 @@ fn edge_hash(parent: Node, segment: &[u8]) -> u32 {
 mod tests {
     use super::*;
 
-    fn trie(prefixes: &[&str], exacts: &[&str]) -> (PathTrie, Node) {
+    fn trie(prefixes: &[&str], exacts: &[&str]) -> (PathTrie, NodeId) {
         let mut trie = PathTrie::default();
         let root = trie.add_root();
         for (route, path) in prefixes.iter().enumerate() {
@@ -278,5 +298,16 @@ mod tests {
         assert_eq!(trie.insert_exact(one, "/a", 5), Ok(()));
         assert_eq!(trie.insert_prefix(other, "/a", 5), Ok(()));
         assert_eq!(trie.find(other, b"/a"), Some((5, 2)));
+    }
+
+    #[test]
+    fn segments_are_compared_whole_whether_they_fit_their_node_or_not() {
+        let paths: Vec<String> = [15, 16, 17, 40].into_iter().map(|len| format!("/{}", "s".repeat(len))).collect();
+        let (trie, root) = trie(&paths.iter().map(String::as_str).collect::<Vec<_>>(), &[]);
+        for (route, path) in paths.iter().enumerate() {
+            assert_eq!(trie.find(root, path.as_bytes()), Some((route as u32, path.len())));
+            assert_eq!(trie.find(root, format!("{path}/x").as_bytes()), Some((route as u32, path.len())));
+        }
+        assert_eq!(trie.find(root, format!("/{}", "s".repeat(18)).as_bytes()), None);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::path_regex::CompiledRegex;
-use super::path_trie::{Node, PathTrie, Taken};
+use super::path_trie::{NodeId, PathTrie, Taken};
 
 /// What the table needs to know of one route. Its place in the slice given to [`RouteTable::build`] is its id.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,7 +39,7 @@ struct Index {
 
 #[derive(Debug)]
 struct Tier {
-    root: Node,
+    root: NodeId,
     regexes: std::ops::Range<u32>,
     host_only: Option<u32>,
 }
@@ -145,7 +145,7 @@ struct Builder {
 }
 
 struct BuildingTier {
-    root: Node,
+    root: NodeId,
     /// Places in `Builder::regexes`: a route with several hosts stands in several tiers.
     regexes: Vec<usize>,
     host_only: Option<u32>,
