@@ -40,6 +40,7 @@ def arguments():
     parser.add_argument("--programs", type=Path, required=True, help="directory of the rig's own programs")
     parser.add_argument("--venv", type=Path, default=ROOM / ".venv", help="where envoy and caddy are installed")
     parser.add_argument("--results", type=Path, default=ROOM / "results", help="where results go")
+    parser.add_argument("--command", help=argparse.SUPPRESS)
     parser.add_argument("--smoke", action="store_true", help="a short functional pass; fails on a failed request")
     return parser.parse_args()
 
@@ -91,7 +92,7 @@ def report(options, session, layout, scenarios, known_scenarios, peers, rounds, 
     measured = {leg["peer"] for leg in session.legs}
     result = {
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "command": "perf/run " + shlex.join(sys.argv[1:]) if len(sys.argv) > 1 else "perf/run",
+        "command": options.command or shlex.join(sys.argv),
         "machine": describe(),
         "layout": {"proxy": cpu_list(layout.proxy), "load": cpu_list(layout.load)},
         "rounds": rounds,

@@ -261,7 +261,7 @@ class Haproxy(Program):
         bulk = "    tune.bufsize 65536" if setup.is_bulk else ""
         path = setup.directory / "haproxy.cfg"
         path.write_text(fill(template, setup, ROUTES=routes, BULK=bulk), encoding="utf-8")
-        return self.launch(setup, [self.path, "-db", "-q", "-f", path])
+        return self.launch(setup, [self.path, "-db", "-f", path])
 
 
 class Envoy(Program):
