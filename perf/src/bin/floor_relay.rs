@@ -26,10 +26,10 @@ struct Options {
     #[arg(long)]
     backend: SocketAddr,
     /// Receive buffers, a power of two.
-    #[arg(long, default_value_t = 512)]
+    #[arg(long, default_value_t = 256)]
     buffers: u16,
     /// Size of a receive buffer.
-    #[arg(long, default_value_t = 16 * 1024)]
+    #[arg(long, default_value_t = 32 * 1024)]
     buffer_bytes: usize,
 }
 

@@ -17,8 +17,10 @@ use crate::outcome::Outcome;
 
 const BUFFERS: u16 = 256;
 const BUFFER_BYTES: usize = 64 * 1024;
-/// How long after the measured time an answer may still come before it counts as missing.
-const GRACE_NS: u64 = 3_000_000_000;
+/// How long after the measured time requests that were due in it may still be sent.
+const LATE_SEND_NS: u64 = 1_000_000_000;
+/// How long after that an answer may still come before it counts as missing.
+const LATE_ANSWER_NS: u64 = 3_000_000_000;
 /// How long to wait before a refused connection is tried again.
 const RECONNECT_NS: u64 = 10_000_000;
 
@@ -137,15 +139,17 @@ impl Drive {
 
     /// Waits for the answers that are still missing and counts those that never come.
     fn finish(&mut self) -> io::Result<()> {
-        let until = self.now_ns() + GRACE_NS;
+        let send_until = self.now_ns() + LATE_SEND_NS;
+        let until = send_until + LATE_ANSWER_NS;
         loop {
             let now = self.now_ns();
+            if now < send_until {
+                self.send_due(self.measure_until_ns.saturating_sub(1))?;
+            }
             let has_pending = self.connections.iter().any(|connection| connection.pending.is_some());
-            let has_due = self.pace.next_due_ns().is_some_and(|due| due < self.measure_until_ns);
-            if now >= until || !(has_pending || has_due) {
+            if now >= until || !has_pending {
                 break;
             }
-            self.send_due(self.measure_until_ns.saturating_sub(1))?;
             self.turn(until - now)?;
         }
         self.count_unsent();
