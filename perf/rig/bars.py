@@ -63,7 +63,7 @@ def all_bars(figures, scenarios, layout_is_separate):
 def _at_most(what, bound, found):
     if found is None:
         return Bar(what, f"<= {bound:.2f} x", "", "not measured")
-    measured = f"{found.median:.3f} x ({found.low:.3f}–{found.high:.3f}, {found.rounds} rounds)"
+    measured = f"{found.median:.3f} x ({found.low:.3f}–{found.high:.3f})"
     return Bar(what, f"<= {bound:.2f} x", measured, "met" if found.median <= bound else "missed")
 
 
@@ -93,7 +93,7 @@ def _reload_latency(figures):
     if not ratios:
         return Bar(what, bound, "", "not measured")
     middle = ratios[len(ratios) // 2] if len(ratios) % 2 else sum(ratios[len(ratios) // 2 - 1 :][:2]) / 2
-    measured = f"{middle:.2f} x ({ratios[0]:.2f}–{ratios[-1]:.2f}, {len(ratios)} rounds)"
+    measured = f"{middle:.2f} x ({ratios[0]:.2f}–{ratios[-1]:.2f})"
     return Bar(what, bound, measured, "met" if middle <= 2.0 else "missed")
 
 

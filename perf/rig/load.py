@@ -2,6 +2,7 @@
 
 import array
 import json
+import os
 import subprocess
 
 from .machine import cpu_list
@@ -23,6 +24,9 @@ class Backend:
     def pid(self):
         return self._process.pid
 
+    def pin(self, cpus):
+        os.sched_setaffinity(self.pid, cpus)
+
     def stop(self):
         self._process.stop()
 
@@ -32,6 +36,9 @@ class Load:
 
     def __init__(self, program, cpus):
         self._program = program
+        self._cpus = cpus
+
+    def pin(self, cpus):
         self._cpus = cpus
 
     def _command(self, target_port, requests, extra):

@@ -45,10 +45,12 @@ class Layout:
         return Layout(proxy=(cpus[0],), load=(cpus[1],))
 
     @staticmethod
-    def with_two_proxy_cores():
-        """Two cores for the proxy; load and backend have their own only where there are four."""
+    def for_scaling(cores):
+        """One proxy core or two; load and backend have CPUs of their own only where there are four."""
         cpus = sorted(os.sched_getaffinity(0))
-        return Layout(proxy=tuple(cpus[:2]), load=tuple(cpus[2:4]) if len(cpus) >= 4 else tuple(cpus[:2]))
+        if len(cpus) >= 4:
+            return Layout(proxy=tuple(cpus[:cores]), load=tuple(cpus[2:4]))
+        return Layout(proxy=tuple(cpus[:cores]), load=tuple(cpus[:2] if cores > 1 else cpus[1:2]))
 
     @property
     def is_separate(self):

@@ -43,9 +43,16 @@ class Rig:
         self.sizes = sizes
         self.directory = Path(directory)
 
+    def pin(self, cpus):
+        """Moves backend and load generator."""
+        self.backend.pin(cpus)
+        self.load.pin(cpus)
+
 
 def measure(rig, scenario, running):
     """The figures of a leg whose peer runs."""
+    if scenario.is_keyed and _status(running.setup.port, "/bytes/64") != 401:
+        raise RuntimeError("a request without a key was not refused with 401")
     return {"load": _load, "cores": _cores, "idle": _idle, "reload": _reload}[scenario.kind](rig, scenario, running)
 
 
@@ -74,8 +81,9 @@ def _closed_loop(rig, scenario, running):
         "backend_cpu_us_per_request": found["cpu_ns"][str(rig.backend.pid)] / 1000 / requests,
         "closed_p50_us": found["latency_us"]["p50"],
         "closed_p99_us": found["latency_us"]["p99"],
-        "foreign_cpu_share": max(0.0, foreign_seconds / length),
+        "foreign_cpu_share": max(0.0, foreign_seconds / length) if scenario.kind != "cores" else None,
         "stolen_cpu_share": watch.stolen_seconds() / length,
+        "answered": found["requests"],
         "failed": found["failed"],
         "failures": found["failures"],
     }
@@ -104,6 +112,7 @@ def _load(rig, scenario, running):
             rate_p999_us=latency["p99.9"],
             rate_unsent=found["unsent"],
         )
+        figures["answered"] += found["requests"]
         _add_failures(figures, found)
     return figures
 
@@ -198,17 +207,23 @@ def _worst_second(samples, signalled_us, swapped_us):
 def _wait_for_swap(port):
     """The moment at which the route that only the new document has is answered."""
     deadline = time.monotonic() + RELOAD_SECONDS_MAX
-    url = f"http://127.0.0.1:{port}{SWAPPED}bytes/64"
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while time.monotonic() < deadline:
-        try:
-            with opener.open(url, timeout=2) as response:
-                if response.status == 200:
-                    return time.monotonic()
-        except (urllib.error.URLError, OSError):
-            pass
+        if _status(port, f"{SWAPPED}bytes/64") == 200:
+            return time.monotonic()
         time.sleep(0.02)
     raise NotStarted(f"the new document was not in force after {RELOAD_SECONDS_MAX:.0f} s")
+
+
+def _status(port, path):
+    """The status of one request, or nothing if it got none."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"http://127.0.0.1:{port}{path}", timeout=2) as response:
+            return response.status
+    except urllib.error.HTTPError as error:
+        return error.code
+    except (urllib.error.URLError, OSError):
+        return None
 
 
 def _sleep_until(moment):

@@ -55,6 +55,12 @@ class Running:
     def __post_init__(self):
         self.pids = self.find_pids()
 
+    def logged_lines(self):
+        """Lines in the access log: a file of its own, or the process's output."""
+        path = self.setup.directory / "access.log"
+        with open(path if path.exists() else self.process.log_path, "rb") as log:
+            return sum(block.count(b"\n") for block in iter(lambda: log.read(1 << 20), b""))
+
     def find_pids(self):
         if not self.has_workers:
             return [self.process.pid]

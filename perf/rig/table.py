@@ -83,35 +83,47 @@ def _columns(scenario, figures):
 
 def _section(scenario, figures, result):
     columns = _columns(scenario, figures)
-    compared = columns[0][0]
-    references = [name for name in ("nginx", "floor") if name in figures.labels(scenario.name)]
-    if scenario.kind in {"reload", "cores"}:
-        references = []
-    if scenario.name == "routes":
-        references = [f"nginx {scenario.routes} routes"]
-    titles = [title for _, title, _ in columns]
-    if scenario.rate and scenario.kind == "load":
-        titles = [f"{title} at {_rate(scenario, result)}" if column.startswith("rate_") else title
-                  for (column, title, _) in columns]
+    titles = [
+        f"{title} at {_rate(scenario, result)}" if column.startswith("rate_") else title
+        for column, title, _ in columns
+    ]
+    labels = figures.labels(scenario.name)
+    form = columns[0][2]
+    rows = []
+    for label in labels:
+        found = [figures.value(scenario.name, label, column) for column, _, _ in columns]
+        cells = [shape.format(value.median) if value else "" for value, (_, _, shape) in zip(found, columns)]
+        span = f"{form.format(found[0].low)}–{form.format(found[0].high)}" if found[0] else ""
+        rows.append([label, *cells, span, str(figures.failed(scenario.name, label))])
     lines = [f"## {scenario.name}: {scenario.title}", ""]
-    header = ["", *titles, *(f"/ {name}" for name in references), "min–max", "failed"]
-    lines.append("| " + " | ".join(header) + " |")
-    lines.append("|---|" + "---:|" * (len(header) - 1))
-    for label in figures.labels(scenario.name):
-        cells = [label]
-        for column, _, form in columns:
-            found = figures.value(scenario.name, label, column)
-            cells.append(form.format(found.median) if found else "")
-        for reference in references:
-            found = figures.ratio(scenario.name, label, reference, compared)
-            cells.append(f"{found.median:.3f}" if found else "")
-        found = figures.value(scenario.name, label, compared)
-        form = columns[0][2]
-        cells.append(f"{form.format(found.low)}–{form.format(found.high)}" if found else "")
-        cells.append(str(figures.failed(scenario.name, label)))
-        lines.append("| " + " | ".join(cells) + " |")
-    lines += ["", f"Ratios and min–max are of “{titles[0]}”.", ""]
-    return "\n".join(lines)
+    lines += _table(["", *titles, f"{titles[0]}, min–max", "failed"], rows)
+    references = _references(scenario, labels)
+    if references:
+        lines += ["", f"As ratios to {' · '.join(references)}:", ""]
+        lines += _table(["", *titles], [_ratios(scenario, label, columns, references, figures) for label in labels])
+    return "\n".join([*lines, ""])
+
+
+def _references(scenario, labels):
+    """The legs that others are compared with."""
+    if scenario.kind in {"reload", "cores"}:
+        return []
+    if scenario.routes:
+        return [label for label in (f"nginx {scenario.routes} routes",) if label in labels]
+    return [name for name in ("nginx", "floor") if name in labels]
+
+
+def _ratios(scenario, label, columns, references, figures):
+    cells = [label]
+    for column, _, _ in columns:
+        found = [figures.ratio(scenario.name, label, reference, column) for reference in references]
+        cells.append(" · ".join(f"{ratio.median:.3f}" if ratio else "–" for ratio in found))
+    return cells
+
+
+def _table(header, rows):
+    lines = ["| " + " | ".join(header) + " |", "|---|" + "---:|" * (len(header) - 1)]
+    return lines + ["| " + " | ".join(row) + " |" for row in rows]
 
 
 def _rate(scenario, result):
@@ -119,6 +131,8 @@ def _rate(scenario, result):
 
 
 def _bars(bars):
+    if not bars:
+        return ""
     lines = ["## bars", "", "| bar | bound | measured | |", "|---|---|---|---|"]
     lines += [f"| {bar.what} | {bar.bound} | {bar.measured} | {bar.verdict} |" for bar in bars]
     return "\n".join([*lines, ""])
