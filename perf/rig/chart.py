@@ -10,6 +10,8 @@ PANEL_HEIGHT = 220
 PANEL_GAP = 74
 PANELS_PER_ROW = 3
 COLUMN_GAP = 46
+# A panel with more bars than this is two columns wide.
+BARS_PER_COLUMN = 7
 COLORS = {
     "floor": "#9aa5b1",
     "gateway": "#d9480f",
@@ -21,6 +23,7 @@ COLORS = {
     "tokio": "#5c7cfa",
     "glommio": "#b08900",
 }
+CUT_AT_TIMES_NGINX = 2.5
 INK = "#212529"
 FAINT = "#868e96"
 # What a scenario's panel shows, and the text under its title.
@@ -35,7 +38,7 @@ PANELS = {
 def svg(result, figures, scenarios):
     """The picture as SVG text."""
     panels = [scenario for scenario in scenarios.values() if figures.labels(scenario.name)]
-    rows = max(1, -(-len(panels) // PANELS_PER_ROW))
+    places, rows = _places([2 if len(figures.labels(scenario.name)) > BARS_PER_COLUMN else 1 for scenario in panels])
     height = MARGIN_TOP + rows * (PANEL_HEIGHT + PANEL_GAP) + 20
     panel_width = (WIDTH - MARGIN_LEFT - MARGIN_RIGHT - (PANELS_PER_ROW - 1) * COLUMN_GAP) / PANELS_PER_ROW
     machine = result["machine"]
@@ -48,16 +51,27 @@ def svg(result, figures, scenarios):
             MARGIN_LEFT,
             56,
             f"{machine['cpu']}, {machine['cpus']} CPUs, Linux {machine['kernel']}; {result['date'][:10]}; "
-            f"median of {result['rounds']} interleaved rounds, line: min to max",
+            f"median of {result['rounds']} interleaved rounds, line: min to max, notched: bar is cut",
             size=12,
             color=FAINT,
         ),
     ]
-    for number, scenario in enumerate(panels):
-        left = MARGIN_LEFT + number % PANELS_PER_ROW * (panel_width + COLUMN_GAP)
-        top = MARGIN_TOP + number // PANELS_PER_ROW * (PANEL_HEIGHT + PANEL_GAP)
-        parts += _panel(scenario, figures, left, top, panel_width)
+    for scenario, (row, column, columns) in zip(panels, places):
+        left = MARGIN_LEFT + column * (panel_width + COLUMN_GAP)
+        top = MARGIN_TOP + row * (PANEL_HEIGHT + PANEL_GAP)
+        parts += _panel(scenario, figures, left, top, columns * panel_width + (columns - 1) * COLUMN_GAP)
     return "\n".join([*parts, "</svg>", ""])
+
+
+def _places(widths):
+    """Row, column and width in columns of each panel, and the count of rows."""
+    places, row, column = [], 0, 0
+    for width in widths:
+        if column + width > PANELS_PER_ROW:
+            row, column = row + 1, 0
+        places.append((row, column, width))
+        column += width
+    return places, row + 1
 
 
 def _panel(scenario, figures, left, top, width):
@@ -72,7 +86,7 @@ def _panel(scenario, figures, left, top, width):
     ]
     if not bars:
         return parts
-    most = max(max(found.high for _, found in bars) * scale, 1e-9)
+    most = max(min(max(found.high for _, found in bars), _ceiling(bars)) * scale, 1e-9)
     plot_top, plot_height = top + 50, PANEL_HEIGHT - 50
     base = plot_top + plot_height
     step = width / len(bars)
@@ -84,23 +98,40 @@ def _panel(scenario, figures, left, top, width):
     return parts
 
 
+def _ceiling(bars):
+    """Where the axis ends: a bar far above nginx's is cut, so that those near it can be told apart."""
+    references = [found.high for label, found in bars if label.startswith("nginx") and found.median > 0]
+    return CUT_AT_TIMES_NGINX * max(references) if references else float("inf")
+
+
 def _bar(label, found, scale, most, middle, bar_width, base, plot_height):
     value = max(0.0, found.median * scale)
-    tall = value / most * plot_height
-    low = base - max(0.0, found.low * scale) / most * plot_height
-    high = base - max(0.0, found.high * scale) / most * plot_height
+    is_cut = value > most
+    tall = min(1.0, value / most) * plot_height
+    low = base - min(1.0, max(0.0, found.low * scale) / most) * plot_height
+    high = base - min(1.0, max(0.0, found.high * scale) / most) * plot_height
     name, _, rest = label.partition(" ")
     color = COLORS.get(name, "#495057")
     parts = [
         f'<rect x="{middle - bar_width / 2:.1f}" y="{base - tall:.1f}" width="{bar_width:.1f}" height="{tall:.1f}" '
         f'fill="{color}"><title>{escape(label)}: {value:.3g}</title></rect>',
-        f'<line x1="{middle:.1f}" y1="{low:.1f}" x2="{middle:.1f}" y2="{high:.1f}" stroke="{INK}" stroke-width="1"/>',
+        _cut_mark(middle, base - tall + 24, bar_width)
+        if is_cut
+        else f'<line x1="{middle:.1f}" y1="{low:.1f}" x2="{middle:.1f}" y2="{high:.1f}" stroke="{INK}" stroke-width="1"/>',
         _text(middle, min(base - tall, high) - 4, _short(value), size=11, anchor="middle"),
         _text(middle, base + 15, name, size=11, anchor="middle"),
     ]
     if rest:
         parts.append(_text(middle, base + 28, rest, size=9, color=FAINT, anchor="middle"))
     return parts
+
+
+def _cut_mark(middle, y, bar_width):
+    left, right = middle - bar_width / 2 - 3, middle + bar_width / 2 + 3
+    return (
+        f'<path d="M{left:.1f} {y:.1f} L{right:.1f} {y - 8:.1f} L{right:.1f} {y - 3:.1f} L{left:.1f} {y + 5:.1f} Z" '
+        'fill="#ffffff"/>'
+    )
 
 
 def _short(value):

@@ -46,11 +46,10 @@ class Layout:
 
     @staticmethod
     def for_scaling(cores):
-        """One proxy core or two; load and backend have CPUs of their own only where there are four."""
+        """One proxy core or two. Load and backend have two other CPUs where there are four, else the proxy's own."""
         cpus = sorted(os.sched_getaffinity(0))
-        if len(cpus) >= 4:
-            return Layout(proxy=tuple(cpus[:cores]), load=tuple(cpus[2:4]))
-        return Layout(proxy=tuple(cpus[:cores]), load=tuple(cpus[:2] if cores > 1 else cpus[1:2]))
+        proxy = tuple(cpus[:cores])
+        return Layout(proxy=proxy, load=tuple(cpus[2:4]) if len(cpus) >= 4 else proxy)
 
     @property
     def is_separate(self):
