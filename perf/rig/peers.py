@@ -264,7 +264,7 @@ class Haproxy(Program):
         (setup.directory / "keys.map").write_text(f"{API_KEY} alice\n", encoding="utf-8")
         routes = f"    use_backend %[path,map_beg({map_path})]" if setup.routes else ""
         template = "haproxy-keyed.cfg" if setup.is_keyed else "haproxy.cfg"
-        bulk = "    tune.bufsize 32768" if setup.is_bulk else ""
+        bulk = "    tune.bufsize 65536" if setup.is_bulk else ""
         path = setup.directory / "haproxy.cfg"
         path.write_text(fill(template, setup, ROUTES=routes, BULK=bulk), encoding="utf-8")
         return self.launch(setup, [self.path, "-db", "-f", path])
