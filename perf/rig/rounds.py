@@ -1,0 +1,104 @@
+"""The order of things: every round runs every peer once, each round beginning with another one."""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from .machine import Layout
+from .measure import measure
+from .peers import Setup
+from .process import NotStarted
+
+
+class Session:
+    """A number of rounds over a number of scenarios."""
+
+    def __init__(self, rig, peers, ports, layout):
+        self._rig = rig
+        self._peers = peers
+        self._ports = ports
+        self._layout = layout
+        self.legs = []
+        """One entry per leg and round: scenario, peer, label, round, figures."""
+        self.not_run = []
+        """One entry per scenario and leg that was not run, and why."""
+
+    def run(self, scenario, rounds):
+        legs = scenario.legs(self._peers)
+        for number in range(rounds):
+            shift = number % max(1, len(legs))
+            for leg in legs[shift:] + legs[:shift]:
+                if not self._is_given_up(scenario, leg):
+                    self._run_leg(scenario, leg, number)
+
+    def _is_given_up(self, scenario, leg):
+        return any(entry["scenario"] == scenario.name and entry["label"] == leg.label for entry in self.not_run)
+
+    def _run_leg(self, scenario, leg, number):
+        peer = self._peers[leg.peer]
+        layout = Layout.for_scaling(2 if leg.is_two_cores else 1) if scenario.kind == "cores" else self._layout
+        began = time.monotonic()
+        with tempfile.TemporaryDirectory(prefix="rig-") as directory:
+            setup = Setup(
+                directory=Path(directory),
+                backend_port=self._rig.backend.port,
+                port=self._ports.take(),
+                admin_port=self._ports.take(),
+                cpus=layout.proxy,
+                routes=leg.routes,
+                is_keyed=scenario.is_keyed,
+                is_bulk=scenario.is_bulk,
+            )
+            why = peer.why_not(setup)
+            if why:
+                self._give_up(scenario, leg, why, is_expected=True)
+                return
+            try:
+                running = peer.start(setup)
+            except (NotStarted, OSError) as error:
+                self._give_up(scenario, leg, str(error))
+                return
+            self._rig.pin(layout.load)
+            try:
+                figures = measure(self._rig, scenario, running)
+            except (NotStarted, OSError, RuntimeError) as error:
+                last_line = running.process.last_line()
+                self._give_up(scenario, leg, f"{error} (its last line: {last_line})")
+                return
+            finally:
+                running.process.stop()
+            if scenario.is_keyed and running.logged_lines() < figures["answered"]:
+                logged = running.logged_lines()
+                self._give_up(scenario, leg, f"{logged} access log lines for {figures['answered']} requests")
+                return
+        figures["start_and_run_seconds"] = time.monotonic() - began
+        self.legs.append(
+            {"scenario": scenario.name, "peer": leg.peer, "label": leg.label, "round": number, "figures": figures}
+        )
+        _say(f"{scenario.name:8} round {number + 1} {leg.label:24} {_summary(figures)}")
+
+    def _give_up(self, scenario, leg, why, is_expected=False):
+        """Leaves a leg out from here on; expected is that a program is missing or has no such feature."""
+        entry = {"scenario": scenario.name, "peer": leg.peer, "label": leg.label, "why": why}
+        self.not_run.append(entry | {"is_expected": is_expected})
+        _say(f"{scenario.name:8} {leg.label:32} not run: {why}")
+
+
+def _summary(figures):
+    shown = (
+        ("cpu_us_per_request", "{:.2f} CPU us/request"),
+        ("requests_per_second", "{:.0f} requests/s"),
+        ("rate_p99_us", "p99 {:.0f} us"),
+        ("idle_bytes_per_connection", "{:.0f} B/idle connection"),
+        ("reload_p99_swap_us", "p99 of the swap {:.0f} us"),
+        ("foreign_cpu_share", "others {:.0%} of the CPU"),
+    )
+    parts = [text.format(figures[name]) for name, text in shown if figures.get(name) is not None]
+    if figures["failed"]:
+        parts.append(f"FAILED {figures['failed']} {figures['failures']}")
+    return ", ".join(parts)
+
+
+def _say(line):
+    print(line, file=sys.stderr, flush=True)
