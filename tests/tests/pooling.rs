@@ -1,7 +1,5 @@
 //! Connections to backends: reused while they are good, never when they are not.
 
-use std::time::Duration;
-
 use serde_json::json;
 use tests::{Backend, Document, Gate, Gateway, GatewayBuilder, Proxy, Reply, eventually};
 
@@ -115,17 +113,19 @@ fn a_connection_that_the_backend_closed_unannounced_is_no_error() {
 
 #[test]
 fn a_connection_that_was_reset_while_idle_is_no_error() {
-    let backend = Backend::scripted(|connection| {
+    let (answered, wait) = std::sync::mpsc::channel();
+    let wait = std::sync::Mutex::new(wait);
+    let backend = Backend::scripted(move |connection| {
         connection.read_request();
         connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
-        // The client has its answer before the reset; a reset at once could overtake it.
-        std::thread::sleep(Duration::from_millis(20));
+        wait.lock().unwrap().recv_timeout(tests::PATIENCE).expect("the client has its answer");
         connection.reset();
     });
     let gateway = one_core(&Document::all_to(backend.port())).start();
     let mut client = gateway.raw();
     for number in 1..=10 {
         assert_eq!(client.get("/").status, 200, "request {number}");
+        answered.send(()).expect("the backend listens");
         eventually("the backend reset its side", || (backend.open_connections() == 0).then_some(()));
     }
 }
