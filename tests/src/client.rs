@@ -64,14 +64,14 @@ impl RawClient {
     }
 
     /// The next response, or what ended it and what of it had come.
-    pub fn try_response(&mut self) -> Result<Response, (Fault, Option<Response>)> {
+    pub fn try_response(&mut self) -> Result<Response, (Fault, Option<Box<Response>>)> {
         let mut response = self.try_head().map_err(|fault| (fault, None))?;
         let mut body = Vec::new();
         let end = self.wire.body(response.framing, &mut |piece| body.extend_from_slice(piece));
         response.body = body;
         match end {
             Ok(trailers) => Ok(Response { trailers, ..response }),
-            Err(fault) => Err((fault, Some(response))),
+            Err(fault) => Err((fault, Some(Box::new(response)))),
         }
     }
 
