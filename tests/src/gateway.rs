@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -14,7 +14,7 @@ use crate::curl::{CurlResponse, curl};
 use crate::document::Document;
 use crate::logs::{Lines, access_record_of, message_of};
 use crate::ports::PortLease;
-use crate::wait::{PATIENCE, eventually};
+use crate::wait::{Finally, PATIENCE, eventually};
 use crate::wire::Response;
 
 /// Starts fail for other reasons than a port taken by a stranger; this many tries tell them apart.
@@ -261,6 +261,22 @@ impl Gateway {
         kib * 1024
     }
 
+    /// Runs `work` and gives the most memory the process had while it ran, in bytes.
+    pub fn most_memory_during(&self, work: impl FnOnce()) -> u64 {
+        let (done, most) = (AtomicBool::new(false), AtomicU64::new(0));
+        std::thread::scope(|scope| {
+            let _stop = Finally(|| done.store(true, Ordering::SeqCst));
+            scope.spawn(|| {
+                while !done.load(Ordering::SeqCst) {
+                    most.fetch_max(self.resident_bytes(), Ordering::SeqCst);
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+            });
+            work();
+        });
+        most.into_inner()
+    }
+
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("the child's state").is_none()
     }
@@ -338,7 +354,7 @@ fn binary() -> &'static Path {
         let folder = target_folder();
         if let Some(cargo) = std::env::var_os("CARGO") {
             let mut build = Command::new(cargo);
-            build.args(["build", "--quiet", "--package", "control", "--bin", "ferrum-edge"]);
+            build.args(["build", "--package", "control", "--bin", "ferrum-edge"]);
             build.env("CARGO_TARGET_DIR", folder.parent().expect("a target folder"));
             if folder.ends_with("release") {
                 build.arg("--release");

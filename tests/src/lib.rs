@@ -22,5 +22,5 @@ pub use curl::{CurlResponse, curl};
 pub use document::{Document, Proxy};
 pub use gateway::{Exit, Gateway, GatewayBuilder, Signal, run_cli};
 pub use ports::PortLease;
-pub use wait::{Gate, PATIENCE, eventually};
+pub use wait::{Finally, Gate, PATIENCE, eventually};
 pub use wire::{Fault, Framing, Headers, Response};

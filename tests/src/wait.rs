@@ -39,3 +39,12 @@ impl Gate {
         drop(self.0.1.wait_timeout_while(guard, PATIENCE, |open| !*open).unwrap());
     }
 }
+
+/// Runs its closure at the end of the scope, also when an assertion ended it: stops helper threads of a test.
+pub struct Finally<F: FnMut()>(pub F);
+
+impl<F: FnMut()> Drop for Finally<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}

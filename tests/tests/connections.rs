@@ -197,18 +197,6 @@ fn the_header_timeout_can_be_switched_off() {
 }
 
 #[test]
-fn a_client_that_closes_its_sending_side_still_gets_its_answer() {
-    let backend = Backend::saying("still here");
-    let gateway = Gateway::in_front_of(backend.port());
-    let mut client = gateway.raw();
-    client.send([PLAIN, PLAIN].concat());
-    client.finish_sending();
-    assert_eq!(client.response().text(), "still here");
-    assert_eq!(client.response().text(), "still here");
-    client.expect_closed();
-}
-
-#[test]
 fn an_expecting_client_is_told_to_continue_when_its_body_is_wanted() {
     let backend = Backend::echoing();
     let gateway = Gateway::in_front_of(backend.port());

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
-use tests::{Backend, Document, Fault, Gate, Gateway, Proxy, RefusingPort, Reply, Signal, eventually};
+use tests::{Backend, Document, Fault, Finally, Gate, Gateway, Proxy, RefusingPort, Reply, Signal, eventually};
 
 fn app(backend: &Backend, base: &str) -> Document {
     Document::new().proxy(Proxy::new("app").path("/").set("backend_path", base).to(backend.port()))
@@ -39,6 +39,7 @@ fn no_request_fails_while_documents_are_swapped() {
     let gateway = Gateway::running(&app(&backend, "/0/"));
     let (stop, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
+        let _stop = Finally(|| stop.store(true, Ordering::SeqCst));
         for thread in 0..4 {
             let (gateway, stop, answered) = (&gateway, &stop, &answered);
             scope.spawn(move || {
@@ -62,7 +63,6 @@ fn no_request_fails_while_documents_are_swapped() {
                 (answered.load(Ordering::SeqCst) > before + 20).then_some(())
             });
         }
-        stop.store(true, Ordering::SeqCst);
     });
     assert_eq!(gateway.get("/x").text(), "GET /10/x");
 }

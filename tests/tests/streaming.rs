@@ -94,13 +94,8 @@ fn a_large_download_does_not_stay_in_memory() {
     let mut client = gateway.raw();
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     let head = client.head();
-    let (done, highest) = (std::sync::atomic::AtomicBool::new(false), std::sync::atomic::AtomicU64::new(0));
-    std::thread::scope(|scope| {
-        scope.spawn(|| watch_memory(&gateway, &done, &highest));
-        assert_eq!(client.count_body(&head), Ok(LARGE));
-        done.store(true, std::sync::atomic::Ordering::SeqCst);
-    });
-    let grown = highest.into_inner().saturating_sub(before);
+    let most = gateway.most_memory_during(|| assert_eq!(client.count_body(&head), Ok(LARGE)));
+    let grown = most.saturating_sub(before);
     assert!(grown < 32 * MIB, "{} MiB more in memory during a download of 256 MiB", grown / MIB);
 }
 
@@ -115,25 +110,15 @@ fn a_large_upload_does_not_stay_in_memory() {
     let before = gateway.resident_bytes();
     let mut client = gateway.raw();
     client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {LARGE}\r\n\r\n"));
-    let (done, highest) = (std::sync::atomic::AtomicBool::new(false), std::sync::atomic::AtomicU64::new(0));
-    std::thread::scope(|scope| {
-        scope.spawn(|| watch_memory(&gateway, &done, &highest));
+    let most = gateway.most_memory_during(|| {
         let block = vec![b'u'; MIB as usize];
         for _ in 0..LARGE / MIB {
             client.send(&block);
         }
         assert_eq!(client.response().header("x-count"), Some(LARGE.to_string().as_str()));
-        done.store(true, std::sync::atomic::Ordering::SeqCst);
     });
-    let grown = highest.into_inner().saturating_sub(before);
+    let grown = most.saturating_sub(before);
     assert!(grown < 32 * MIB, "{} MiB more in memory during an upload of 256 MiB", grown / MIB);
-}
-
-fn watch_memory(gateway: &Gateway, done: &std::sync::atomic::AtomicBool, highest: &std::sync::atomic::AtomicU64) {
-    while !done.load(std::sync::atomic::Ordering::SeqCst) {
-        highest.fetch_max(gateway.resident_bytes(), std::sync::atomic::Ordering::SeqCst);
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }
 
 #[test]
