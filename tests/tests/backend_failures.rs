@@ -274,8 +274,9 @@ fn a_chunked_body_that_stops_making_sense_is_cut() {
 fn bytes_after_an_answer_are_never_the_answer_to_the_next_request() {
     let backend = Backend::scripted(|connection| {
         while connection.read_request().is_some() {
-            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
-            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nsmuggled");
+            connection.send(
+                "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nsmuggled",
+            );
         }
     });
     let gateway = Gateway::builder().document(&Document::all_to(backend.port())).env("FERRUM_CORES", 0).start();
