@@ -127,7 +127,7 @@ fn validate_names_a_missing_document_and_a_bad_setting() {
 fn validate_refuses_plugins_that_do_not_exist_or_are_misconfigured() {
     for (name, config, reason) in [
         ("no_such_plugin", json!({}), "Unknown plugin name 'no_such_plugin'"),
-        ("oauth2_auth", json!({}), "Unknown plugin name 'oauth2_auth'"),
+        ("oauth2_auth", json!({}), "Removed security plugin 'oauth2_auth'"),
         ("stdout_logging", json!("text"), "stdout_logging: config must be an object"),
         (
             "correlation_id",
