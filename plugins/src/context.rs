@@ -51,7 +51,8 @@ impl Metadata {
 
 /// A request on its way through the chain.
 pub struct RequestContext {
-    pub head: RequestHead,
+    /// On the heap, because it is handed from room to room and back.
+    pub head: Box<RequestHead>,
     pub facts: Rc<Facts>,
     pub proxy: Rc<ProxyFacts>,
     /// After trusted-proxy resolution.

@@ -131,7 +131,7 @@ async fn attempts<B: Body, R: Responder>(
             let sent = attempt(forwarding, transaction, body, responder, &mut connection, &mut slot).await;
             match sent {
                 Ok(clean) => {
-                    check_in(forwarding, connection, clean).await;
+                    check_in(forwarding, connection, clean);
                     return Ok(());
                 }
                 Err(failure) => {
@@ -155,7 +155,7 @@ async fn attempts<B: Body, R: Responder>(
 async fn checkout(forwarding: &Forwarding<'_>, fresh: bool) -> Result<BackendConnection, Failure> {
     let counters = forwarding.worker.core.counters();
     while !fresh && let Some(mut connection) = forwarding.route.pool.take() {
-        if connection.is_silent().await {
+        if connection.is_silent() {
             counters.backend_reuses.one();
             return Ok(connection);
         }
@@ -208,18 +208,15 @@ fn connect_class(error: &io::Error) -> ErrorClass {
     }
 }
 
-async fn check_in(forwarding: &Forwarding<'_>, mut connection: BackendConnection, clean: bool) {
+fn check_in(forwarding: &Forwarding<'_>, mut connection: BackendConnection, clean: bool) {
     let limits = &forwarding.spec.backend.pool_limits;
     if !clean || !limits.keep_alive {
         return;
     }
     connection.reused = true;
-    // Puts the next receive in flight: it notices when the backend closes.
-    if connection.is_silent().await {
-        let surplus = forwarding.route.pool.put(connection, forwarding.worker.core.deadlines.now_ms());
-        if surplus.is_some() {
-            forwarding.worker.core.counters().backend_evictions.one();
-        }
+    let surplus = forwarding.route.pool.put(connection, forwarding.worker.core.deadlines.now_ms());
+    if surplus.is_some() {
+        forwarding.worker.core.counters().backend_evictions.one();
     }
 }
 

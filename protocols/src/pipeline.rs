@@ -21,7 +21,7 @@ use crate::{client_ip, deliver, forward};
 
 /// What the frontend has found out about a request before anything else happens to it.
 pub struct Exchange<'p, B, R> {
-    pub head: RequestHead,
+    pub head: Box<RequestHead>,
     pub body: B,
     pub responder: R,
     pub peer: &'p Peer,
@@ -40,7 +40,7 @@ struct Routed<'p> {
 
 /// Serves one request whose head passed the checks: route, plugins, backend, plugins, response, log.
 /// Gives the head back, so that its memory serves the next request.
-pub async fn serve<B: Body, R: Responder>(worker: &Rc<Worker>, exchange: Exchange<'_, B, R>) -> RequestHead {
+pub async fn serve<B: Body, R: Responder>(worker: &Rc<Worker>, exchange: Exchange<'_, B, R>) -> Box<RequestHead> {
     let Exchange { head, mut body, responder, peer, received } = exchange;
     let generation = worker.generation();
     let routed = match route(worker, &generation, &head, peer) {
@@ -130,7 +130,7 @@ fn begin(
     worker: &Rc<Worker>,
     generation: &Generation,
     routed: &Routed<'_>,
-    head: RequestHead,
+    head: Box<RequestHead>,
     received: Instant,
 ) -> Transaction {
     let mut cx = RequestContext {

@@ -38,7 +38,7 @@ impl Transaction {
     }
 
     /// Writes the record and gives the head back, so that its memory serves the next request.
-    pub fn finish(mut self) -> RequestHead {
+    pub fn finish(mut self) -> Box<RequestHead> {
         self.record();
         self.cx.take().map(|cx| cx.head).unwrap_or_default()
     }

@@ -12,6 +12,6 @@ pub use doorbell::{Bell, Doorbell};
 pub use listener::{Accepted, ListenOptions, Listener, bind};
 pub use networks::TrustedNetworks;
 pub use reactor::{Reactor, ReactorChoice, ReactorOptions, probe_io_uring, run, sleep, spawn};
-pub use receiver::Receiver;
+pub use receiver::{Receiver, Silence};
 pub use steering::{Steering, steer_by_cpu};
 pub use stream::{ConnectOptions, Sender, Stream};

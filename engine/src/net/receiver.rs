@@ -1,9 +1,11 @@
 //! The receiving side of a connection.
 //!
 //! A receive can be started, left in flight while the connection's task does other things, and polled later by whoever
-//! owns the connection then. So one operation serves as "wait for the next request", "notice that the client went away"
-//! and "notice that the backend closed an idle connection", and a request costs no operation of its own for the latter
-//! two.
+//! owns the connection then. So the receive that notices that a client goes away while its response is being made is the
+//! one that brings its next request when it stays.
+//!
+//! A receive is started late, when the bytes are likely to be there: the kernel then completes it at once, where an early
+//! one has to be parked on the socket and woken again.
 //!
 //! A receive in flight holds a buffer. A core lends at most [`LENT_MAX`] buffers to connections that only wait; past
 //! that a connection waits for readability, without memory, and takes a buffer when bytes are there.
@@ -11,6 +13,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
+use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -61,8 +64,18 @@ struct Shared {
     result: RefCell<Option<(io::Result<usize>, Buffer)>>,
 }
 
+/// What stands in a socket that nobody reads from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Silence {
+    /// Nothing, and the peer may still send.
+    Silent,
+    /// Bytes nobody asked for, or the end of the stream, or an error.
+    Broken,
+}
+
 pub struct Receiver {
     shared: Rc<Shared>,
+    fd: RawFd,
     /// Made once per connection; carries out one order after the other.
     work: Pin<Box<dyn Future<Output = ()>>>,
     started: bool,
@@ -71,8 +84,20 @@ pub struct Receiver {
 impl Receiver {
     pub(super) fn new(half: OwnedReadHalf<TcpStream>) -> Self {
         let shared = Rc::new(Shared::default());
+        let fd = raw(&half.0).as_raw_fd();
         let work = Box::pin(work(half, shared.clone()));
-        Self { shared, work, started: false }
+        Self { shared, fd, work, started: false }
+    }
+
+    /// Looks without taking anything: one system call, for an idle connection that is about to be used again.
+    pub fn silence(&self) -> Silence {
+        let mut byte = 0u8;
+        // SAFETY: the descriptor is open as long as the work holds the stream; one byte may be written to `byte`.
+        #[allow(unsafe_code)]
+        let seen =
+            unsafe { libc::recv(self.fd, (&raw mut byte).cast(), 1, libc::MSG_PEEK | libc::MSG_DONTWAIT) };
+        let would_block = seen < 0 && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock;
+        if would_block { Silence::Silent } else { Silence::Broken }
     }
 
     pub fn is_started(&self) -> bool {

@@ -1,14 +1,12 @@
 //! A connection to an HTTP/1.1 backend.
 
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::task::Poll;
 
 use engine::buffer::Buffer;
 use engine::counters::ErrorClass;
 use engine::http::{Headers, Known, Method, ResponseHead, Version};
-use engine::net::{ConnectOptions, Receiver, Sender, Stream};
+use engine::net::{ConnectOptions, Receiver, Sender, Silence, Stream};
 
 use super::parse;
 use super::response_body::class_of;
@@ -48,13 +46,9 @@ impl BackendConnection {
         Ok(Self { receiver, sender, peer, reused: false, head: ResponseHead::new(0) })
     }
 
-    /// Whether the idle connection can take another request: its receive is still waiting. Also used to put the receive
-    /// in flight when the connection becomes idle.
-    pub async fn is_silent(&mut self) -> bool {
-        if !self.receiver.is_started() {
-            self.receiver.start_idle();
-        }
-        poll_fn(|cx| Poll::Ready(self.receiver.poll(cx).is_pending())).await
+    /// Whether the idle connection can take another request: the backend has neither closed it nor sent anything since.
+    pub fn is_silent(&self) -> bool {
+        self.receiver.silence() == Silence::Silent
     }
 }
 

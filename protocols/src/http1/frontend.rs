@@ -33,8 +33,8 @@ pub async fn serve_connection(worker: Rc<Worker>, stream: Stream) {
     let peer = Peer::new(stream.peer().ip(), false);
     let Stream { receiver, sender, .. } = stream;
     let deadline = worker.core.deadlines.deadline();
-    let stall = worker.core.deadlines.deadline();
-    let connection = Connection { inbox: Inbox::new(receiver, sender, stall), worker, peer, deadline };
+    let (stall, patience) = (worker.core.deadlines.deadline(), worker.core.deadlines.deadline());
+    let connection = Connection { inbox: Inbox::new(receiver, sender, stall, patience), worker, peer, deadline };
     connection.serve().await;
 }
 
@@ -55,7 +55,7 @@ enum End {
 
 impl Connection {
     async fn serve(&self) {
-        let mut head = RequestHead::new();
+        let mut head = Box::new(RequestHead::new());
         loop {
             head = match self.read_head(head).await {
                 Ok((head, length)) => self.serve_request(head, length).await,
@@ -82,7 +82,7 @@ impl Connection {
     }
 
     /// Receives until a whole head is there. Gives it and its length; the bytes are in `inbox.rest`.
-    async fn read_head(&self, mut head: RequestHead) -> Result<(RequestHead, usize), End> {
+    async fn read_head(&self, mut head: Box<RequestHead>) -> Result<(Box<RequestHead>, usize), End> {
         let settings = &self.worker.settings;
         let (bytes_max, fields_max) = (settings.head_bytes_max(), settings.fields_parsed_max());
         let mut parsed_to = 0;
@@ -138,7 +138,7 @@ impl Connection {
     }
 
     /// One request whose head stands at the beginning of `inbox.rest`. Gives the head's memory back.
-    async fn serve_request(&self, mut head: RequestHead, length: usize) -> RequestHead {
+    async fn serve_request(&self, mut head: Box<RequestHead>, length: usize) -> Box<RequestHead> {
         let received = Instant::now();
         let mut buffer = std::mem::take(&mut *self.inbox.rest.borrow_mut());
         if buffer.len() > length {
@@ -170,6 +170,7 @@ impl Connection {
                 head
             }
         };
+        self.inbox.end_request();
         self.discard(&mut body).await;
         head
     }
@@ -177,16 +178,16 @@ impl Connection {
     /// The exchange, given up as soon as the client has gone.
     async fn exchange(
         &self,
-        head: RequestHead,
+        head: Box<RequestHead>,
         body: &mut RequestBody<'_>,
         responder: Http1Responder<'_>,
         received: Instant,
-    ) -> RequestHead {
+    ) -> Box<RequestHead> {
         let exchange = Exchange { head, body, responder, peer: &self.peer, received };
         let mut served = pin!(pipeline::serve(&self.worker, exchange));
         poll_fn(|cx| match served.as_mut().poll(cx) {
             Poll::Ready(head) => Poll::Ready(head),
-            Poll::Pending => self.inbox.poll_gone(cx).map(|()| RequestHead::new()),
+            Poll::Pending => self.inbox.poll_gone(cx).map(|()| Box::new(RequestHead::new())),
         })
         .await
     }

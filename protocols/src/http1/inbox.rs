@@ -18,6 +18,8 @@ const CLIENT_STALL_MS: u64 = 60_000;
 
 pub struct Inbox {
     stall: Deadline,
+    /// When to begin to watch for the client going away. Most responses are there before.
+    patience: Deadline,
     receiver: RefCell<Receiver>,
     sender: Cell<Option<Sender>>,
     /// Received and not used yet.
@@ -36,9 +38,10 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    pub fn new(receiver: Receiver, sender: Sender, stall: Deadline) -> Self {
+    pub fn new(receiver: Receiver, sender: Sender, stall: Deadline, patience: Deadline) -> Self {
         Self {
             stall,
+            patience,
             receiver: RefCell::new(receiver),
             sender: Cell::new(Some(sender)),
             rest: RefCell::new(Buffer::none()),
@@ -57,6 +60,11 @@ impl Inbox {
         self.expects_continue.set(expects_continue);
         self.response_started.set(false);
         self.response_complete.set(false);
+        self.patience.set_ms(0);
+    }
+
+    pub fn end_request(&self) {
+        self.patience.clear();
     }
 
     /// Receives behind what `buffer` holds. A receive that is in flight already delivers first.
@@ -79,11 +87,13 @@ impl Inbox {
         Poll::Ready(received)
     }
 
-    /// Notices that the client went away while its response is being made. Bytes that arrive early are kept.
+    /// Notices that the client went away while its response is being made, once that takes longer than a tick. Bytes that
+    /// arrive early are kept.
     pub fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.gone.get() {
             return Poll::Ready(());
         }
+        std::task::ready!(self.patience.poll(cx));
         let mut rest = self.rest.borrow_mut();
         if !self.body_complete.get() || !rest.is_empty() {
             return Poll::Pending;
