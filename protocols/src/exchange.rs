@@ -23,8 +23,6 @@ pub enum BodyError {
     ClientGone,
     /// What was received is not a body; where the next request begins is unknown.
     Malformed,
-    /// The client's next bytes took too long.
-    TimedOut,
 }
 
 pub trait Body {
@@ -110,8 +108,8 @@ pub trait ResponseStream {
     /// Sends what has been laid out; for when more is not at hand.
     fn flush(&mut self) -> impl Future<Output = Result<(), ClientGone>>;
     fn finish(self) -> impl Future<Output = Result<(), ClientGone>>;
-    /// Ends a response that cannot be completed, so that the client can tell.
-    fn abort(self);
+    /// Ends a response that cannot be completed: what there is of it is sent, and the client can tell that it is cut.
+    fn abort(self) -> impl Future<Output = ()>;
 }
 
 /// Who is at the other end of a client connection.

@@ -53,7 +53,6 @@ pub enum Answer {
     NoAddress,
     RequestTooLarge,
     MalformedRequestBody,
-    RequestTimedOut,
     ResponseTooLarge,
     ResponseReadFailed,
     /// Nobody is there to answer.
@@ -73,7 +72,6 @@ impl Failure {
         match error {
             BodyError::ClientGone => Self::client_gone(),
             BodyError::Malformed => Self { class: ErrorClass::RequestError, answer: Answer::MalformedRequestBody },
-            BodyError::TimedOut => Self { class: ErrorClass::ReadWriteTimeout, answer: Answer::RequestTimedOut },
         }
     }
 }
@@ -87,7 +85,6 @@ pub async fn exchange<B: Body, R: Responder>(
     slot: Option<Slot>,
 ) {
     let mut responder = Some(responder);
-    note_target(&forwarding, transaction);
     let failure = match too_large(&forwarding, body.size()) {
         Some(failure) => Err(failure),
         None => attempts(&forwarding, transaction, body, &mut responder, slot).await,
@@ -107,17 +104,6 @@ fn too_large(forwarding: &Forwarding<'_>, size: BodySize) -> Option<Failure> {
         }
         _ => None,
     }
-}
-
-fn note_target(forwarding: &Forwarding<'_>, transaction: &mut Transaction) {
-    if !forwarding.route.chain.has_log() {
-        return;
-    }
-    let (Some(cx), backend) = (&transaction.cx, &forwarding.spec.backend) else { return };
-    let mut target = format!("{}://{}:{}", backend.scheme.name(), backend.host, backend.port).into_bytes();
-    let (path, strip) = (cx.head.path(), forwarding.spec.strip_listen_path);
-    engine::router::write_backend_path(&mut target, path, forwarding.matched_len, strip, &backend.path);
-    transaction.outcome.backend_target = Some(String::from_utf8_lossy(&target).into_owned());
 }
 
 /// Usually one attempt. A pooled connection that turns out to be dead before a byte of the answer came is no reason to
@@ -404,7 +390,6 @@ fn answer(failure: &Failure) -> Option<(Rejection, bool)> {
         Answer::NoAddress => (502, r#"{"error":"DNS resolution for backend failed"}"#, false),
         Answer::RequestTooLarge => return Some((refusal::request_body_too_large().rejection, true)),
         Answer::MalformedRequestBody => (400, r#"{"error":"Request body is not valid chunked coding"}"#, true),
-        Answer::RequestTimedOut => (408, r#"{"error":"Request body took too long"}"#, true),
         Answer::ResponseTooLarge => (502, r#"{"error":"Backend response body exceeds maximum size"}"#, false),
         Answer::ResponseReadFailed => (502, r#"{"error":"Backend response body read failed"}"#, false),
     };

@@ -6,7 +6,8 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use engine::http::{Method, RequestHead};
-use engine::router::{HostBuffer, RouteMatch, normalize_host};
+use engine::router::{HostBuffer, RouteMatch, normalize_host, write_backend_path};
+use engine::snapshot::ProxySpec;
 use plugins::{Chain, Rejection, RequestContext};
 
 use crate::exchange::{Body, Peer, Responder};
@@ -51,6 +52,8 @@ pub async fn serve<B: Body, R: Responder>(worker: &Rc<Worker>, exchange: Exchang
         }
     };
     let mut transaction = begin(worker, &generation, &routed, head, received);
+    let spec = generation.proxy(routed.index);
+    note_target(spec, &routed, &mut transaction);
     let chain = &routed.route.chain;
 
     if !chain.is_silent_before_backend()
@@ -61,7 +64,6 @@ pub async fn serve<B: Body, R: Responder>(worker: &Rc<Worker>, exchange: Exchang
         return transaction.finish();
     }
 
-    let spec = generation.proxy(routed.index);
     let named = transaction.cx.as_ref().map(|cx| connection_named(&cx.head.headers)).unwrap_or_default();
     let forwarding = forward::Forwarding {
         worker,
@@ -148,6 +150,17 @@ fn begin(
         cx.metadata.set(format!("path_param.{name}"), String::from_utf8_lossy(value));
     }
     Transaction::new(worker.clone(), routed.route.clone(), cx)
+}
+
+/// What the record shows as the target, whether or not the backend is ever asked.
+fn note_target(spec: &ProxySpec, routed: &Routed<'_>, transaction: &mut Transaction) {
+    if !routed.route.chain.has_log() {
+        return;
+    }
+    let (Some(cx), backend) = (&transaction.cx, &spec.backend) else { return };
+    let mut target = format!("{}://{}:{}", backend.scheme.name(), backend.host, backend.port).into_bytes();
+    write_backend_path(&mut target, cx.head.path(), routed.matched_len, spec.strip_listen_path, &backend.path);
+    transaction.outcome.backend_target = Some(String::from_utf8_lossy(&target).into_owned());
 }
 
 /// The plugin phases before the backend, and the name of the one that rejected.

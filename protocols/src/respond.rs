@@ -143,13 +143,13 @@ impl<'a, 'c> Delivery<'a, 'c> {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) => break,
                 Err(class) => {
-                    stream.abort();
+                    stream.abort().await;
                     return Err(Failure::backend(class));
                 }
             };
             outcome.bytes_received += chunk.len() as u64;
             if limit != 0 && outcome.bytes_received > limit {
-                stream.abort();
+                stream.abort().await;
                 return Err(Failure::backend(ErrorClass::ResponseBodyTooLarge));
             }
             stream.write(chunk).await.map_err(|ClientGone| Failure::client_gone())?;

@@ -1,1 +1,26 @@
-//! The end-to-end test harness.
+//! The end-to-end harness: starts the built gateway on free ports, puts scripted backends behind it, and talks to it
+//! byte by byte or with curl.
+//!
+//! [`Gateway`] is the process under test, [`Document`] the configuration it reads, [`Backend`] what stands behind it
+//! and records all it was sent, [`RawClient`] a client that writes exactly the bytes it is told and reads answers with
+//! a strict parser, [`curl`] a client nobody here wrote. Nothing in the harness sleeps to synchronise: it waits for a
+//! condition with a bound ([`eventually`], [`Gate`]).
+
+mod backend;
+mod client;
+mod curl;
+mod document;
+mod gateway;
+mod logs;
+mod ports;
+mod wait;
+mod wire;
+
+pub use backend::{Backend, Connection, DeafPort, RefusingPort, Reply, Request};
+pub use client::RawClient;
+pub use curl::{CurlResponse, curl};
+pub use document::{Document, Proxy};
+pub use gateway::{Exit, Gateway, GatewayBuilder, Signal, run_cli};
+pub use ports::PortLease;
+pub use wait::{Finally, Gate, PATIENCE, eventually};
+pub use wire::{Fault, Framing, Headers, Response};

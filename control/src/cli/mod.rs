@@ -19,7 +19,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use crate::doctor;
 use crate::settings::{Settings, process_environment, reference};
@@ -68,6 +68,10 @@ pub fn main_with(
         Err(error) => {
             // Help goes to stdout with 0, usage errors to stderr with 2; a closed terminal changes neither.
             let _ = error.print();
+            // Some refusals of a value come without it, and a script's author needs it most then.
+            if error.use_stderr() && !error.to_string().contains("Usage") {
+                eprintln!("\n{}", Arguments::command().render_usage());
+            }
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(FAILURE));
         }
     };

@@ -7,8 +7,11 @@ use engine::core::Mail;
 use engine::counters::{CoreCounters, Counters};
 use engine::overload::Overload;
 
+use super::RunningAdmin;
 use super::cores::Cores;
 
+/// Admin requests under way get this long.
+const ADMIN_STOP_MAX: Duration = Duration::from_millis(500);
 /// How often the open connections are counted while draining.
 const LOOK: Duration = Duration::from_millis(10);
 /// A drain that has time gives connections this long to notice it before the first count, so that a request that is
@@ -20,10 +23,14 @@ pub(super) async fn drain(
     cores: &Cores,
     overload: &Arc<Overload>,
     counters: &Counters,
+    admin: RunningAdmin,
     drain_seconds: u64,
 ) {
     overload.start_draining();
     cores.tell(|| Mail::Drain);
+    if let Some(listener) = admin.listener {
+        listener.shutdown(ADMIN_STOP_MAX).await;
+    }
     let open = || (counters.sum(CoreCounters::connections_active), counters.sum(CoreCounters::requests_active));
     if drain_seconds == 0 {
         return;

@@ -1,5 +1,6 @@
 //! A gateway from start to stop: everything is put together here, and nothing else is done here.
 
+mod admin_reads;
 mod cores;
 mod drain;
 mod options;
@@ -20,6 +21,7 @@ use engine::publish::Fanout;
 use engine::snapshot::Snapshot;
 use plugins::PluginSet;
 
+use crate::admin::{Admin, AdminListener, AdminSources, Readiness};
 use crate::cli::Prepared;
 use crate::dns::Dns;
 use crate::logging::{self, LogGuard, LogOptions};
@@ -135,13 +137,14 @@ fn serve(
     prepared: &Prepared,
     cpus: &[usize],
     rings: Vec<engine::logring::LogRing>,
-    _log: &LogGuard,
+    log: &LogGuard,
 ) -> Result<(), Fatal> {
     let settings = &prepared.settings;
     if settings.core.mode != Mode::File {
         let mode = settings.core.mode;
         return Err(Fatal::new(format!("mode {mode} is not built yet in this release; use FERRUM_MODE=file")));
     }
+    settings.check_mode_start().map_err(|error| Fatal::new(error.reason))?;
     let source = FileSource::new(settings);
     let document = source.load()?;
     source.check_ports(&document)?;
@@ -154,7 +157,7 @@ fn serve(
         .enable_all()
         .build()
         .map_err(|error| Fatal::new(format!("cannot start the control threads: {error}")))?;
-    let result = runtime.block_on(live(prepared, cpus, rings, _log, source, document));
+    let result = runtime.block_on(live(prepared, cpus, rings, log, source, document));
     runtime.shutdown_timeout(BACKGROUND_STOP_MAX);
     result
 }
@@ -163,7 +166,7 @@ async fn live(
     prepared: &Prepared,
     cpus: &[usize],
     rings: Vec<engine::logring::LogRing>,
-    _log: &LogGuard,
+    log: &LogGuard,
     source: FileSource,
     document: Arc<engine::model::Document>,
 ) -> Result<(), Fatal> {
@@ -195,14 +198,49 @@ async fn live(
     let gauges = Arc::new(probe::ProbedGauges::new(counters.clone(), cores.post_boxes()));
     let monitor = Monitor::new(options::overload(settings), gauges.clone(), overload.clone());
     let _monitoring = monitor.start();
+    let readiness = Arc::new(Readiness::default());
+    let mut sources = AdminSources::new(counters.clone(), readiness.clone());
+    sources.core_cpus = cpus.to_vec();
+    sources.overload = Some(monitor.clone());
+    sources.dns = Some(dns.clone());
+    sources.logs = Some(log.counts());
+    sources.resources = Some(publication.clone());
+    sources.traffic = Arc::new(admin_reads::Traffic(publication.clone()));
+    sources.plugins = plugins::catalog::available().into_iter().map(str::to_owned).collect();
     let _probing = gauges.start(Duration::from_millis(settings.overload.overload_check_interval_ms));
-    tracing::info!("Gateway startup complete; /health now reports ready");
+    let admin = start_admin(settings, sources)?;
+    if readiness.set_ready() {
+        tracing::info!("Gateway startup complete; /health now reports ready");
+    }
     let _tidying = publication.clone().start_tidying();
 
     signals::serve(&mut signals, &publication).await;
-    drain::drain(&cores, &overload, &counters, settings.runtime.shutdown_drain_seconds).await;
+    drain::drain(&cores, &overload, &counters, admin, settings.runtime.shutdown_drain_seconds).await;
     cores.stop();
     Ok(())
+}
+
+/// The listener, and the API behind it, which must live as long.
+struct RunningAdmin {
+    listener: Option<AdminListener>,
+    _api: Arc<Admin>,
+}
+
+/// An admin listener that cannot bind is reported and survived (settings sheet §5.1).
+fn start_admin(settings: &Settings, mut sources: AdminSources) -> Result<RunningAdmin, Fatal> {
+    let allowed = settings.admin.admin_allowed_cidrs.resolve().map_err(Fatal::new)?.0;
+    if !allowed.is_empty() {
+        sources.allow = Arc::new(move |ip| allowed.contains(ip));
+    }
+    let api = Admin::new(options::admin(settings), sources);
+    let port = settings.admin.admin_http_port;
+    if port == 0 {
+        tracing::warn!("No admin listener is active: FERRUM_ADMIN_HTTP_PORT=0 and this release has no admin HTTPS");
+        return Ok(RunningAdmin { listener: None, _api: api });
+    }
+    let address = std::net::SocketAddr::new(settings.admin.admin_bind_address, port);
+    let listener = api.listen(address).inspect_err(|error| tracing::error!("Admin HTTP listener error: {error}")).ok();
+    Ok(RunningAdmin { listener, _api: api })
 }
 
 /// What the cores run on. The fall-back is one clear line, not a surprise.

@@ -8,6 +8,7 @@ use engine::snapshot::PoolLimits;
 use protocols::HttpSettings;
 
 use super::cores::kernel_fast_open;
+use crate::admin::AdminOptions;
 use crate::dns::DnsOptions;
 use crate::overload::{OverloadOptions, Thresholds};
 use crate::settings::{Settings, Tri};
@@ -116,5 +117,27 @@ pub(super) fn overload(settings: &Settings) -> OverloadOptions {
         loop_critical_us: overload.overload_loop_critical_us,
         connections_max: settings.runtime.max_connections as u64,
         requests_max: settings.runtime.max_requests as u64,
+    }
+}
+
+pub(super) fn admin(settings: &Settings) -> AdminOptions {
+    let (admin, metrics) = (&settings.admin, &settings.metrics);
+    AdminOptions {
+        mode: settings.core.mode.name().to_owned(),
+        jwt_secret: admin.admin_jwt_secret.as_ref().map(|secret| secret.expose().to_owned()),
+        jwt_issuer: admin.admin_jwt_issuer.clone(),
+        jwt_ttl_max_seconds: admin.admin_jwt_max_ttl,
+        header_read_timeout: Duration::from_secs(settings.limits.http_header_read_timeout_seconds),
+        restore_body_max_mib: admin.admin_restore_max_body_size_mib,
+        sensitive_keys: redacted(settings),
+        runtime_cache: Duration::from_millis(metrics.metrics_runtime_cache_ms),
+        sample_interval: Duration::from_millis(metrics.metrics_system_sample_interval_ms),
+        status_window: Duration::from_secs(settings.runtime.status_metrics_window_seconds),
+        window_1m: Duration::from_secs(metrics.metrics_window_1m_seconds),
+        window_5m: Duration::from_secs(metrics.metrics_window_5m_seconds),
+        status_tracking: metrics.metrics_status_tracking_enabled,
+        pool_max_idle_per_host: settings.pool.pool_max_idle_per_host as u64,
+        pool_idle_timeout_seconds: settings.pool.pool_idle_timeout_seconds,
+        ..AdminOptions::default()
     }
 }

@@ -189,8 +189,9 @@ impl ResponseStream for Http1Stream<'_> {
         Ok(())
     }
 
-    fn abort(self) {
+    async fn abort(mut self) {
         self.inbox.close.set(true);
+        let _ = self.flush().await;
         if self.framing == Framing::Close {
             // Without a length only a reset tells a cut body from a whole one.
             self.inbox.with_sender(|sender| sender.reset_on_close());
