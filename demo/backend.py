@@ -10,6 +10,7 @@ import sys
 
 class Echo(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"  # keeps connections open
+    wbufsize = 64 * 1024  # head and body leave together
 
     def answer(self):
         body = self.read_body()
