@@ -23,6 +23,8 @@ pub enum BodyError {
     ClientGone,
     /// What was received is not a body; where the next request begins is unknown.
     Malformed,
+    /// The client sent nothing for too long.
+    Stalled,
 }
 
 pub trait Body {

@@ -53,6 +53,7 @@ pub enum Answer {
     NoAddress,
     RequestTooLarge,
     MalformedRequestBody,
+    RequestStalled,
     ResponseTooLarge,
     ResponseReadFailed,
     /// Nobody is there to answer.
@@ -71,6 +72,7 @@ impl Failure {
     fn of_body(error: BodyError) -> Self {
         match error {
             BodyError::ClientGone => Self::client_gone(),
+            BodyError::Stalled => Self { class: ErrorClass::ReadWriteTimeout, answer: Answer::RequestStalled },
             BodyError::Malformed => Self { class: ErrorClass::RequestError, answer: Answer::MalformedRequestBody },
         }
     }
@@ -390,6 +392,7 @@ fn answer(failure: &Failure) -> Option<(Rejection, bool)> {
         Answer::NoAddress => (502, r#"{"error":"DNS resolution for backend failed"}"#, false),
         Answer::RequestTooLarge => return Some((refusal::request_body_too_large().rejection, true)),
         Answer::MalformedRequestBody => (400, r#"{"error":"Request body is not valid chunked coding"}"#, true),
+        Answer::RequestStalled => (408, r#"{"error":"Request body stalled"}"#, true),
         Answer::ResponseTooLarge => (502, r#"{"error":"Backend response body exceeds maximum size"}"#, false),
         Answer::ResponseReadFailed => (502, r#"{"error":"Backend response body read failed"}"#, false),
     };

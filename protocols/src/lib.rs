@@ -29,7 +29,7 @@ use engine::snapshot::Snapshot;
 use plugins::PluginSet;
 
 pub use per_ip::PerIp;
-pub use settings::HttpSettings;
+pub use settings::{HttpSettings, Via};
 pub use worker::Shared;
 
 /// What one core is given besides its own parts.

@@ -1,7 +1,7 @@
 //! The head of a request on its way to a backend: what the client sent, without the hop it came by, with the gateway's
 //! own fields (traffic sheet §6 and §7).
 
-use engine::http::{Headers, Known, KnownSet, RequestHead, Version};
+use engine::http::{Headers, Known, KnownSet, RequestHead};
 use engine::router::write_backend_path;
 use plugins::RequestContext;
 
@@ -153,8 +153,8 @@ impl OutgoingRequest<'_> {
         if let Some(host) = self.head().host() {
             emit(b"X-Forwarded-Host", &[host]);
         }
-        if self.settings.add_via {
-            emit(b"Via", &[version_text(self.head().version).as_bytes(), b" ", self.settings.via_pseudonym.as_bytes()]);
+        if let Some(via) = &self.settings.via {
+            emit(b"Via", &[via.value(self.head().version).as_bytes()]);
         }
         if self.settings.add_forwarded {
             self.forwarded_field(emit);
@@ -184,14 +184,5 @@ impl OutgoingRequest<'_> {
         if let Some(custom_id) = self.cx.consumer().and_then(|consumer| consumer.custom_id.as_deref()) {
             emit(b"X-Consumer-Custom-Id", &[custom_id.as_bytes()]);
         }
-    }
-}
-
-/// As `Via` and `Forwarded` write versions; HTTP/1.0 counts as 1.1.
-pub fn version_text(version: Version) -> &'static str {
-    match version {
-        Version::Http10 | Version::Http11 => "1.1",
-        Version::Http2 => "2.0",
-        Version::Http3 => "3.0",
     }
 }

@@ -12,7 +12,7 @@ use crate::deliver;
 use crate::exchange::{ClientGone, OutgoingResponse, Responder, ResponseSize, ResponseStream};
 use crate::forward::{Answer, Failure, Forwarding};
 use crate::http1::{self, BackendBody, ResponseFraming};
-use crate::outgoing::{NOT_RETURNED, connection_named, version_text};
+use crate::outgoing::{NOT_RETURNED, connection_named};
 use crate::per_ip::Slot;
 use crate::transaction::{Transaction, elapsed_ns};
 
@@ -258,37 +258,30 @@ async fn start<R: Responder>(
 ) -> Option<R::Stream> {
     let settings = &*forwarding.worker.settings;
     let named = connection_named(&head.headers);
-    let via = settings.add_via.then(|| via_value(version_text(head.version), &settings.via_pseudonym));
     let mut extra: [(&str, &[u8]); 2] = Default::default();
     let mut count = 0;
     let mut add = |name, value| {
         extra[count] = (name, value);
         count += 1;
     };
+    let mut skip = NOT_RETURNED;
     if head.status >= 500 {
+        skip.insert(Known::XGatewayError);
         let kind: &[u8] = if head.status == 504 { b"backend_timeout" } else { b"backend_error" };
         add("x-gateway-error", kind);
     }
-    if let Some(via) = &via {
-        add("via", via.as_bytes());
+    if let Some(via) = &settings.via {
+        add("via", via.value(head.version).as_bytes());
     }
     let outgoing = OutgoingResponse {
         status: head.status,
         received: Some(&head.headers),
-        skip: NOT_RETURNED,
+        skip,
         skip_named: &named,
         extra: &extra[..count],
     };
     transaction.outcome.status = head.status;
     Some(responder.take()?.start(&outgoing, size).await)
-}
-
-fn via_value(version: &str, pseudonym: &str) -> String {
-    let mut value = String::with_capacity(version.len() + 1 + pseudonym.len());
-    value.push_str(version);
-    value.push(' ');
-    value.push_str(pseudonym);
-    value
 }
 
 fn copy_of(bytes: &[u8]) -> Buffer {

@@ -1,6 +1,31 @@
 //! What the operator set once for the process and every request meets.
 
+use engine::http::Version;
 use engine::net::TrustedNetworks;
+
+/// The gateway's own `Via` elements, one per version, made once.
+#[derive(Clone)]
+pub struct Via {
+    http1: String,
+    http2: String,
+    http3: String,
+}
+
+impl Via {
+    pub fn new(pseudonym: &str) -> Self {
+        let of = |version| format!("{version} {pseudonym}");
+        Self { http1: of("1.1"), http2: of("2.0"), http3: of("3.0") }
+    }
+
+    /// HTTP/1.0 counts as 1.1.
+    pub fn value(&self, version: Version) -> &str {
+        match version {
+            Version::Http10 | Version::Http11 => &self.http1,
+            Version::Http2 => &self.http2,
+            Version::Http3 => &self.http3,
+        }
+    }
+}
 
 /// Sizes are bytes; zero means no limit where the settings sheet says so.
 #[derive(Clone)]
@@ -17,8 +42,8 @@ pub struct HttpSettings {
     /// From the start of a request head to its end, and between requests. Zero = none.
     pub header_read_timeout_ms: u64,
     pub requests_per_ip_max: u64,
-    pub add_via: bool,
-    pub via_pseudonym: String,
+    /// None: no `Via` is added.
+    pub via: Option<Via>,
     pub add_forwarded: bool,
     pub trusted_proxies: TrustedNetworks,
     /// Lower-case.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use engine::net::ConnectOptions;
 use engine::snapshot::PoolLimits;
-use protocols::HttpSettings;
+use protocols::{HttpSettings, Via};
 
 use super::cores::kernel_fast_open;
 use crate::admin::AdminOptions;
@@ -44,8 +44,7 @@ pub(super) fn http(settings: &Settings) -> HttpSettings {
         response_buffer_cutoff_bytes: limits.response_buffer_cutoff_bytes as u64,
         header_read_timeout_ms: limits.http_header_read_timeout_seconds.saturating_mul(1000),
         requests_per_ip_max: runtime.max_concurrent_requests_per_ip,
-        add_via: client.add_via_header,
-        via_pseudonym: client.via_pseudonym.clone(),
+        via: client.add_via_header.then(|| Via::new(&client.via_pseudonym)),
         add_forwarded: client.add_forwarded_header,
         trusted_proxies: client.trusted_proxies.clone(),
         real_ip_header: client.real_ip_header.as_ref().map(|name| name.to_ascii_lowercase()),

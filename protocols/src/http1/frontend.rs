@@ -33,7 +33,8 @@ pub async fn serve_connection(worker: Rc<Worker>, stream: Stream) {
     let peer = Peer::new(stream.peer().ip(), false);
     let Stream { receiver, sender, .. } = stream;
     let deadline = worker.core.deadlines.deadline();
-    let connection = Connection { inbox: Inbox::new(receiver, sender), worker, peer, deadline };
+    let stall = worker.core.deadlines.deadline();
+    let connection = Connection { inbox: Inbox::new(receiver, sender, stall), worker, peer, deadline };
     connection.serve().await;
 }
 
@@ -147,8 +148,7 @@ impl Connection {
             buffer.truncate(length);
         }
         head.headers.set_received(buffer);
-        let counters = self.worker.core.counters();
-        counters.requests.one();
+        let _active = ActiveRequest::new(&self.worker);
         self.worker.core.note_activity();
         if asks_to_close(&head) {
             self.inbox.close.set(true);
@@ -170,7 +170,6 @@ impl Connection {
                 head
             }
         };
-        counters.requests_finished.one();
         self.discard(&mut body).await;
         head
     }
@@ -216,6 +215,24 @@ impl Connection {
                 _ => return,
             }
         }
+    }
+}
+
+/// Counts a request as active until its response has ended, however it ends.
+struct ActiveRequest<'w> {
+    worker: &'w Worker,
+}
+
+impl<'w> ActiveRequest<'w> {
+    fn new(worker: &'w Worker) -> Self {
+        worker.core.counters().requests.one();
+        Self { worker }
+    }
+}
+
+impl Drop for ActiveRequest<'_> {
+    fn drop(&mut self) {
+        self.worker.core.counters().requests_finished.one();
     }
 }
 

@@ -9,9 +9,15 @@ use std::io;
 use std::task::{Context, Poll};
 
 use engine::buffer::{Buffer, Unsent};
+use engine::core::Deadline;
 use engine::net::{Receiver, Sender};
 
+/// How long a client may take nothing, or send nothing of a body it announced. As a rule the read timeout of the proxy
+/// comes first; this bounds exchanges without one and answers that no backend was asked for.
+const CLIENT_STALL_MS: u64 = 60_000;
+
 pub struct Inbox {
+    stall: Deadline,
     receiver: RefCell<Receiver>,
     sender: Cell<Option<Sender>>,
     /// Received and not used yet.
@@ -30,8 +36,9 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    pub fn new(receiver: Receiver, sender: Sender) -> Self {
+    pub fn new(receiver: Receiver, sender: Sender, stall: Deadline) -> Self {
         Self {
+            stall,
             receiver: RefCell::new(receiver),
             sender: Cell::new(Some(sender)),
             rest: RefCell::new(Buffer::none()),
@@ -99,12 +106,23 @@ impl Inbox {
             None => Poll::Pending,
         })
         .await;
-        let sent = sender.send(unsent).await;
+        self.stall.set_ms(CLIENT_STALL_MS);
+        let sent = self.stall.bound(sender.send(unsent)).await;
+        self.stall.clear();
+        let sent = sent.unwrap_or_else(|| (Err(io::ErrorKind::TimedOut.into()), Buffer::none()));
         if sent.0.is_err() {
             self.gone.set(true);
         }
         self.sender.set(Some(sender));
         sent
+    }
+
+    /// The next piece of a body; `None` when the client has stalled.
+    pub async fn receive_body(&self, buffer: &mut Buffer) -> Option<io::Result<usize>> {
+        self.stall.set_ms(CLIENT_STALL_MS);
+        let received = self.stall.bound(poll_fn(|cx| self.poll_receive(cx, buffer))).await;
+        self.stall.clear();
+        received
     }
 
     pub fn with_sender(&self, act: impl FnOnce(&Sender)) {

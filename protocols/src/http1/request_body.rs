@@ -1,7 +1,5 @@
 //! The body of a client's request.
 
-use std::future::poll_fn;
-
 use engine::buffer::{Buffer, Chunk, Unsent};
 
 use super::chunked::{self, Decoder};
@@ -60,12 +58,16 @@ impl<'c> RequestBody<'c> {
             Some(left) if left < engine::buffer::HEAD_BUFFER_BYTES as u64 => Buffer::head(),
             _ => Buffer::bulk(),
         };
-        match poll_fn(|cx| self.inbox.poll_receive(cx, &mut buffer)).await {
-            Ok(0) | Err(_) => {
+        match self.inbox.receive_body(&mut buffer).await {
+            Some(Ok(count)) if count > 0 => Ok(buffer),
+            Some(_) => {
                 self.inbox.gone.set(true);
                 Err(BodyError::ClientGone)
             }
-            Ok(_) => Ok(buffer),
+            None => {
+                self.inbox.close.set(true);
+                Err(BodyError::Stalled)
+            }
         }
     }
 

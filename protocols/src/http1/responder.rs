@@ -33,6 +33,21 @@ pub struct Http1Stream<'c> {
     /// Laid out and not sent yet.
     pending: Buffer,
     framing: Framing,
+    finished: bool,
+}
+
+impl Drop for Http1Stream<'_> {
+    /// A response that was given up on the way must not look like a whole one.
+    fn drop(&mut self) {
+        if self.finished {
+            return;
+        }
+        self.inbox.close.set(true);
+        if self.framing == Framing::Close {
+            // Without a length only a reset tells a cut body from a whole one.
+            self.inbox.with_sender(|sender| sender.reset_on_close());
+        }
+    }
 }
 
 impl<'c> Responder for Http1Responder<'c> {
@@ -55,7 +70,7 @@ impl<'c> Responder for Http1Responder<'c> {
         self.inbox.response_started.set(true);
         let mut pending = Buffer::head();
         self.write_head(head, size, framing, pending.as_vec_mut());
-        Http1Stream { inbox: self.inbox, pending, framing }
+        Http1Stream { inbox: self.inbox, pending, framing, finished: false }
     }
 }
 
@@ -186,15 +201,11 @@ impl ResponseStream for Http1Stream<'_> {
             self.inbox.close.set(true);
         }
         self.inbox.response_complete.set(true);
+        self.finished = true;
         Ok(())
     }
 
     async fn abort(mut self) {
-        self.inbox.close.set(true);
         let _ = self.flush().await;
-        if self.framing == Framing::Close {
-            // Without a length only a reset tells a cut body from a whole one.
-            self.inbox.with_sender(|sender| sender.reset_on_close());
-        }
     }
 }
