@@ -52,6 +52,9 @@ class Server(http.server.ThreadingHTTPServer):
     request_queue_size = 128
     daemon_threads = True
 
+    def handle_error(self, *_):
+        """A caller that breaks off is no news."""
+
 
 def main():
     if len(sys.argv) != 2:
