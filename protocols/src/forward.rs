@@ -193,7 +193,7 @@ fn address(forwarding: &Forwarding<'_>) -> Result<SocketAddr, Failure> {
         BackendAddress::Refused(_) => return Err(refused),
         BackendAddress::Name => {
             let mut table = forwarding.worker.core.dns.borrow_mut();
-            match table.look().0.get(&*destination.host) {
+            match table.look().0.get(&destination.host) {
                 Some(Resolution::Address(ip)) => *ip,
                 Some(Resolution::Failed(_)) | None => return Err(refused),
             }
