@@ -18,6 +18,7 @@ use engine::snapshot::{BackendAddress, ProxySpec};
 use plugins::Rejection;
 
 use crate::deliver;
+use crate::destination::Destination;
 use crate::exchange::{Body, BodyError, BodySize, Peer, Responder};
 use crate::generation::Route;
 use crate::http1::{self, BackendConnection};
@@ -33,6 +34,7 @@ pub struct Forwarding<'a> {
     pub worker: &'a Rc<Worker>,
     pub spec: &'a ProxySpec,
     pub route: &'a Rc<Route>,
+    pub destination: Destination<'a>,
     pub peer: &'a Peer,
     pub client_ip: &'a str,
     pub matched_len: usize,
@@ -154,7 +156,7 @@ async fn attempts<B: Body, R: Responder>(
 /// An idle connection that still waits, or a new one.
 async fn checkout(forwarding: &Forwarding<'_>, fresh: bool) -> Result<BackendConnection, Failure> {
     let counters = forwarding.worker.core.counters();
-    while !fresh && let Some(connection) = forwarding.route.pool.take() {
+    while !fresh && let Some(connection) = forwarding.destination.pool.take() {
         if connection.is_silent() {
             counters.backend_reuses.one();
             return Ok(connection);
@@ -184,20 +186,20 @@ async fn checkout(forwarding: &Forwarding<'_>, fresh: bool) -> Result<BackendCon
 }
 
 fn address(forwarding: &Forwarding<'_>) -> Result<SocketAddr, Failure> {
-    let backend = &forwarding.spec.backend;
+    let destination = &forwarding.destination;
     let refused = Failure { class: ErrorClass::DnsLookupError, answer: Answer::NoAddress };
-    let ip: IpAddr = match &backend.address {
+    let ip: IpAddr = match destination.address {
         BackendAddress::Literal(ip) => *ip,
         BackendAddress::Refused(_) => return Err(refused),
         BackendAddress::Name => {
             let mut table = forwarding.worker.core.dns.borrow_mut();
-            match table.look().0.get(&backend.host) {
+            match table.look().0.get(&destination.host) {
                 Some(Resolution::Address(ip)) => *ip,
                 Some(Resolution::Failed(_)) | None => return Err(refused),
             }
         }
     };
-    Ok(SocketAddr::new(ip, backend.port))
+    Ok(SocketAddr::new(ip, destination.port))
 }
 
 fn connect_class(error: &io::Error) -> ErrorClass {
@@ -214,7 +216,7 @@ fn check_in(forwarding: &Forwarding<'_>, mut connection: BackendConnection, clea
         return;
     }
     connection.reused = true;
-    let surplus = forwarding.route.pool.put(connection, forwarding.worker.core.deadlines.now_ms());
+    let surplus = forwarding.destination.pool.put(connection, forwarding.worker.core.deadlines.now_ms());
     if surplus.is_some() {
         forwarding.worker.core.counters().backend_evictions.one();
     }
@@ -239,9 +241,9 @@ async fn attempt<B: Body, R: Responder>(
         peer: forwarding.peer,
         settings: &forwarding.worker.settings,
         client_ip: forwarding.client_ip,
-        backend_host: &forwarding.spec.backend.host,
+        backend_host: &forwarding.destination.host,
         preserve_host: forwarding.spec.preserve_host_header,
-        base_path: &forwarding.spec.backend.path,
+        base_path: forwarding.destination.path,
         matched_len: forwarding.matched_len,
         strip: forwarding.spec.strip_listen_path,
         connection_named: forwarding.connection_named,
@@ -346,6 +348,7 @@ async fn fail<R: Responder>(
     responder: Option<R>,
     failure: Failure,
 ) {
+    forwarding.destination.note_end();
     let outcome = &mut transaction.outcome;
     if failure.class == ErrorClass::ClientDisconnect {
         outcome.client_disconnected = true;
@@ -355,13 +358,16 @@ async fn fail<R: Responder>(
         return;
     };
     outcome.error_class = Some(failure.class);
-    let Some((rejection, close)) = answer(&failure) else {
+    let Some((mut rejection, close)) = answer(&failure) else {
         outcome.status = 499;
         return;
     };
     outcome.status = rejection.status;
     if close {
         responder.close_after();
+    }
+    if forwarding.destination.is_degraded() {
+        rejection = rejection.with_header("x-gateway-upstream-status", "degraded");
     }
     log_failure(forwarding, &failure);
     let is_head = transaction.cx.as_ref().is_some_and(|cx| cx.head.method == Method::Head);
@@ -370,13 +376,13 @@ async fn fail<R: Responder>(
 }
 
 fn log_failure(forwarding: &Forwarding<'_>, failure: &Failure) {
-    let backend = &forwarding.spec.backend;
+    let destination = &forwarding.destination;
     tracing::warn!(
         proxy_id = %forwarding.spec.id,
         error_kind = error_kind(failure.class),
         "backend request to {}:{} failed: {}",
-        backend.host,
-        backend.port,
+        destination.host,
+        destination.port,
         failure.class.name()
     );
 }

@@ -8,33 +8,42 @@ use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use engine::balance::{Balancer, BalancerSpec, SharedBalance};
 use engine::pool::{Pool, Pools};
-use engine::snapshot::{ProxySpec, Snapshot};
+use engine::snapshot::{ProxySpec, Snapshot, UpstreamRef};
 use plugins::{AuthMode, Chain, CoreEnv, Facts, Plugin, PluginSet, Protocol, ProxyFacts};
 use rustc_hash::FxHashMap;
 
+use crate::destination::Targets;
 use crate::http1::BackendConnection;
 
 /// Instances by the fingerprint of their configuration: equal ones live on over a reload, with their state.
 type Instances = RefCell<FxHashMap<u64, Rc<dyn Plugin>>>;
+
+/// By upstream.
+type Balancers = Box<[OnceCell<Rc<Balancer>>]>;
 
 pub struct Generation {
     pub snapshot: Arc<Snapshot<PluginSet>>,
     pub facts: Rc<Facts>,
     routes: Box<[OnceCell<Rc<Route>>]>,
     instances: Instances,
+    balancers: Balancers,
 }
 
 /// What one core keeps for one proxy.
 pub struct Route {
     pub chain: Chain,
     pub facts: Rc<ProxyFacts>,
+    /// Of the proxy's own backend.
     pub pool: Rc<Pool<BackendConnection>>,
+    pub targets: Option<Targets>,
 }
 
 impl Generation {
     pub fn new(
         snapshot: Arc<Snapshot<PluginSet>>,
+        core: usize,
         redacted_keys: &[String],
         previous: Option<&Generation>,
     ) -> Self {
@@ -50,7 +59,8 @@ impl Generation {
             instances.extend(kept.iter().filter_map(|print| Some((*print, present.get(print)?.clone()))));
         }
         let routes = (0..snapshot.proxies.len()).map(|_| OnceCell::new()).collect();
-        Self { snapshot, facts: Rc::new(facts), routes, instances: RefCell::new(instances) }
+        let balancers = carried_balancers(&snapshot, core, previous);
+        Self { snapshot, facts: Rc::new(facts), routes, instances: RefCell::new(instances), balancers }
     }
 
     pub fn proxy(&self, route: u32) -> &ProxySpec {
@@ -73,6 +83,28 @@ impl Generation {
             chain: Chain::compile(&self.snapshot.plugins, index, Protocol::Http, auth_mode, &mut instance),
             facts: Rc::new(ProxyFacts { id: spec.id.clone(), name: spec.name.clone() }),
             pool: pools.pool(&spec.backend.pool, limits.idle_max, limits.idle_timeout_ms),
+            targets: spec.upstream.map(|upstream| self.targets(upstream, env.core)),
         }
     }
+
+    fn targets(&self, of: UpstreamRef, core: usize) -> Targets {
+        let entry = &self.snapshot.upstreams[of.index];
+        let new = || Rc::new(Balancer::new(entry.spec.clone(), entry.shared.clone(), core));
+        Targets::new(self.balancers[of.index].get_or_init(new).clone(), of.subset, entry.addresses.clone())
+    }
+}
+
+/// Balancers that were in use go on with what this core knows, as long as the upstream's shared part does.
+fn carried_balancers(snapshot: &Snapshot<PluginSet>, core: usize, previous: Option<&Generation>) -> Balancers {
+    let used: FxHashMap<*const SharedBalance, &Balancer> = previous
+        .iter()
+        .flat_map(|previous| previous.balancers.iter().filter_map(OnceCell::get))
+        .map(|balancer| (Arc::as_ptr(balancer.shared()), &**balancer))
+        .collect();
+    let carried = |(spec, shared): (&Arc<BalancerSpec>, &Arc<SharedBalance>)| {
+        let previous = used.get(&Arc::as_ptr(shared))?;
+        Some(Rc::new(Balancer::carried(spec.clone(), shared.clone(), core, Some(previous))))
+    };
+    let entries = snapshot.upstreams.iter().map(|entry| (&entry.spec, &entry.shared));
+    entries.map(|entry| carried(entry).map_or_else(OnceCell::new, OnceCell::from)).collect()
 }

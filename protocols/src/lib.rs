@@ -5,6 +5,7 @@
 mod checks;
 mod client_ip;
 mod deliver;
+mod destination;
 mod exchange;
 mod forward;
 mod generation;

@@ -10,6 +10,7 @@ use engine::router::{HostBuffer, RouteMatch, normalize_host, write_backend_path}
 use engine::snapshot::ProxySpec;
 use plugins::{Chain, Rejection, RequestContext};
 
+use crate::destination::Destination;
 use crate::exchange::{Body, Peer, Responder};
 use crate::generation::{Generation, Route};
 use crate::outgoing::connection_named;
@@ -53,7 +54,7 @@ pub async fn serve<B: Body, R: Responder>(worker: &Rc<Worker>, exchange: Exchang
     };
     let mut transaction = begin(worker, &generation, &routed, head, received);
     let spec = generation.proxy(routed.index);
-    note_target(spec, &routed, &mut transaction);
+    note_target(spec, &routed, &Destination::own(spec, &routed.route), &mut transaction);
     let chain = &routed.route.chain;
 
     if !chain.is_silent_before_backend()
@@ -65,12 +66,18 @@ pub async fn serve<B: Body, R: Responder>(worker: &Rc<Worker>, exchange: Exchang
     }
 
     let named = transaction.cx.as_ref().map(|cx| connection_named(&cx.head.headers)).unwrap_or_default();
+    let client_ip = &routed.client.1;
+    let destination = Destination::choose(worker, spec, &routed.route, transaction.cx.as_ref(), client_ip);
+    if destination.selected.is_some() {
+        note_target(spec, &routed, &destination, &mut transaction);
+    }
     let forwarding = forward::Forwarding {
         worker,
         spec,
         route: &routed.route,
         peer,
-        client_ip: &routed.client.1,
+        client_ip,
+        destination,
         matched_len: routed.matched_len,
         connection_named: &named,
     };
@@ -153,13 +160,18 @@ fn begin(
 }
 
 /// What the record shows as the target, whether or not the backend is ever asked.
-fn note_target(spec: &ProxySpec, routed: &Routed<'_>, transaction: &mut Transaction) {
+fn note_target(
+    spec: &ProxySpec,
+    routed: &Routed<'_>,
+    destination: &Destination<'_>,
+    transaction: &mut Transaction,
+) {
     if !routed.route.chain.has_log() {
         return;
     }
-    let (Some(cx), backend) = (&transaction.cx, &spec.backend) else { return };
-    let mut target = format!("{}://{}:{}", backend.scheme.name(), backend.host, backend.port).into_bytes();
-    write_backend_path(&mut target, cx.head.path(), routed.matched_len, spec.strip_listen_path, &backend.path);
+    let Some(cx) = &transaction.cx else { return };
+    let mut target = format!("{}://{}:{}", spec.backend.scheme.name(), destination.host, destination.port).into_bytes();
+    write_backend_path(&mut target, cx.head.path(), routed.matched_len, spec.strip_listen_path, destination.path);
     transaction.outcome.backend_target = Some(String::from_utf8_lossy(&target).into_owned());
 }
 

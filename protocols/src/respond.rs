@@ -37,7 +37,10 @@ impl Respond<'_, '_> {
         let (framing, head_end) = http1::read_response_head(self.receiver, self.head, self.method, head_max)
             .await
             .map_err(Failure::backend)?;
-        transaction.outcome.backend_ttfb_ns = Some(elapsed_ns(self.started));
+        let ttfb_ns = elapsed_ns(self.started);
+        transaction.outcome.backend_ttfb_ns = Some(ttfb_ns);
+        let now_ms = self.forwarding.worker.core.deadlines.now_ms();
+        self.forwarding.destination.note_answer(self.head.status, ttfb_ns, now_ms);
         // The per-address place is held until the response head is here.
         slot.take();
         let keeps_alive = http1::keeps_alive(self.head);
@@ -131,7 +134,7 @@ impl<'a, 'c> Delivery<'a, 'c> {
     ) -> Result<bool, Failure> {
         let size = self.streamed_size();
         let Some(mut stream) = self.start(transaction, responder, size).await else { return Ok(false) };
-        let limit = self.limit;
+        let (limit, destination) = (self.limit, &self.respond.forwarding.destination);
         let mut body = self.body();
         let outcome = &mut transaction.outcome;
         outcome.response_streamed = !body.is_complete();
@@ -154,6 +157,7 @@ impl<'a, 'c> Delivery<'a, 'c> {
             }
             stream.write(chunk).await.map_err(|ClientGone| Failure::client_gone())?;
         }
+        destination.note_end();
         stream.finish().await.map_err(|ClientGone| Failure::client_gone())?;
         outcome.body_completed = outcome.response_streamed;
         Ok(body.leaves_connection_clean())
@@ -187,6 +191,7 @@ impl<'a, 'c> Delivery<'a, 'c> {
         }
         transaction.outcome.backend_total_ns = Some(elapsed_ns(started));
         transaction.outcome.bytes_received = whole.len() as u64;
+        forwarding.destination.note_end();
         let clean = body.leaves_connection_clean();
         let size = ResponseSize::Exact(whole.len() as u64);
         let Some(mut stream) = start(forwarding, head, transaction, responder, size).await else { return Ok(false) };
@@ -209,6 +214,7 @@ impl<'a, 'c> Delivery<'a, 'c> {
         let outcome = &mut transaction.outcome;
         outcome.backend_total_ns = outcome.backend_ttfb_ns;
         outcome.bytes_received = length;
+        self.respond.forwarding.destination.note_end();
         let size = ResponseSize::Exact(length);
         let Some(mut stream) = self.start(transaction, responder, size).await else { return Ok(false) };
         let buffer = self.respond.head.headers.take_received();
@@ -258,7 +264,7 @@ async fn start<R: Responder>(
 ) -> Option<R::Stream> {
     let settings = &*forwarding.worker.settings;
     let named = connection_named(&head.headers);
-    let mut extra: [(&str, &[u8]); 2] = Default::default();
+    let mut extra: [(&str, &[u8]); 4] = Default::default();
     let mut count = 0;
     let mut add = |name, value| {
         extra[count] = (name, value);
@@ -269,6 +275,14 @@ async fn start<R: Responder>(
         skip.insert(Known::XGatewayError);
         let kind: &[u8] = if head.status == 504 { b"backend_timeout" } else { b"backend_error" };
         add("x-gateway-error", kind);
+    }
+    if let Some(selected) = &forwarding.destination.selected {
+        if selected.degraded {
+            add("x-gateway-upstream-status", b"degraded");
+        }
+        if let Some(cookie) = selected.sticky_cookie {
+            add("set-cookie", cookie.as_bytes());
+        }
     }
     if let Some(via) = &settings.via {
         add("via", via.value(head.version).as_bytes());

@@ -58,7 +58,7 @@ impl Worker {
         };
         let settings = shared.settings.clone();
         let first = snapshots.look().0.clone();
-        let generation = Rc::new(Generation::new(first, &settings.redacted_metadata_keys, None));
+        let generation = Rc::new(Generation::new(first, core.index, &settings.redacted_metadata_keys, None));
         Rc::new(Self {
             random: Cell::new(0x9E37_79B9_7F4A_7C15 ^ (core.index as u64 + 1)),
             core,
@@ -78,7 +78,7 @@ impl Worker {
         let (snapshot, changed) = snapshots.look();
         if changed {
             let keys = &self.settings.redacted_metadata_keys;
-            let next = Generation::new(snapshot.clone(), keys, Some(&self.generation.borrow()));
+            let next = Generation::new(snapshot.clone(), self.core.index, keys, Some(&self.generation.borrow()));
             *self.generation.borrow_mut() = Rc::new(next);
         }
         self.generation.borrow().clone()

@@ -193,7 +193,8 @@ async fn live(
     let mut signals = signals::Signals::install().map_err(|error| Fatal::new(format!("signal handlers: {error}")))?;
     let counters = Counters::new(cpus.len());
     let overload = Arc::new(Overload::default());
-    let compiled = publication::compile(&document, settings, 1)?;
+    let options = options::compile(settings, cpus.len());
+    let compiled = publication::compile(&document, &options, 1, None)?;
     let snapshots: Arc<Fanout<Snapshot<PluginSet>>> = Arc::new(Fanout::new(cpus.len(), compiled));
     let tables = Arc::new(Fanout::new(cpus.len(), Arc::new(engine::dns::DnsTable::default())));
     let dns = Dns::start(options::dns(settings), tables.clone()).map_err(|error| Fatal::new(error.to_string()))?;
@@ -202,7 +203,7 @@ async fn live(
         warm_up::warm_up(&document, &dns, settings.pool.pool_warmup_concurrency).await;
     }
 
-    let publication = Arc::new(Publication::new(snapshots.clone(), source, dns.clone(), settings, document));
+    let publication = Arc::new(Publication::new(snapshots.clone(), source, dns.clone(), options, document));
     let cores = Cores::start(cores::Start {
         settings,
         cpus,

@@ -64,7 +64,7 @@ pub(super) fn fast_open(settings: &Settings) -> bool {
     kernel_fast_open(settings.kernel.tcp_fastopen_enabled)
 }
 
-pub(super) fn compile(settings: &Settings) -> CompileOptions {
+pub(super) fn compile(settings: &Settings, cores: usize) -> CompileOptions {
     let pool = &settings.pool;
     CompileOptions {
         namespace: settings.core.namespace.as_str().to_owned(),
@@ -75,6 +75,7 @@ pub(super) fn compile(settings: &Settings) -> CompileOptions {
             keep_alive: pool.pool_enable_http_keep_alive,
             tcp_keepalive_seconds: pool.pool_tcp_keepalive_seconds,
         },
+        cores,
     }
 }
 

@@ -10,20 +10,19 @@ use engine::snapshot::Snapshot;
 use plugins::PluginSet;
 use tokio::task::JoinHandle;
 
-use super::options;
 use crate::dns::Dns;
-use crate::settings::Settings;
 use crate::source::{CompileOptions, FileSource, SourceError, backend_names};
 
 pub(super) type Published = Arc<Snapshot<PluginSet>>;
 
 /// Compiles and logs what the plugins warn about.
-pub(super) fn compile(document: &Document, settings: &Settings, generation: u64) -> Result<Published, SourceError> {
-    compile_with(document, &options::compile(settings), generation)
-}
-
-fn compile_with(document: &Document, options: &CompileOptions, generation: u64) -> Result<Published, SourceError> {
-    match crate::source::compile(document, options, generation) {
+pub(super) fn compile(
+    document: &Document,
+    options: &CompileOptions,
+    generation: u64,
+    previous: Option<&Snapshot<PluginSet>>,
+) -> Result<Published, SourceError> {
+    match crate::source::compile(document, options, generation, previous) {
         Ok((snapshot, warnings)) => {
             for warning in warnings {
                 tracing::warn!("{warning}");
@@ -51,14 +50,14 @@ impl Publication {
         snapshots: Arc<Fanout<Snapshot<PluginSet>>>,
         source: FileSource,
         dns: Dns,
-        settings: &Settings,
+        options: CompileOptions,
         document: Arc<Document>,
     ) -> Self {
         Self {
             snapshots,
             source,
             dns,
-            options: options::compile(settings),
+            options,
             generation: AtomicU64::new(1),
             document: Mutex::new(document),
             retired: Mutex::default(),
@@ -99,7 +98,7 @@ impl Publication {
     fn load(&self) -> Result<(Arc<Document>, Published), SourceError> {
         let document = self.source.load()?;
         let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
-        let snapshot = compile_with(&document, &self.options, generation)?;
+        let snapshot = compile(&document, &self.options, generation, self.snapshots.latest().as_deref())?;
         Ok((document, snapshot))
     }
 

@@ -1,5 +1,7 @@
 //! From a sound document to the snapshot that the cores serve.
 
+mod upstreams;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +10,9 @@ use engine::consumers::{Consumer, ConsumerIndex};
 use engine::model::{self, AddressPolicy, AuthMode, BackendScheme, Document, PluginScope, Proxy, ResponseBodyMode};
 use engine::pool::PoolKey;
 use engine::router::{RouteSpec, RouteTable};
-use engine::snapshot::{BackendAddress, BackendSpec, MethodFilter, PoolLimits, ProxySpec, Scheme, Snapshot};
+use engine::snapshot::{
+    BackendAddress, BackendSpec, MethodFilter, PoolLimits, ProxySpec, Scheme, Snapshot, UpstreamRef,
+};
 use plugins::PluginSet;
 use plugins::catalog::{ConfiguredPlugin, ProxyAttachment, Scope};
 
@@ -20,13 +24,21 @@ pub struct CompileOptions {
     pub namespace: String,
     pub address_policy: AddressPolicy,
     pub pool: PoolLimits,
+    /// How many cores share what is counted about an upstream.
+    pub cores: usize,
 }
 
 /// A snapshot, and what to warn about.
 pub type Compiled = (Snapshot<PluginSet>, Vec<String>);
 
-/// Fails only where two checks of the document disagree, which is a defect; the caller keeps what it has.
-pub fn compile(document: &Document, options: &CompileOptions, generation: u64) -> Result<Compiled, Vec<String>> {
+/// Fails only where two checks of the document disagree, which is a defect; the caller keeps what it has. What is counted
+/// about upstreams goes on from the snapshot that is to be replaced.
+pub fn compile(
+    document: &Document,
+    options: &CompileOptions,
+    generation: u64,
+    previous: Option<&Snapshot<PluginSet>>,
+) -> Result<Compiled, Vec<String>> {
     let proxies: Vec<&Proxy> = document.proxies.iter().filter(|proxy| is_http(proxy)).collect();
     let routes: Vec<RouteSpec> = proxies
         .iter()
@@ -34,11 +46,15 @@ pub fn compile(document: &Document, options: &CompileOptions, generation: u64) -
         .collect();
     let routes = RouteTable::build(&routes)?;
     let (plugins, warnings) = plugins::catalog::compile(&configured(document), &attachments(&proxies))?;
+    let upstreams = upstreams::compile(&document.upstreams, options, previous)?;
+    let numbers = upstreams::numbers(&upstreams);
+    let spec = |proxy: &&Proxy| proxy_spec(proxy, upstreams::reference(proxy, &upstreams, &numbers), options);
     let snapshot = Snapshot {
         generation,
         namespace: options.namespace.clone(),
         routes,
-        proxies: proxies.iter().map(|proxy| proxy_spec(proxy, options)).collect(),
+        proxies: proxies.iter().map(spec).collect(),
+        upstreams,
         consumers: Arc::new(ConsumerIndex::new(document.consumers.iter().map(consumer))),
         plugins,
     };
@@ -61,7 +77,7 @@ fn is_http(proxy: &Proxy) -> bool {
     proxy.listen_port.is_none() && proxy.backend_scheme.is_none_or(BackendScheme::is_http)
 }
 
-fn proxy_spec(proxy: &Proxy, options: &CompileOptions) -> ProxySpec {
+fn proxy_spec(proxy: &Proxy, upstream: Option<UpstreamRef>, options: &CompileOptions) -> ProxySpec {
     ProxySpec {
         id: proxy.id.clone(),
         name: proxy.name.clone(),
@@ -72,6 +88,7 @@ fn proxy_spec(proxy: &Proxy, options: &CompileOptions) -> ProxySpec {
         connect_timeout_ms: proxy.backend_connect_timeout_ms,
         read_timeout_ms: proxy.backend_read_timeout_ms,
         buffer_responses: proxy.response_body_mode == ResponseBodyMode::Buffer,
+        upstream,
         backend: backend_spec(proxy, options),
     }
 }

@@ -166,6 +166,11 @@ impl BalancerSpec {
         self.upstream.subsets.iter().position(|subset| subset.name == name)
     }
 
+    #[must_use]
+    pub fn subset_name(&self, subset: usize) -> Option<&str> {
+        self.upstream.subsets.get(subset).map(|subset| subset.name.as_str())
+    }
+
     /// The `Set-Cookie` value for a response of this target, if the upstream's key is a cookie. It is for the request that
     /// came without one.
     #[must_use]

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::balance::{BalancerSpec, SharedBalance};
 use crate::consumers::ConsumerIndex;
 use crate::pool::PoolKey;
 use crate::router::RouteTable;
@@ -14,6 +15,8 @@ pub struct Snapshot<P> {
     /// Route numbers are indexes into `proxies`.
     pub routes: RouteTable,
     pub proxies: Vec<ProxySpec>,
+    /// What [`UpstreamRef::index`] counts.
+    pub upstreams: Vec<UpstreamEntry>,
     pub consumers: Arc<ConsumerIndex>,
     pub plugins: P,
 }
@@ -47,7 +50,27 @@ pub struct ProxySpec {
     pub read_timeout_ms: u64,
     /// Collect responses before sending them.
     pub buffer_responses: bool,
+    /// Where targets come from; `backend` serves when none is selected.
+    pub upstream: Option<UpstreamRef>,
+    /// Its scheme, address override and pool limits hold for the targets too.
     pub backend: BackendSpec,
+}
+
+/// The upstream of a proxy, and the subset it keeps to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct UpstreamRef {
+    pub index: usize,
+    /// A number from [`BalancerSpec::subset`].
+    pub subset: Option<usize>,
+}
+
+/// One upstream, compiled once for all the proxies that name it: what differs from proxy to proxy (scheme, override, pool
+/// limits) is the proxy's own.
+pub struct UpstreamEntry {
+    pub spec: Arc<BalancerSpec>,
+    pub shared: Arc<SharedBalance>,
+    /// By target, in the order of [`BalancerSpec::targets`]. A proxy's override goes before it.
+    pub addresses: Arc<[BackendAddress]>,
 }
 
 /// Where requests go, and how connections there are kept.
