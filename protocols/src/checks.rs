@@ -3,6 +3,7 @@
 use engine::http::{Known, Method, RequestHead, Version};
 
 use crate::exchange::BodySize;
+use crate::outgoing::CONNECTION_NAMES_MAX;
 use crate::refusal::Refusal;
 use crate::settings::HttpSettings;
 
@@ -28,6 +29,7 @@ pub fn check(head: &RequestHead, settings: &HttpSettings) -> Result<BodySize, Re
         _ => {}
     }
     early_data(head, settings)?;
+    connection_names(head)?;
     Ok(size)
 }
 
@@ -126,7 +128,8 @@ fn content_length(value: &[u8], conflicting: bool) -> Result<BodySize, &'static 
         return Err("Multiple Content-Length headers with conflicting values");
     }
     let digits = first.unwrap_or_default();
-    let length = digits.iter().try_fold(0u64, |length, digit| length.checked_mul(10)?.checked_add(u64::from(digit - b'0')));
+    let length =
+        digits.iter().try_fold(0u64, |length, digit| length.checked_mul(10)?.checked_add(u64::from(digit - b'0')));
     match length {
         Some(0) => Ok(BodySize::Empty),
         Some(length) => Ok(BodySize::Exact(length)),
@@ -134,9 +137,20 @@ fn content_length(value: &[u8], conflicting: bool) -> Result<BodySize, &'static 
     }
 }
 
+/// Bounds the work that a `Connection` field makes.
+fn connection_names(head: &RequestHead) -> Result<(), Refusal> {
+    let names: usize =
+        head.headers.known(Known::Connection).map(|value| value.split(|byte| *byte == b',').count()).sum();
+    if names > CONNECTION_NAMES_MAX {
+        let text = format!("Connection header lists more than {CONNECTION_NAMES_MAX} names");
+        return Err(Refusal::closing(400, &text));
+    }
+    Ok(())
+}
+
 /// §5.2.
 fn early_data(head: &RequestHead, settings: &HttpSettings) -> Result<(), Refusal> {
-    if settings.early_data_methods.is_empty() || head.headers.first(Known::EarlyData) != Some(b"1") {
+    if settings.early_data_methods.is_empty() || head.headers.known(Known::EarlyData).all(|value| value != b"1") {
         return Ok(());
     }
     let method = head.method_text();

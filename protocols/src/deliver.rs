@@ -12,7 +12,10 @@ pub async fn rejection<R: Responder>(rejection: &Rejection, is_head: bool, respo
     if !rejection.has_header("content-type") {
         fields.push(("content-type", b"application/json"));
     }
-    fields.extend(rejection.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())));
+    // A field that could end its line would be another message's beginning; such a one is not sent.
+    let is_sound = |text: &str| !text.bytes().any(|byte| matches!(byte, b'\r' | b'\n' | 0));
+    let sound = rejection.headers.iter().filter(|(name, value)| is_sound(name) && is_sound(value) && !name.is_empty());
+    fields.extend(sound.map(|(name, value)| (name.as_str(), value.as_bytes())));
     let length = rejection.body.len() as u64;
     let size = if is_head {
         ResponseSize::HeadOnly(Some(length))

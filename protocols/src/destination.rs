@@ -16,7 +16,7 @@ use crate::generation::Route;
 use crate::http1::BackendConnection;
 use crate::worker::Worker;
 
-type BackendPool = Rc<Pool<BackendConnection>>;
+type BackendPool = Rc<Pool<Box<BackendConnection>>>;
 
 /// What one core keeps for a proxy with an upstream.
 pub struct Targets {

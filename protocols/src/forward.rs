@@ -4,17 +4,18 @@ use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
 
 use engine::buffer::{Buffer, Unsent};
+use engine::core::Deadline;
 use engine::counters::ErrorClass;
 use engine::dns::Resolution;
 use engine::http::Method;
 use engine::net::Sender;
-use engine::snapshot::{BackendAddress, ProxySpec};
+use engine::snapshot::{BackendAddress, ProxySpec, Scheme};
 use plugins::Rejection;
 
 use crate::deliver;
@@ -94,7 +95,7 @@ pub async fn exchange<B: Body, R: Responder>(
         None => attempts(&forwarding, transaction, body, &mut responder, slot).await,
     };
     if let Err(failure) = failure {
-        fail(&forwarding, transaction, responder, failure).await;
+        Box::pin(fail(&forwarding, transaction, responder, failure)).await;
     }
     transaction.end();
 }
@@ -154,7 +155,7 @@ async fn attempts<B: Body, R: Responder>(
 }
 
 /// An idle connection that still waits, or a new one.
-async fn checkout(forwarding: &Forwarding<'_>, fresh: bool) -> Result<BackendConnection, Failure> {
+async fn checkout(forwarding: &Forwarding<'_>, fresh: bool) -> Result<Box<BackendConnection>, Failure> {
     let counters = forwarding.worker.core.counters();
     while !fresh && let Some(connection) = forwarding.destination.pool.take() {
         if connection.is_silent() {
@@ -168,11 +169,11 @@ async fn checkout(forwarding: &Forwarding<'_>, fresh: bool) -> Result<BackendCon
     deadline.set_ms(forwarding.spec.connect_timeout_ms);
     let mut options = forwarding.worker.settings.connect;
     options.keepalive = Some(std::time::Duration::from_secs(forwarding.spec.backend.pool_limits.tcp_keepalive_seconds));
-    let connected = deadline.bound(BackendConnection::connect(address, &options)).await;
+    let connected = deadline.bound(Box::pin(BackendConnection::connect(address, &options))).await;
     let class = match connected {
         Some(Ok(connection)) => {
             counters.backend_connects.one();
-            return Ok(connection);
+            return Ok(Box::new(connection));
         }
         Some(Err(error)) => connect_class(&error),
         None => ErrorClass::ConnectionTimeout,
@@ -187,6 +188,10 @@ async fn checkout(forwarding: &Forwarding<'_>, fresh: bool) -> Result<BackendCon
 
 fn address(forwarding: &Forwarding<'_>) -> Result<SocketAddr, Failure> {
     let destination = &forwarding.destination;
+    if forwarding.spec.backend.scheme == Scheme::Https {
+        // Never in the clear what was to be encrypted. This release has no TLS towards backends.
+        return Err(Failure::backend(ErrorClass::TlsError));
+    }
     let refused = Failure { class: ErrorClass::DnsLookupError, answer: Answer::NoAddress };
     let ip: IpAddr = match destination.address {
         BackendAddress::Literal(ip) => *ip,
@@ -210,7 +215,7 @@ fn connect_class(error: &io::Error) -> ErrorClass {
     }
 }
 
-fn check_in(forwarding: &Forwarding<'_>, mut connection: BackendConnection, clean: bool) {
+fn check_in(forwarding: &Forwarding<'_>, mut connection: Box<BackendConnection>, clean: bool) {
     let limits = &forwarding.spec.backend.pool_limits;
     if !clean || !limits.keep_alive {
         return;
@@ -264,8 +269,14 @@ async fn attempt<B: Body, R: Responder>(
     }
     let max = forwarding.worker.settings.request_body_bytes_max;
     let sent_bytes = Cell::new(0);
-    let upload = upload(body, sender, out, max, &sent_bytes);
-    let outcome = alongside(respond.run(transaction, responder, slot), upload).await;
+    // On the heap: few requests have a body, and all connections would have to hold the room for one.
+    let outcome = {
+        let stall = forwarding.worker.core.deadlines.deadline();
+        let sending = BackendSender { sender, stall: &stall };
+        let upload = Box::pin(upload(body, sending, out, max, &sent_bytes));
+        let response = Box::pin(respond.run(transaction, responder, slot));
+        alongside(response, upload).await
+    };
     transaction.outcome.bytes_sent = sent_bytes.get();
     outcome
 }
@@ -273,16 +284,15 @@ async fn attempt<B: Body, R: Responder>(
 /// Runs the response and the upload as two directions of one exchange. The response decides when it is over; an upload
 /// that fails on the client's side ends it as well.
 async fn alongside(
-    response: impl Future<Output = Result<bool, Failure>>,
-    upload: impl Future<Output = Result<(), UploadEnd>>,
+    mut response: Pin<Box<impl Future<Output = Result<bool, Failure>>>>,
+    mut upload: Pin<Box<impl Future<Output = Result<(), UploadEnd>>>>,
 ) -> Result<bool, Failure> {
-    let (mut response, mut upload) = (pin!(response), pin!(upload));
     let mut uploaded = None;
     poll_fn(|cx| {
         if uploaded.is_none()
             && let Poll::Ready(end) = upload.as_mut().poll(cx)
         {
-            if let Err(UploadEnd::Client(failure)) = end {
+            if let Err(UploadEnd::Over(failure)) = end {
                 return Poll::Ready(Err(failure));
             }
             uploaded = Some(end.is_ok());
@@ -293,9 +303,39 @@ async fn alongside(
     .await
 }
 
+/// How long a backend may take nothing of a body. As a rule the read timeout of the proxy comes first; this bounds
+/// exchanges without one.
+const BACKEND_STALL_MS: u64 = 60_000;
+
+/// Sends to the backend and gives up on one that takes nothing any more.
+struct BackendSender<'c> {
+    sender: &'c mut Sender,
+    stall: &'c Deadline,
+}
+
+impl BackendSender<'_> {
+    /// All of it; gives the emptied buffer back.
+    async fn send(&mut self, mut unsent: Unsent) -> Result<Buffer, UploadEnd> {
+        while unsent.sent < unsent.buffer.len() {
+            self.stall.set_ms(BACKEND_STALL_MS);
+            match self.stall.bound(self.sender.send_some(unsent)).await {
+                Some((Ok(count), back)) if count > 0 => {
+                    unsent = back;
+                    unsent.sent += count;
+                }
+                Some(_) => return Err(UploadEnd::Backend),
+                None => return Err(UploadEnd::Over(Failure::backend(ErrorClass::ReadWriteTimeout))),
+            }
+        }
+        self.stall.clear();
+        unsent.buffer.clear();
+        Ok(unsent.buffer)
+    }
+}
+
 enum UploadEnd {
-    /// The client's side failed: the exchange is over.
-    Client(Failure),
+    /// The exchange is over: the client's side failed, or the backend has stalled.
+    Over(Failure),
     /// The backend takes no more; its answer may still come.
     Backend,
 }
@@ -303,7 +343,7 @@ enum UploadEnd {
 /// Sends the head and then the body as it comes in.
 async fn upload<B: Body>(
     body: &mut B,
-    sender: &mut Sender,
+    mut sending: BackendSender<'_>,
     head: Buffer,
     bytes_max: u64,
     sent_bytes: &Cell<u64>,
@@ -313,30 +353,25 @@ async fn upload<B: Body>(
     loop {
         // The head goes first and alone: the backend may answer before the body is there.
         if !out.is_empty() {
-            let (sent, mut back) = sender.send(Unsent { buffer: std::mem::take(&mut out), sent: 0 }).await;
-            sent.map_err(|_| UploadEnd::Backend)?;
-            back.clear();
-            out = back;
+            out = sending.send(Unsent { buffer: std::mem::take(&mut out), sent: 0 }).await?;
         }
-        let Some(chunk) = body.chunk().await.map_err(|error| UploadEnd::Client(Failure::of_body(error)))? else {
+        let Some(chunk) = body.chunk().await.map_err(|error| UploadEnd::Over(Failure::of_body(error)))? else {
             break;
         };
         sent_bytes.set(sent_bytes.get() + chunk.len() as u64);
         if bytes_max != 0 && sent_bytes.get() > bytes_max {
             let failure = Failure { class: ErrorClass::RequestBodyTooLarge, answer: Answer::RequestTooLarge };
-            return Err(UploadEnd::Client(failure));
+            return Err(UploadEnd::Over(failure));
         }
         if chunked {
             http1::append_framed(&mut out, &chunk);
         } else {
-            let (sent, _) = sender.send(chunk.into_unsent()).await;
-            sent.map_err(|_| UploadEnd::Backend)?;
+            drop(sending.send(chunk.into_unsent()).await?);
         }
     }
     if chunked {
         out.extend(b"0\r\n\r\n");
-        let (sent, _) = sender.send(Unsent { buffer: out, sent: 0 }).await;
-        sent.map_err(|_| UploadEnd::Backend)?;
+        drop(sending.send(Unsent { buffer: out, sent: 0 }).await?);
     }
     Ok(())
 }

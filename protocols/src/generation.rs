@@ -36,7 +36,7 @@ pub struct Route {
     pub chain: Chain,
     pub facts: Rc<ProxyFacts>,
     /// Of the proxy's own backend.
-    pub pool: Rc<Pool<BackendConnection>>,
+    pub pool: Rc<Pool<Box<BackendConnection>>>,
     pub targets: Option<Targets>,
 }
 
@@ -67,11 +67,11 @@ impl Generation {
         &self.snapshot.proxies[route as usize]
     }
 
-    pub fn route(&self, index: u32, env: &CoreEnv, pools: &Pools<BackendConnection>) -> &Rc<Route> {
+    pub fn route(&self, index: u32, env: &CoreEnv, pools: &Pools<Box<BackendConnection>>) -> &Rc<Route> {
         self.routes[index as usize].get_or_init(|| Rc::new(self.build_route(index as usize, env, pools)))
     }
 
-    fn build_route(&self, index: usize, env: &CoreEnv, pools: &Pools<BackendConnection>) -> Route {
+    fn build_route(&self, index: usize, env: &CoreEnv, pools: &Pools<Box<BackendConnection>>) -> Route {
         let spec = &self.snapshot.proxies[index];
         let auth_mode = if spec.auth_multi { AuthMode::Multi } else { AuthMode::Single };
         let mut instance = |row: u32| {

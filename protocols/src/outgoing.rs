@@ -9,7 +9,7 @@ use crate::exchange::{BodySize, Peer, is_named};
 use crate::settings::HttpSettings;
 
 /// Fields that end at this hop or that the gateway writes itself.
-const NOT_FORWARDED: KnownSet = KnownSet::of(&[
+pub const NOT_FORWARDED: KnownSet = KnownSet::of(&[
     Known::Connection,
     Known::KeepAlive,
     Known::ProxyAuthorization,
@@ -41,8 +41,37 @@ pub const NOT_RETURNED: KnownSet = KnownSet::of(&[
     Known::ContentLength,
 ]);
 
-/// Names listed in `Connection` fields, lower-case, without those that are never forwarded anyhow. Nearly always none.
-pub fn connection_named(headers: &Headers) -> Vec<Vec<u8>> {
+/// Fields whose value is a list: several lines mean the same as one (RFC 9110 §5.3), as do several cookie crumbs.
+fn is_list(name: &[u8]) -> bool {
+    const LISTS: [&[u8]; 19] = [
+        b"accept",
+        b"accept-charset",
+        b"accept-encoding",
+        b"accept-language",
+        b"baggage",
+        b"cache-control",
+        b"content-encoding",
+        b"content-language",
+        b"cookie",
+        b"forwarded",
+        b"if-match",
+        b"if-none-match",
+        b"link",
+        b"pragma",
+        b"prefer",
+        b"sec-websocket-extensions",
+        b"sec-websocket-protocol",
+        b"via",
+        b"warning",
+    ];
+    LISTS.iter().any(|list| name.eq_ignore_ascii_case(list))
+}
+
+/// Names that `Connection` fields may list. Nobody needs more, and each is compared with each field.
+pub const CONNECTION_NAMES_MAX: usize = 64;
+
+/// Names listed in `Connection` fields, lower-case, without `never`, which are dropped anyhow. Nearly always none.
+pub fn connection_named(headers: &Headers, never: KnownSet) -> Vec<Vec<u8>> {
     let mut named = Vec::new();
     for value in headers.known(Known::Connection) {
         if value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close") {
@@ -51,7 +80,10 @@ pub fn connection_named(headers: &Headers) -> Vec<Vec<u8>> {
         for token in value.split(|byte| *byte == b',') {
             let token = token.trim_ascii().to_ascii_lowercase();
             // `Connection: host` must not cost the backend its Host; RFC 9110 §7.6.1 forbids listing it.
-            if !token.is_empty() && !NOT_FORWARDED.has(Known::of(&token)) && token != b"close" {
+            if !token.is_empty() && !never.has(Known::of(&token)) && token != b"close" && !named.contains(&token) {
+                if named.len() == CONNECTION_NAMES_MAX {
+                    return named;
+                }
                 named.push(token);
             }
         }
@@ -123,8 +155,14 @@ impl OutgoingRequest<'_> {
 
     /// Gives every field but `Host` and the framing to `emit`. A value comes in parts, to be written one after the other.
     pub fn for_each_field(&self, mut emit: impl FnMut(&[u8], &[&[u8]])) {
-        for field in self.head().headers.iter() {
-            if NOT_FORWARDED.has(field.known) || is_named(self.connection_named, field.name) {
+        let headers = &self.head().headers;
+        for (index, field) in headers.iter().enumerate() {
+            // What the client lists in `Connection` ends here; what was set here does not.
+            if NOT_FORWARDED.has(field.known) || (!field.is_edit && is_named(self.connection_named, field.name)) {
+                continue;
+            }
+            // What plugins judged is the last value of a name, so nothing else may reach the backend.
+            if headers.is_repeated_later(index) && !is_list(field.name) {
                 continue;
             }
             // Bytes outside visible ASCII are not forwarded (traffic sheet §6.3).
@@ -169,8 +207,9 @@ impl OutgoingRequest<'_> {
         let proto = self.peer.scheme().as_bytes();
         match self.head().host() {
             Some(host) => {
-                // A host with a port has a colon, which RFC 7239 §4 wants quoted.
-                let quote: &[u8] = if host.contains(&b':') { b"\"" } else { b"" };
+                // RFC 7239 §4 wants all but tokens quoted; unquoted, a `;` in it would begin another parameter.
+                let is_plain = host.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(byte));
+                let quote: &[u8] = if is_plain { b"" } else { b"\"" };
                 emit(b"Forwarded", &[open, client_ip, close, b";proto=", proto, b";host=", quote, host, quote]);
             }
             None => emit(b"Forwarded", &[open, client_ip, close, b";proto=", proto]),

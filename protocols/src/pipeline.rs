@@ -13,7 +13,7 @@ use plugins::{Chain, Rejection, RequestContext};
 use crate::destination::Destination;
 use crate::exchange::{Body, Peer, Responder};
 use crate::generation::{Generation, Route};
-use crate::outgoing::connection_named;
+use crate::outgoing::{NOT_FORWARDED, connection_named};
 use crate::per_ip::Slot;
 use crate::refusal::{self, Refusal};
 use crate::transaction::Transaction;
@@ -48,7 +48,7 @@ pub async fn serve<B: Body, R: Responder>(worker: &Rc<Worker>, exchange: Exchang
         Ok(routed) => routed,
         Err(refusal) => {
             worker.core.counters().requests_unrouted.one();
-            refuse(worker, &head, responder, refusal).await;
+            Box::pin(refuse(worker, &head, responder, refusal)).await;
             return head;
         }
     };
@@ -61,11 +61,11 @@ pub async fn serve<B: Body, R: Responder>(worker: &Rc<Worker>, exchange: Exchang
         && let Err((phase, rejection)) = before_backend(chain, &mut transaction).await
     {
         transaction.rejected_in(phase);
-        answer_rejection(&mut transaction, chain, rejection, responder).await;
+        Box::pin(answer_rejection(&mut transaction, chain, rejection, responder)).await;
         return transaction.finish();
     }
 
-    let named = transaction.cx.as_ref().map(|cx| connection_named(&cx.head.headers)).unwrap_or_default();
+    let named = transaction.cx.as_ref().map(|cx| connection_named(&cx.head.headers, NOT_FORWARDED)).unwrap_or_default();
     let client_ip = &routed.client.1;
     let destination = Destination::choose(worker, spec, &routed.route, transaction.cx.as_ref(), client_ip);
     if destination.selected.is_some() {
@@ -160,12 +160,7 @@ fn begin(
 }
 
 /// What the record shows as the target, whether or not the backend is ever asked.
-fn note_target(
-    spec: &ProxySpec,
-    routed: &Routed<'_>,
-    destination: &Destination<'_>,
-    transaction: &mut Transaction,
-) {
+fn note_target(spec: &ProxySpec, routed: &Routed<'_>, destination: &Destination<'_>, transaction: &mut Transaction) {
     if !routed.route.chain.has_log() {
         return;
     }
@@ -176,10 +171,7 @@ fn note_target(
 }
 
 /// The plugin phases before the backend, and the name of the one that rejected.
-async fn before_backend(
-    chain: &Chain,
-    transaction: &mut Transaction,
-) -> Result<(), (&'static str, Box<Rejection>)> {
+async fn before_backend(chain: &Chain, transaction: &mut Transaction) -> Result<(), (&'static str, Box<Rejection>)> {
     let started = Instant::now();
     let verdict = match &mut transaction.cx {
         Some(cx) => run_phases(chain, cx).await,

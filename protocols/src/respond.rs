@@ -47,10 +47,17 @@ impl Respond<'_, '_> {
 
         let chain = &self.forwarding.route.chain;
         if chain.has_after_proxy()
-            && let Some(rejected) = after_proxy(chain, transaction, self.head, responder).await
+            && let Some(rejected) = Box::pin(after_proxy(chain, transaction, self.head, responder)).await
         {
             return rejected.map(|()| false);
         }
+        // A plugin may have made it a response that cannot have a body; then the backend's is not delivered.
+        let bodyless = matches!(self.head.status, 100..=199 | 204 | 304);
+        let (framing, is_dropped) = match framing {
+            ResponseFraming::None => (framing, false),
+            _ if bodyless => (ResponseFraming::None, true),
+            _ => (framing, false),
+        };
         let limit = settings.response_body_bytes_max;
         if let ResponseFraming::Length(length) = framing
             && limit != 0
@@ -61,10 +68,10 @@ impl Respond<'_, '_> {
         let plan = self.plan(framing);
         let delivery = Delivery { respond: self, framing, head_end, limit };
         let clean = match plan {
-            Plan::Stream => delivery.stream(transaction, responder).await?,
+            Plan::Stream => Box::pin(delivery.stream(transaction, responder)).await?,
             Plan::Collect => delivery.collect(transaction, responder).await?,
         };
-        Ok(clean && keeps_alive)
+        Ok(clean && keeps_alive && !is_dropped)
     }
 
     /// Traffic sheet §8.2.
@@ -77,7 +84,8 @@ impl Respond<'_, '_> {
         }
         match framing {
             ResponseFraming::Length(length)
-                if length <= self.forwarding.worker.settings.response_buffer_cutoff_bytes && !self.is_event_stream() =>
+                if length <= self.forwarding.worker.settings.response_buffer_cutoff_bytes
+                    && !self.is_event_stream() =>
             {
                 Plan::Collect
             }
@@ -171,7 +179,7 @@ impl<'a, 'c> Delivery<'a, 'c> {
     ) -> Result<bool, Failure> {
         let (limit, started) = (self.limit, self.respond.started);
         if let ResponseFraming::Length(length) = self.framing
-            && self.head_end + length as usize == self.respond.head.headers.received().len()
+            && length == (self.respond.head.headers.received().len() - self.head_end) as u64
         {
             return self.send_whole(transaction, responder, length).await;
         }
@@ -263,7 +271,7 @@ async fn start<R: Responder>(
     size: ResponseSize,
 ) -> Option<R::Stream> {
     let settings = &*forwarding.worker.settings;
-    let named = connection_named(&head.headers);
+    let named = connection_named(&head.headers, NOT_RETURNED);
     let mut extra: [(&str, &[u8]); 4] = Default::default();
     let mut count = 0;
     let mut add = |name, value| {

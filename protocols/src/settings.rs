@@ -70,6 +70,10 @@ impl HttpSettings {
 
     /// Fields the parser reads before giving up; the limit itself is checked, and named, behind the parser.
     pub fn fields_parsed_max(&self) -> usize {
-        if self.header_count_max == 0 { usize::from(u16::MAX) } else { self.header_count_max.saturating_mul(4).max(400) }
+        if self.header_count_max == 0 {
+            usize::from(u16::MAX)
+        } else {
+            self.header_count_max.saturating_mul(4).max(400)
+        }
     }
 }

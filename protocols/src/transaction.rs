@@ -18,11 +18,12 @@ pub struct Transaction {
     pub cx: Option<RequestContext>,
     pub outcome: Outcome,
     ended: bool,
+    recorded: bool,
 }
 
 impl Transaction {
     pub fn new(worker: Rc<Worker>, route: Rc<Route>, cx: RequestContext) -> Self {
-        Self { worker, route, cx: Some(cx), outcome: Outcome::default(), ended: false }
+        Self { worker, route, cx: Some(cx), outcome: Outcome::default(), ended: false, recorded: false }
     }
 
     /// The response has been sent, or its failure is known.
@@ -44,6 +45,10 @@ impl Transaction {
     }
 
     fn record(&mut self) {
+        // Set first: a log plugin that panics is not asked again while the task unwinds.
+        if std::mem::replace(&mut self.recorded, true) {
+            return;
+        }
         let Some(cx) = &self.cx else { return };
         let counters = self.worker.core.counters();
         let outcome = &mut self.outcome;

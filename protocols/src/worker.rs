@@ -37,7 +37,7 @@ pub struct Worker {
     pub core: Rc<Core>,
     pub shared: Shared,
     pub settings: Arc<HttpSettings>,
-    pub pools: Pools<BackendConnection>,
+    pub pools: Pools<Box<BackendConnection>>,
     pub env: CoreEnv,
     snapshots: RefCell<View<Snapshot<PluginSet>>>,
     generation: RefCell<Rc<Generation>>,

@@ -23,7 +23,11 @@ pub(super) fn unserved(settings: &Settings) -> Vec<String> {
         (admin_tls, "FERRUM_ADMIN_TLS_CERT_PATH", "the admin HTTPS listener"),
         (settings.http3.enable_http3, "FERRUM_ENABLE_HTTP3", "the HTTP/3 listener"),
         (settings.kernel.ktls_enabled == Tri::On, "FERRUM_KTLS_ENABLED", "kernel TLS"),
-        (settings.core.enable_streaming_latency_tracking, "FERRUM_ENABLE_STREAMING_LATENCY_TRACKING", "the second record"),
+        (
+            settings.core.enable_streaming_latency_tracking,
+            "FERRUM_ENABLE_STREAMING_LATENCY_TRACKING",
+            "the second record",
+        ),
     ];
     uses.iter()
         .filter(|(used, _, _)| *used)

@@ -25,12 +25,12 @@ pub use addresses::{AllowedNetworks, NameServers};
 pub use check::{Deferred, Row, Strictness};
 pub use conf::{ConfError, DEFAULT_PATH as DEFAULT_CONF_PATH};
 pub use cpus::CpuList;
+pub use engine::net::TrustedNetworks;
 pub use identity::{
     CaBackend, CaptureMode, CidrList, FallbackMode, HboneAssertors, Ip6tables, Labels, MeshProtocol, MeshTopology,
     OutboundTrafficPolicy, PortList, Quantity, SpiffeId, TrustDomain, TrustDomains,
 };
 pub use mode_start::ModeStartError;
-pub use engine::net::TrustedNetworks;
 pub use reference::reference;
 pub use sources::{Sources, process_environment};
 pub use value::{Gate, OptIn, Secret, Tri, Value};

@@ -40,10 +40,8 @@ pub fn compile(
     previous: Option<&Snapshot<PluginSet>>,
 ) -> Result<Compiled, Vec<String>> {
     let proxies: Vec<&Proxy> = document.proxies.iter().filter(|proxy| is_http(proxy)).collect();
-    let routes: Vec<RouteSpec> = proxies
-        .iter()
-        .map(|proxy| RouteSpec { hosts: proxy.hosts.clone(), path: proxy.listen_path.clone() })
-        .collect();
+    let routes: Vec<RouteSpec> =
+        proxies.iter().map(|proxy| RouteSpec { hosts: proxy.hosts.clone(), path: proxy.listen_path.clone() }).collect();
     let routes = RouteTable::build(&routes)?;
     let (plugins, warnings) = plugins::catalog::compile(&configured(document), &attachments(&proxies))?;
     let upstreams = upstreams::compile(&document.upstreams, options, previous)?;

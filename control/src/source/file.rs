@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use engine::model::{AddressPolicy, Document, LoadError, LoadOptions, Loaded, features_in_use, load_file, reserved_port_conflicts};
+use engine::model::{
+    AddressPolicy, Document, LoadError, LoadOptions, Loaded, features_in_use, load_file, reserved_port_conflicts,
+};
 
 use super::catalog::Catalog;
 use crate::cli::{SpecCounts, SpecFailure};

@@ -5,7 +5,8 @@
 //! for ten thousand connections. So a deadline fires up to one tick late, never early.
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -139,13 +140,31 @@ impl Deadline {
     }
 
     /// Runs `work` until it is ready or the deadline is due.
-    pub async fn bound<F: Future>(&self, work: F) -> Option<F::Output> {
-        let mut work = std::pin::pin!(work);
-        poll_fn(|cx| match work.as_mut().poll(cx) {
+    pub fn bound<F: Future>(&self, work: F) -> Bounded<'_, F> {
+        Bounded { deadline: self, work }
+    }
+}
+
+/// See [`Deadline::bound`]. Not an `async fn`, because that would hold `work` twice: as its argument and pinned.
+pub struct Bounded<'d, F> {
+    deadline: &'d Deadline,
+    work: F,
+}
+
+impl<F: Future> Future for Bounded<'_, F> {
+    type Output = Option<F::Output>;
+
+    #[allow(unsafe_code)]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // SAFETY: `work` is pinned with the whole and never moved out; `deadline` is a reference and never pinned.
+        let (deadline, work) = unsafe {
+            let this = self.get_unchecked_mut();
+            (this.deadline, Pin::new_unchecked(&mut this.work))
+        };
+        match work.poll(cx) {
             Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending => self.poll(cx).map(|()| None),
-        })
-        .await
+            Poll::Pending => deadline.poll(cx).map(|()| None),
+        }
     }
 }
 

@@ -13,6 +13,8 @@ pub struct Field<'a> {
     pub known: Known,
     pub name: &'a [u8],
     pub value: &'a [u8],
+    /// Set here and not by the sender of the message.
+    pub is_edit: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -33,6 +35,9 @@ pub struct Headers {
     edits: Vec<u8>,
     entries: Vec<Entry>,
     present: KnownSet,
+    /// One bit per length and first letter of the names seen, so that most heads are known to repeat none.
+    name_bits: u64,
+    may_repeat: bool,
 }
 
 impl Headers {
@@ -45,7 +50,13 @@ impl Headers {
         self.received = Buffer::none();
         self.edits.clear();
         self.entries.clear();
+        self.forget_names();
+    }
+
+    fn forget_names(&mut self) {
         self.present = KnownSet::empty();
+        self.name_bits = 0;
+        self.may_repeat = false;
     }
 
     /// Gives the memory back; what an idle connection does.
@@ -66,13 +77,14 @@ impl Headers {
     pub fn take_received(&mut self) -> Buffer {
         self.edits.clear();
         self.entries.clear();
-        self.present = KnownSet::empty();
+        self.forget_names();
         std::mem::take(&mut self.received)
     }
 
     /// Adds a field by its position in the received bytes. Names are at most 65,535 bytes, which the parser checks.
-    pub fn push_received(&mut self, known: Known, name: (usize, usize), value: (usize, usize)) {
+    pub fn push_received(&mut self, known: Known, name: (usize, usize), first: u8, value: (usize, usize)) {
         self.present.insert(known);
+        self.note_name(name.1 - name.0, first);
         self.entries.push(Entry {
             name: name.0 as u32,
             name_len: (name.1 - name.0) as u16,
@@ -83,10 +95,27 @@ impl Headers {
         });
     }
 
+    fn note_name(&mut self, length: usize, first: u8) {
+        let bit = 1u64 << ((length * 7 + usize::from(first & 0x1f)) & 63);
+        self.may_repeat |= self.name_bits & bit != 0;
+        self.name_bits |= bit;
+    }
+
+    /// Whether a field of the same name comes later than the `index`-th. Cheap when all names differ.
+    pub fn is_repeated_later(&self, index: usize) -> bool {
+        if !self.may_repeat {
+            return false;
+        }
+        let name = self.field(&self.entries[index]).name;
+        let later = self.entries[index + 1..].iter().filter(|entry| entry.name_len as usize == name.len());
+        later.map(|entry| self.field(entry).name).any(|other| other.eq_ignore_ascii_case(name))
+    }
+
     fn field(&self, entry: &Entry) -> Field<'_> {
         let bytes: &[u8] = if entry.edited { &self.edits } else { &self.received };
         Field {
             known: entry.known,
+            is_edit: entry.edited,
             name: &bytes[entry.name as usize..entry.name as usize + entry.name_len as usize],
             value: &bytes[entry.value as usize..entry.value as usize + entry.value_len as usize],
         }
@@ -165,6 +194,7 @@ impl Headers {
         self.edits.extend(value.iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n' | 0)));
         let known = Known::of(name.as_bytes());
         self.present.insert(known);
+        self.note_name(name.len(), name.as_bytes().first().copied().unwrap_or_default());
         self.entries.push(Entry {
             name: name_at as u32,
             name_len: name.len() as u16,

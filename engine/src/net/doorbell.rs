@@ -69,7 +69,8 @@ impl Doorbell {
         unsafe {
             libc::read(self.shared.event.as_raw_fd(), (&raw mut count).cast(), 8);
         }
-        self.shared.rung.store(false, Ordering::Release);
+        // Both ways, so that what was queued before the ring is seen behind this.
+        self.shared.rung.swap(false, Ordering::AcqRel);
         Ok(())
     }
 }

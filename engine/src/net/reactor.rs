@@ -66,7 +66,8 @@ fn ring_flags(sqpoll: bool, busy_poll: bool) -> monoio_uring::Builder {
 
 /// Tries to set up a ring as the cores will; the error says why the kernel refuses.
 pub fn probe_io_uring() -> Result<(), String> {
-    let refused = |error: io::Error| match error.raw_os_error() {
+    let refused = |error: io::Error| {
+        match error.raw_os_error() {
         Some(libc::ENOSYS) => "the kernel has no io_uring (5.1 or newer has)".to_owned(),
         Some(libc::EPERM) => {
             "io_uring is not permitted here (kernel.io_uring_disabled, or a seccomp profile such as a container's default)"
@@ -75,6 +76,7 @@ pub fn probe_io_uring() -> Result<(), String> {
         Some(libc::ENOMEM) => "not enough locked memory for a ring (ulimit -l)".to_owned(),
         Some(libc::EINVAL) => "the kernel is too old for deferred task work (6.1 or newer has it)".to_owned(),
         _ => error.to_string(),
+    }
     };
     ring_flags(false, false).build(8).map(drop).map_err(refused)
 }

@@ -94,8 +94,7 @@ impl Receiver {
         let mut byte = 0u8;
         // SAFETY: the descriptor is open as long as the work holds the stream; one byte may be written to `byte`.
         #[allow(unsafe_code)]
-        let seen =
-            unsafe { libc::recv(self.fd, (&raw mut byte).cast(), 1, libc::MSG_PEEK | libc::MSG_DONTWAIT) };
+        let seen = unsafe { libc::recv(self.fd, (&raw mut byte).cast(), 1, libc::MSG_PEEK | libc::MSG_DONTWAIT) };
         let would_block = seen < 0 && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock;
         if would_block { Silence::Silent } else { Silence::Broken }
     }

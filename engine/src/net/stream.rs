@@ -57,16 +57,28 @@ impl Stream {
 }
 
 impl Sender {
+    /// Sends what the kernel takes, and says how much that was.
+    pub async fn send_some(&mut self, unsent: Unsent) -> (io::Result<usize>, Unsent) {
+        let mut unsent = unsent;
+        loop {
+            let (sent, back) = self.half.write(unsent).await;
+            unsent = back;
+            match sent {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                sent => return (sent, unsent),
+            }
+        }
+    }
+
     /// Sends all of it and gives the buffer back.
     pub async fn send(&mut self, unsent: Unsent) -> (io::Result<()>, Buffer) {
         let mut unsent = unsent;
         while unsent.sent < unsent.buffer.len() {
-            let (sent, back) = self.half.write(unsent).await;
+            let (sent, back) = self.send_some(unsent).await;
             unsent = back;
             match sent {
                 Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), unsent.buffer),
                 Ok(count) => unsent.sent += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return (Err(error), unsent.buffer),
             }
         }

@@ -9,8 +9,8 @@ use engine::http::{Headers, Known, Method, ResponseHead, Version};
 use engine::net::{ConnectOptions, Receiver, Sender, Silence, Stream};
 
 use super::parse;
-use super::response_body::class_of;
 use super::responder::decimal;
+use super::response_body::class_of;
 use crate::exchange::BodySize;
 use crate::outgoing::OutgoingRequest;
 

@@ -23,12 +23,23 @@ pub enum ChunkError {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
-    Size { size: u64, digits: u8 },
+    Size {
+        size: u64,
+        digits: u8,
+    },
     /// Blanks that some senders pad the size with.
-    Padding { size: u64 },
-    Extension { size: u64 },
-    SizeLf { size: u64 },
-    Data { left: u64 },
+    Padding {
+        size: u64,
+    },
+    Extension {
+        size: u64,
+    },
+    SizeLf {
+        size: u64,
+    },
+    Data {
+        left: u64,
+    },
     DataCr,
     DataLf,
     Trailers,
@@ -96,7 +107,9 @@ impl Decoder {
                 self.count_line_byte()?;
                 match (byte as char).to_digit(16) {
                     // 15 digits: a size that cannot overflow, and more than any body has.
-                    Some(digit) if digits < 15 => State::Size { size: size * 16 + u64::from(digit), digits: digits + 1 },
+                    Some(digit) if digits < 15 => {
+                        State::Size { size: size * 16 + u64::from(digit), digits: digits + 1 }
+                    }
                     Some(_) => return Err(ChunkError::Size),
                     None if digits == 0 => return Err(ChunkError::Size),
                     None => Self::behind_size(byte, size)?,

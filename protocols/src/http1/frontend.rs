@@ -16,15 +16,17 @@ use super::inbox::Inbox;
 use super::parse::{self, HeadError};
 use super::request_body::RequestBody;
 use super::responder::Http1Responder;
+use crate::checks;
 use crate::exchange::{Body, BodySize, Peer};
 use crate::pipeline::{self, Exchange};
 use crate::refusal::{self, Refusal};
 use crate::worker::Worker;
-use crate::checks;
 
 /// What is left of a request body after its response is read and thrown away up to this size; a longer rest costs the
 /// client its connection.
 const DISCARD_BYTES_MAX: u64 = 64 * 1024;
+/// A connection that has been idle for so long gives back what only exchanges need.
+const PARK_MS: u64 = 1_000;
 /// How long a closing connection may go on sending before it is cut, so that the response is not lost in a reset.
 const LINGER_MS: u64 = 2_000;
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
@@ -33,9 +35,24 @@ pub async fn serve_connection(worker: Rc<Worker>, stream: Stream) {
     let peer = Peer::new(stream.peer().ip(), false);
     let Stream { receiver, sender, .. } = stream;
     let deadline = worker.core.deadlines.deadline();
-    let (stall, patience) = (worker.core.deadlines.deadline(), worker.core.deadlines.deadline());
-    let connection = Connection { inbox: Inbox::new(receiver, sender, stall, patience), worker, peer, deadline };
-    connection.serve().await;
+    let inbox = Inbox::new(receiver, sender, &worker.core.deadlines);
+    let connection = Connection { inbox, worker, peer, deadline };
+    let timeout_ms = connection.worker.settings.header_read_timeout_ms;
+    let mut idle_ms = timeout_ms;
+    while connection.wakes_within(idle_ms).await {
+        // On the heap while there is something to do: what an exchange needs is ten times what an idle connection does.
+        match Box::pin(connection.serve_busy()).await {
+            Pause::Idle => idle_ms = timeout_ms.saturating_sub(PARK_MS).max(u64::from(timeout_ms != 0)),
+            Pause::Over => return,
+        }
+    }
+}
+
+/// Why a busy connection is not busy any more.
+enum Pause {
+    /// It waits for its next request, and has for [`PARK_MS`].
+    Idle,
+    Over,
 }
 
 struct Connection {
@@ -49,30 +66,46 @@ struct Connection {
 enum End {
     /// Nothing is owed to the client.
     Silent,
+    /// Nothing has come for a while.
+    Idle,
     /// The head is no head; this is the answer.
     Refused(Refusal),
 }
 
 impl Connection {
-    async fn serve(&self) {
+    /// Waits for the first bytes of a request. Holds next to nothing meanwhile.
+    async fn wakes_within(&self, idle_ms: u64) -> bool {
+        self.deadline.set_idle(Some(idle_ms));
+        let mut buffer = Buffer::none();
+        let received = self.receive(&mut buffer).await;
+        *self.inbox.rest.borrow_mut() = buffer;
+        matches!(received, Some(Ok(count)) if count > 0)
+    }
+
+    /// Serves request after request until the client pauses.
+    async fn serve_busy(&self) -> Pause {
         let mut head = Box::new(RequestHead::new());
         loop {
             head = match self.read_head(head).await {
                 Ok((head, length)) => self.serve_request(head, length).await,
-                Err(End::Silent) => return,
+                Err(End::Silent) => return Pause::Over,
+                Err(End::Idle) => return Pause::Idle,
                 Err(End::Refused(refusal)) => {
                     self.inbox.start_request(false, false);
+                    self.inbox.body_discardable.set(false);
                     let no_head = RequestHead::new();
                     let responder = self.responder(Version::Http11);
                     pipeline::refuse(&self.worker, &no_head, responder, refusal).await;
-                    return self.linger().await;
+                    self.linger().await;
+                    return Pause::Over;
                 }
             };
             if self.inbox.gone.get() || !self.inbox.response_complete.get() {
-                return;
+                return Pause::Over;
             }
             if !self.inbox.body_complete.get() || self.inbox.close.get() {
-                return self.linger().await;
+                self.linger().await;
+                return Pause::Over;
             }
         }
     }
@@ -91,8 +124,19 @@ impl Connection {
             buffer = Buffer::none();
             head.headers.reset();
         }
-        self.deadline.set_idle(Some(settings.header_read_timeout_ms));
+        let timeout_ms = settings.header_read_timeout_ms;
+        let parks = timeout_ms == 0 || timeout_ms > PARK_MS;
+        if buffer.is_empty() {
+            self.deadline.set_idle(Some(if parks { PARK_MS } else { timeout_ms }));
+        } else {
+            self.deadline.set(Some(timeout_ms));
+        }
         loop {
+            // Blank lines before a request are nothing (RFC 9112 §2.2), and are not looked at twice.
+            while buffer.starts_with(b"\r\n") {
+                buffer.consume(2);
+                parsed_to = 0;
+            }
             // A line that ends completes the head or makes it wrong; between line ends there is nothing to find out.
             if memchr::memchr(b'\n', &buffer[parsed_to..]).is_some() || (parsed_to == 0 && !buffer.is_empty()) {
                 head.headers.reset();
@@ -116,6 +160,7 @@ impl Connection {
             let had_bytes = !buffer.is_empty();
             match self.receive(&mut buffer).await {
                 Some(Ok(count)) if count > 0 => {}
+                None if !had_bytes && parks && !self.worker.core.overload.is_draining() => return Err(End::Idle),
                 _ => return Err(End::Silent),
             }
             if !had_bytes && self.worker.core.overload.is_draining() {
@@ -123,7 +168,7 @@ impl Connection {
                 self.inbox.close.set(true);
             }
             if !had_bytes {
-                self.deadline.set(Some(settings.header_read_timeout_ms));
+                self.deadline.set(Some(timeout_ms));
             }
         }
     }
@@ -161,6 +206,8 @@ impl Connection {
         let size = checked.as_ref().copied().unwrap_or_else(|_| claimed_size(&head));
         let expects_continue = size != BodySize::Empty && expects_continue(&head);
         self.inbox.start_request(size == BodySize::Empty, expects_continue);
+        let is_short = matches!(size, BodySize::Exact(length) if length <= DISCARD_BYTES_MAX);
+        self.inbox.body_discardable.set(is_short && !expects_continue);
         let mut body = RequestBody::new(&self.inbox, size);
         let responder = self.responder(head.version);
         let head = match checked {
@@ -239,7 +286,9 @@ impl Drop for ActiveRequest<'_> {
 
 fn malformed(error: HeadError) -> Refusal {
     match error {
-        HeadError::VersionUnsupported => Refusal::closing(505, "HTTP version is not supported; use HTTP/1.1 or HTTP/1.0"),
+        HeadError::VersionUnsupported => {
+            Refusal::closing(505, "HTTP version is not supported; use HTTP/1.1 or HTTP/1.0")
+        }
         HeadError::TooManyFields => Refusal::closing(431, "Request header count exceeds what the gateway reads"),
         other => Refusal::closing(400, &format!("Malformed request: {other}")),
     }
@@ -263,7 +312,7 @@ fn has_token(head: &RequestHead, token: &[u8]) -> bool {
 /// RFC 9112 §9.3.
 fn asks_to_close(head: &RequestHead) -> bool {
     match head.version {
-        Version::Http10 => !has_token(head, b"keep-alive"),
+        Version::Http10 => !has_token(head, b"keep-alive") || has_token(head, b"close"),
         _ => head.headers.has(Known::Connection) && has_token(head, b"close"),
     }
 }

@@ -6,10 +6,11 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
-use std::task::{Context, Poll};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 
-use engine::buffer::{Buffer, Unsent};
-use engine::core::Deadline;
+use engine::buffer::{Buffer, HEAD_BUFFER_BYTES, Unsent};
+use engine::core::{Deadline, Deadlines};
 use engine::net::{Receiver, Sender};
 
 /// How long a client may take nothing, or send nothing of a body it announced. As a rule the read timeout of the proxy
@@ -17,7 +18,9 @@ use engine::net::{Receiver, Sender};
 const CLIENT_STALL_MS: u64 = 60_000;
 
 pub struct Inbox {
-    stall: Deadline,
+    /// One per direction: upload and response run side by side.
+    receive_stall: Deadline,
+    send_stall: Deadline,
     /// When to begin to watch for the client going away. Most responses are there before.
     patience: Deadline,
     receiver: RefCell<Receiver>,
@@ -26,6 +29,8 @@ pub struct Inbox {
     pub rest: RefCell<Buffer>,
     /// The request body has been received whole.
     pub body_complete: Cell<bool>,
+    /// What is left of the body is short and on its way: it can be thrown away to keep the connection.
+    pub body_discardable: Cell<bool>,
     /// The client may not use this connection for another request.
     pub close: Cell<bool>,
     /// A final response head has been laid out.
@@ -38,14 +43,16 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    pub fn new(receiver: Receiver, sender: Sender, stall: Deadline, patience: Deadline) -> Self {
+    pub fn new(receiver: Receiver, sender: Sender, deadlines: &Rc<Deadlines>) -> Self {
         Self {
-            stall,
-            patience,
+            receive_stall: deadlines.deadline(),
+            send_stall: deadlines.deadline(),
+            patience: deadlines.deadline(),
             receiver: RefCell::new(receiver),
             sender: Cell::new(Some(sender)),
             rest: RefCell::new(Buffer::none()),
             body_complete: Cell::new(true),
+            body_discardable: Cell::new(false),
             close: Cell::new(false),
             response_started: Cell::new(false),
             response_complete: Cell::new(false),
@@ -77,7 +84,7 @@ impl Inbox {
                 receiver.start_idle();
             }
         }
-        let (received, filled) = std::task::ready!(receiver.poll(cx));
+        let (received, filled) = ready!(receiver.poll(cx));
         if buffer.is_empty() {
             *buffer = filled;
         } else {
@@ -88,50 +95,63 @@ impl Inbox {
     }
 
     /// Notices that the client went away while its response is being made, once that takes longer than a tick. Bytes that
-    /// arrive early are kept.
+    /// arrive early are kept, up to one buffer.
     pub fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.gone.get() {
             return Poll::Ready(());
         }
-        std::task::ready!(self.patience.poll(cx));
+        ready!(self.patience.poll(cx));
         let mut rest = self.rest.borrow_mut();
-        if !self.body_complete.get() || !rest.is_empty() {
-            return Poll::Pending;
-        }
-        *rest = Buffer::none();
-        match self.poll_receive(cx, &mut rest) {
-            Poll::Ready(Ok(count)) if count > 0 => Poll::Pending,
-            Poll::Ready(_) => {
-                self.gone.set(true);
-                Poll::Ready(())
+        while self.body_complete.get() && rest.len() < HEAD_BUFFER_BYTES {
+            let mut more = Buffer::none();
+            match ready!(self.poll_receive(cx, &mut more)) {
+                Ok(count) if count > 0 && rest.is_empty() => *rest = more,
+                Ok(count) if count > 0 => rest.extend(&more),
+                _ => {
+                    self.gone.set(true);
+                    return Poll::Ready(());
+                }
             }
-            Poll::Pending => Poll::Pending,
         }
+        Poll::Pending
     }
 
     /// Sends all of it. Waits for its turn: `100 Continue` may be on its way while an early response starts.
-    pub async fn send(&self, unsent: Unsent) -> (io::Result<()>, Buffer) {
-        let mut sender = poll_fn(|_| match self.sender.take() {
-            Some(sender) => Poll::Ready(sender),
+    pub async fn send(&self, mut unsent: Unsent) -> (io::Result<()>, Buffer) {
+        let taken = poll_fn(|_| match self.sender.take() {
+            Some(sender) => Poll::Ready(Ok(sender)),
+            None if self.gone.get() => Poll::Ready(Err(io::ErrorKind::BrokenPipe)),
             None => Poll::Pending,
-        })
-        .await;
-        self.stall.set_ms(CLIENT_STALL_MS);
-        let sent = self.stall.bound(sender.send(unsent)).await;
-        self.stall.clear();
-        let sent = sent.unwrap_or_else(|| (Err(io::ErrorKind::TimedOut.into()), Buffer::none()));
-        if sent.0.is_err() {
-            self.gone.set(true);
+        });
+        let mut turn = match taken.await {
+            Ok(sender) => Turn { inbox: self, sender: Some(sender), complete: false },
+            Err(kind) => return (Err(kind.into()), unsent.buffer),
+        };
+        while unsent.sent < unsent.buffer.len() {
+            let Some(sender) = &mut turn.sender else { break };
+            // Progress is what counts: every piece that is taken starts the time anew.
+            self.send_stall.set_ms(CLIENT_STALL_MS);
+            match self.send_stall.bound(sender.send_some(unsent)).await {
+                Some((Ok(count), back)) if count > 0 => {
+                    unsent = back;
+                    unsent.sent += count;
+                }
+                Some((sent, back)) => {
+                    let error = sent.err().unwrap_or_else(|| io::ErrorKind::WriteZero.into());
+                    return (Err(error), back.buffer);
+                }
+                None => return (Err(io::ErrorKind::TimedOut.into()), Buffer::none()),
+            }
         }
-        self.sender.set(Some(sender));
-        sent
+        turn.complete = true;
+        (Ok(()), unsent.buffer)
     }
 
     /// The next piece of a body; `None` when the client has stalled.
     pub async fn receive_body(&self, buffer: &mut Buffer) -> Option<io::Result<usize>> {
-        self.stall.set_ms(CLIENT_STALL_MS);
-        let received = self.stall.bound(poll_fn(|cx| self.poll_receive(cx, buffer))).await;
-        self.stall.clear();
+        self.receive_stall.set_ms(CLIENT_STALL_MS);
+        let received = self.receive_stall.bound(poll_fn(|cx| self.poll_receive(cx, buffer))).await;
+        self.receive_stall.clear();
         received
     }
 
@@ -139,6 +159,24 @@ impl Inbox {
         if let Some(sender) = self.sender.take() {
             act(&sender);
             self.sender.set(Some(sender));
+        }
+    }
+}
+
+/// The sender while somebody sends. It comes back however that ends; a send that was given up leaves the client with a
+/// piece of something, so nothing more may be sent.
+struct Turn<'i> {
+    inbox: &'i Inbox,
+    sender: Option<Sender>,
+    complete: bool,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.inbox.send_stall.clear();
+        self.inbox.sender.set(self.sender.take());
+        if !self.complete {
+            self.inbox.gone.set(true);
         }
     }
 }

@@ -12,6 +12,6 @@ mod response_body;
 pub use backend::{
     BackendConnection, ResponseFraming, content_length, keeps_alive, read_response_head, write_request_head,
 };
-pub use request_body::append_framed;
 pub use frontend::serve_connection;
+pub use request_body::append_framed;
 pub use response_body::BackendBody;

@@ -131,7 +131,7 @@ fn fields(
     bytes: &[u8],
     mut at: usize,
     fields_max: usize,
-    mut push: impl FnMut(Known, (usize, usize), (usize, usize)),
+    mut push: impl FnMut(Known, (usize, usize), u8, (usize, usize)),
 ) -> Parsed {
     let mut count = 0;
     loop {
@@ -159,7 +159,7 @@ fn fields(
         if count > fields_max {
             return Err(HeadError::TooManyFields);
         }
-        push(Known::of(&bytes[at..name_end]), (at, name_end), trim(bytes, value_start, value_end));
+        push(Known::of(&bytes[at..name_end]), (at, name_end), bytes[at], trim(bytes, value_start, value_end));
         at = next;
     }
 }
@@ -207,7 +207,9 @@ pub fn request(bytes: &[u8], fields_max: usize, head: &mut RequestHead) -> Parse
     head.method_text = Span::new(start, method_end);
     head.method = Method::of(&bytes[start..method_end]);
     target(bytes, target_start, target_end, head)?;
-    fields(bytes, fields_start, fields_max, |known, name, value| head.headers.push_received(known, name, value))
+    fields(bytes, fields_start, fields_max, |known, name, first, value| {
+        head.headers.push_received(known, name, first, value);
+    })
 }
 
 /// Splits the request target into authority, path and query (RFC 9112 §3.2).
@@ -272,12 +274,14 @@ pub fn response(bytes: &[u8], fields_max: usize, head: &mut ResponseHead) -> Par
         _ => return Err(HeadError::StatusLine),
     };
     let fields_start = ready!(line_end(bytes, line));
-    fields(bytes, fields_start, fields_max, |known, name, value| head.headers.push_received(known, name, value))
+    fields(bytes, fields_start, fields_max, |known, name, first, value| {
+        head.headers.push_received(known, name, first, value);
+    })
 }
 
 /// Reads the fields that may follow the last chunk; they are checked and dropped.
 pub fn trailers(bytes: &[u8], fields_max: usize) -> Parsed {
-    fields(bytes, 0, fields_max, |_, _, _| {})
+    fields(bytes, 0, fields_max, |_, _, _, _| {})
 }
 
 #[cfg(test)]
@@ -322,7 +326,7 @@ mod tests {
         for (text, error) in [
             (&b"GET / HTTP/1.1\nHost: x\r\n\r\n"[..], HeadError::LineEnd),
             (b"GET / HTTP/1.1\r\nHost: x\n\r\n", HeadError::LineEnd),
-            (b"GET / HTTP/1.1\r\nHost: x\r\n\n", HeadError::HeaderName),
+            (b"GET / HTTP/1.1\r\nHost: x\r\n\n", HeadError::LineEnd),
             (b"GET / HTTP/1.1\r\nA: b\rc\r\n\r\n", HeadError::LineEnd),
             (b"GET / HTTP/1.1\r\nA: b\0c\r\n\r\n", HeadError::HeaderValue),
             (b"GET / HTTP/1.1\r\nA: b\x7fc\r\n\r\n", HeadError::HeaderValue),

@@ -22,7 +22,9 @@ pub struct Http1Responder<'c> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Framing {
     None,
-    Length { left: u64 },
+    Length {
+        left: u64,
+    },
     Chunked,
     /// The end of the connection is the end of the body; for clients older than chunks.
     Close,
@@ -65,6 +67,10 @@ impl<'c> Responder for Http1Responder<'c> {
             ResponseSize::Unknown => Framing::Chunked,
         };
         if framing == Framing::Close || self.worker.closes_connection() {
+            self.inbox.close.set(true);
+        }
+        // What is left of the body and will not be read makes the connection useless for another request.
+        if !self.inbox.body_complete.get() && !self.inbox.body_discardable.get() {
             self.inbox.close.set(true);
         }
         self.inbox.response_started.set(true);

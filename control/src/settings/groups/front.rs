@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use super::super::TrustedNetworks;
 use super::super::addresses::EVERY_IPV4;
 use super::super::check::{any, lenient, settings_group, strict};
-use super::super::TrustedNetworks;
 use super::super::value::Secret;
 use super::super::vocabulary::{BackendAllowIps, Mode, Namespace};
 
