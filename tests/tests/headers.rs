@@ -204,11 +204,15 @@ fn set_cookie_lines_stay_apart_and_other_repeated_headers_lose_nothing() {
 }
 
 #[test]
-fn repeated_request_headers_lose_nothing() {
+fn repeated_list_headers_lose_nothing_and_of_others_the_last_one_counts() {
     let lines = "Host: localhost\r\nX-Many: one\r\nCookie: a=1\r\nX-Many: two\r\nCookie: b=2\r\n\
-                 Baggage: k=v\r\nBaggage: l=w\r\n";
+                 Baggage: k=v\r\nBaggage: l=w\r\nAuthorization: first\r\nAccept: a\r\nauthorization: last\r\n\
+                 Accept: b\r\n";
     let request = seen_by_backend(lines, &[]);
-    assert_eq!(request.headers.all("x-many").join(", "), "one, two");
+    // A plugin judges the last value, so a backend must not see another one.
+    assert_eq!(request.headers.all("x-many"), ["two"]);
+    assert_eq!(request.headers.all("authorization"), ["last"]);
+    assert_eq!(request.headers.all("accept").join(", "), "a, b");
     assert_eq!(request.headers.all("cookie").join("; "), "a=1; b=2");
     assert_eq!(request.headers.all("baggage").join(",").replace(", ", ","), "k=v,l=w");
 }
@@ -277,4 +281,32 @@ fn curl_sees_what_the_raw_client_sees() {
     assert_eq!(answer.header("via"), Some("1.1 ferrum-edge"));
     assert!(answer.text().contains("X-Mine"), "{}", answer.text());
     assert_eq!((backend.only_request().text(), backend.only_request().target), ("k=v".into(), "/x?y=z".into()));
+}
+
+#[test]
+fn a_connection_header_cannot_take_away_what_the_gateway_sets() {
+    let backend = Backend::saying("ok");
+    let document = Document::all_to(backend.port()).global_plugin("correlation_id", serde_json::json!({}));
+    let gateway = Gateway::running(&document);
+    let response = gateway.ask("GET / HTTP/1.1\r\nHost: a\r\nX-Secret: 1\r\nConnection: x-request-id, x-secret\r\n\r\n");
+    let request = backend.only_request();
+    assert_eq!(request.header("x-request-id"), response.headers.get("x-request-id"));
+    assert!(request.header("x-request-id").is_some() && !request.headers.has("x-secret"), "{:?}", request.headers);
+}
+
+#[test]
+fn a_host_cannot_add_parameters_to_the_forwarded_header() {
+    let request = seen_by_backend("Host: a;for=6.6.6.6\r\n", &[("FERRUM_ADD_FORWARDED_HEADER", "true")]);
+    assert_eq!(request.header("forwarded"), Some("for=127.0.0.1;proto=http;host=\"a;for=6.6.6.6\""));
+}
+
+#[test]
+fn a_connection_header_with_more_than_64_names_is_refused() {
+    let names = |count: usize| (0..count).map(|index| format!("x{index}")).collect::<Vec<_>>().join(",");
+    let backend = Backend::saying("ok");
+    let gateway = Gateway::in_front_of(backend.port());
+    let ask = |count| gateway.ask(format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: {}\r\n\r\n", names(count)));
+    assert_eq!(ask(64).status, 200);
+    let refused = ask(65);
+    assert_eq!((refused.status, refused.text()), (400, r#"{"error":"Connection header lists more than 64 names"}"#.into()));
 }
