@@ -133,3 +133,10 @@ impl Peer {
         if self.is_tls { "https" } else { "http" }
     }
 }
+
+/// Puts a future that is rarely needed, or large, on the heap. It is made here and not where it is awaited, so that the
+/// frame of the caller, which every poll passes, has no room for it.
+#[inline(never)]
+pub fn boxed<F: Future>(make: impl FnOnce() -> F) -> std::pin::Pin<Box<F>> {
+    Box::pin(make())
+}

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
@@ -20,7 +20,7 @@ use plugins::Rejection;
 
 use crate::deliver;
 use crate::destination::Destination;
-use crate::exchange::{Body, BodyError, BodySize, Peer, Responder};
+use crate::exchange::{Body, BodyError, BodySize, Peer, Responder, boxed};
 use crate::generation::Route;
 use crate::http1::{self, BackendConnection};
 use crate::outgoing::OutgoingRequest;
@@ -40,6 +40,7 @@ pub struct Forwarding<'a> {
     pub client_ip: &'a str,
     pub matched_len: usize,
     pub connection_named: &'a [Vec<u8>],
+    pub deadline: &'a Deadline,
 }
 
 /// Why there is no response to deliver, or not all of it.
@@ -95,7 +96,7 @@ pub async fn exchange<B: Body, R: Responder>(
         None => attempts(&forwarding, transaction, body, &mut responder, slot).await,
     };
     if let Err(failure) = failure {
-        Box::pin(fail(&forwarding, transaction, responder, failure)).await;
+        boxed(|| fail(&forwarding, transaction, responder, failure)).await;
     }
     transaction.end();
 }
@@ -120,8 +121,7 @@ async fn attempts<B: Body, R: Responder>(
     responder: &mut Option<R>,
     slot: Option<Slot>,
 ) -> Result<(), Failure> {
-    let deadline = forwarding.worker.core.deadlines.deadline();
-    deadline.set(Some(forwarding.spec.read_timeout_ms));
+    forwarding.deadline.set(Some(forwarding.spec.read_timeout_ms));
     let repeatable = matches!(body.size(), BodySize::Empty)
         && transaction.cx.as_ref().is_some_and(|cx| cx.head.method.is_idempotent());
     let mut slot = Some(slot);
@@ -148,7 +148,9 @@ async fn attempts<B: Body, R: Responder>(
             }
         }
     };
-    match deadline.bound(whole).await {
+    let bounded = forwarding.deadline.bound(whole).await;
+    forwarding.deadline.clear();
+    match bounded {
         Some(result) => result,
         None => Err(Failure::backend(ErrorClass::ReadWriteTimeout)),
     }
@@ -169,7 +171,7 @@ async fn checkout(forwarding: &Forwarding<'_>, fresh: bool) -> Result<Box<Backen
     deadline.set_ms(forwarding.spec.connect_timeout_ms);
     let mut options = forwarding.worker.settings.connect;
     options.keepalive = Some(std::time::Duration::from_secs(forwarding.spec.backend.pool_limits.tcp_keepalive_seconds));
-    let connected = deadline.bound(Box::pin(BackendConnection::connect(address, &options))).await;
+    let connected = deadline.bound(boxed(|| BackendConnection::connect(address, &options))).await;
     let class = match connected {
         Some(Ok(connection)) => {
             counters.backend_connects.one();
@@ -236,8 +238,9 @@ async fn attempt<B: Body, R: Responder>(
     connection: &mut BackendConnection,
     slot: &mut Option<Option<Slot>>,
 ) -> Result<bool, Failure> {
-    let started = Instant::now();
     let Some(cx) = &transaction.cx else { return Err(Failure::client_gone()) };
+    // Without plugins nothing has happened since the request came, and one look at the clock less is one less.
+    let started = if forwarding.route.chain.is_silent_before_backend() { cx.received } else { Instant::now() };
     let method = cx.head.method;
     let size = body.size();
     let mut out = Buffer::head();
@@ -259,13 +262,11 @@ async fn attempt<B: Body, R: Responder>(
     let BackendConnection { receiver, sender, head, .. } = connection;
     let respond = respond::Respond { forwarding, receiver, head, method, started };
     if size == BodySize::Empty {
-        let (sent, back) = sender.send(Unsent { buffer: out, sent: 0 }).await;
-        drop(back);
         // A backend that closed may have answered before; only its silence is the failure.
-        return match respond.run(transaction, responder, slot).await {
-            Ok(clean) => Ok(clean && sent.is_ok()),
-            Err(failure) => Err(failure),
-        };
+        let sent = send_or_start(sender, Unsent { buffer: out, sent: 0 }).await;
+        let mut response = pin!(respond.run(transaction, responder, slot));
+        let clean = look_after(sender, response.as_mut()).await?;
+        return Ok(clean && sent.is_ok());
     }
     let max = forwarding.worker.settings.request_body_bytes_max;
     let sent_bytes = Cell::new(0);
@@ -273,12 +274,35 @@ async fn attempt<B: Body, R: Responder>(
     let outcome = {
         let stall = forwarding.worker.core.deadlines.deadline();
         let sending = BackendSender { sender, stall: &stall };
-        let upload = Box::pin(upload(body, sending, out, max, &sent_bytes));
-        let response = Box::pin(respond.run(transaction, responder, slot));
+        let upload = boxed(|| upload(body, sending, out, max, &sent_bytes));
+        let response = boxed(|| respond.run(transaction, responder, slot));
         alongside(response, upload).await
     };
     transaction.outcome.bytes_sent = sent_bytes.get();
     outcome
+}
+
+/// A head is small as a rule: then it is handed to the kernel, and the response is the sign that it arrived.
+async fn send_or_start(sender: &mut Sender, unsent: Unsent) -> io::Result<()> {
+    if sender.may_start(unsent.buffer.len()) {
+        sender.start(unsent);
+        return Ok(());
+    }
+    sender.send(unsent).await.0
+}
+
+/// Waits for the response. Asked again without one, sees to it that the request has really left.
+async fn look_after<F: Future>(sender: &mut Sender, mut response: Pin<&mut F>) -> F::Output {
+    let mut is_first = true;
+    poll_fn(|cx| {
+        let poll = response.as_mut().poll(cx);
+        if poll.is_pending() && !std::mem::replace(&mut is_first, false) && sender.is_in_flight() {
+            // A failed send shows in the receive as well, so its result says nothing new.
+            let _ = sender.poll_settled(cx);
+        }
+        poll
+    })
+    .await
 }
 
 /// Runs the response and the upload as two directions of one exchange. The response decides when it is over; an upload

@@ -5,13 +5,14 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
+use engine::core::Deadline;
 use engine::http::{Method, RequestHead};
 use engine::router::{HostBuffer, RouteMatch, normalize_host, write_backend_path};
 use engine::snapshot::ProxySpec;
 use plugins::{Chain, Rejection, RequestContext};
 
 use crate::destination::Destination;
-use crate::exchange::{Body, Peer, Responder};
+use crate::exchange::{Body, Peer, Responder, boxed};
 use crate::generation::{Generation, Route};
 use crate::outgoing::{NOT_FORWARDED, connection_named};
 use crate::per_ip::Slot;
@@ -26,6 +27,8 @@ pub struct Exchange<'p, B, R> {
     pub body: B,
     pub responder: R,
     pub peer: &'p Peer,
+    /// Free for the exchange to use.
+    pub deadline: &'p Deadline,
     pub received: Instant,
 }
 
@@ -42,13 +45,13 @@ struct Routed<'p> {
 /// Serves one request whose head passed the checks: route, plugins, backend, plugins, response, log.
 /// Gives the head back, so that its memory serves the next request.
 pub async fn serve<B: Body, R: Responder>(worker: &Rc<Worker>, exchange: Exchange<'_, B, R>) -> Box<RequestHead> {
-    let Exchange { head, mut body, responder, peer, received } = exchange;
+    let Exchange { head, mut body, responder, peer, deadline, received } = exchange;
     let generation = worker.generation();
     let routed = match route(worker, &generation, &head, peer) {
         Ok(routed) => routed,
         Err(refusal) => {
             worker.core.counters().requests_unrouted.one();
-            Box::pin(refuse(worker, &head, responder, refusal)).await;
+            boxed(|| refuse(worker, &head, responder, refusal)).await;
             return head;
         }
     };
@@ -61,7 +64,7 @@ pub async fn serve<B: Body, R: Responder>(worker: &Rc<Worker>, exchange: Exchang
         && let Err((phase, rejection)) = before_backend(chain, &mut transaction).await
     {
         transaction.rejected_in(phase);
-        Box::pin(answer_rejection(&mut transaction, chain, rejection, responder)).await;
+        boxed(|| answer_rejection(&mut transaction, chain, rejection, responder)).await;
         return transaction.finish();
     }
 
@@ -80,6 +83,7 @@ pub async fn serve<B: Body, R: Responder>(worker: &Rc<Worker>, exchange: Exchang
         destination,
         matched_len: routed.matched_len,
         connection_named: &named,
+        deadline,
     };
     forward::exchange(forwarding, &mut transaction, &mut body, responder, routed.slot).await;
     transaction.finish()

@@ -9,7 +9,7 @@ use engine::net::Receiver;
 use plugins::Chain;
 
 use crate::deliver;
-use crate::exchange::{ClientGone, OutgoingResponse, Responder, ResponseSize, ResponseStream};
+use crate::exchange::{ClientGone, OutgoingResponse, Responder, ResponseSize, ResponseStream, boxed};
 use crate::forward::{Answer, Failure, Forwarding};
 use crate::http1::{self, BackendBody, ResponseFraming};
 use crate::outgoing::{NOT_RETURNED, connection_named};
@@ -47,7 +47,7 @@ impl Respond<'_, '_> {
 
         let chain = &self.forwarding.route.chain;
         if chain.has_after_proxy()
-            && let Some(rejected) = Box::pin(after_proxy(chain, transaction, self.head, responder)).await
+            && let Some(rejected) = boxed(|| after_proxy(chain, transaction, self.head, responder)).await
         {
             return rejected.map(|()| false);
         }
@@ -68,7 +68,7 @@ impl Respond<'_, '_> {
         let plan = self.plan(framing);
         let delivery = Delivery { respond: self, framing, head_end, limit };
         let clean = match plan {
-            Plan::Stream => Box::pin(delivery.stream(transaction, responder)).await?,
+            Plan::Stream => boxed(|| delivery.stream(transaction, responder)).await?,
             Plan::Collect => delivery.collect(transaction, responder).await?,
         };
         Ok(clean && keeps_alive && !is_dropped)

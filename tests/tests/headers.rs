@@ -288,7 +288,8 @@ fn a_connection_header_cannot_take_away_what_the_gateway_sets() {
     let backend = Backend::saying("ok");
     let document = Document::all_to(backend.port()).global_plugin("correlation_id", serde_json::json!({}));
     let gateway = Gateway::running(&document);
-    let response = gateway.ask("GET / HTTP/1.1\r\nHost: a\r\nX-Secret: 1\r\nConnection: x-request-id, x-secret\r\n\r\n");
+    let response =
+        gateway.ask("GET / HTTP/1.1\r\nHost: a\r\nX-Secret: 1\r\nConnection: x-request-id, x-secret\r\n\r\n");
     let request = backend.only_request();
     assert_eq!(request.header("x-request-id"), response.headers.get("x-request-id"));
     assert!(request.header("x-request-id").is_some() && !request.headers.has("x-secret"), "{:?}", request.headers);
@@ -308,5 +309,8 @@ fn a_connection_header_with_more_than_64_names_is_refused() {
     let ask = |count| gateway.ask(format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: {}\r\n\r\n", names(count)));
     assert_eq!(ask(64).status, 200);
     let refused = ask(65);
-    assert_eq!((refused.status, refused.text()), (400, r#"{"error":"Connection header lists more than 64 names"}"#.into()));
+    assert_eq!(
+        (refused.status, refused.text()),
+        (400, r#"{"error":"Connection header lists more than 64 names"}"#.into())
+    );
 }

@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
@@ -41,7 +41,7 @@ pub async fn serve_connection(worker: Rc<Worker>, stream: Stream) {
     let mut idle_ms = timeout_ms;
     while connection.wakes_within(idle_ms).await {
         // On the heap while there is something to do: what an exchange needs is ten times what an idle connection does.
-        match Box::pin(connection.serve_busy()).await {
+        match connection.busy().await {
             Pause::Idle => idle_ms = timeout_ms.saturating_sub(PARK_MS).max(u64::from(timeout_ms != 0)),
             Pause::Over => return,
         }
@@ -80,6 +80,12 @@ impl Connection {
         let received = self.receive(&mut buffer).await;
         *self.inbox.rest.borrow_mut() = buffer;
         matches!(received, Some(Ok(count)) if count > 0)
+    }
+
+    /// A function of its own, so that no frame on the way of each poll has room for the whole exchange.
+    #[inline(never)]
+    fn busy(&self) -> Pin<Box<dyn Future<Output = Pause> + '_>> {
+        Box::pin(self.serve_busy())
     }
 
     /// Serves request after request until the client pauses.
@@ -177,7 +183,10 @@ impl Connection {
     async fn receive(&self, buffer: &mut Buffer) -> Option<io::Result<usize>> {
         poll_fn(|cx| match self.inbox.poll_receive(cx, buffer) {
             Poll::Ready(received) => Poll::Ready(Some(received)),
-            Poll::Pending => self.deadline.poll(cx).map(|()| None),
+            Poll::Pending => {
+                self.inbox.poll_response_in_flight(cx);
+                self.deadline.poll(cx).map(|()| None)
+            }
         })
         .await
     }
@@ -230,7 +239,7 @@ impl Connection {
         responder: Http1Responder<'_>,
         received: Instant,
     ) -> Box<RequestHead> {
-        let exchange = Exchange { head, body, responder, peer: &self.peer, received };
+        let exchange = Exchange { head, body, responder, peer: &self.peer, deadline: &self.deadline, received };
         let mut served = pin!(pipeline::serve(&self.worker, exchange));
         poll_fn(|cx| match served.as_mut().poll(cx) {
             Poll::Ready(head) => Poll::Ready(head),
@@ -253,6 +262,8 @@ impl Connection {
 
     /// Says that no more will come, and lets the client finish its sentence for a moment.
     async fn linger(&self) {
+        self.deadline.set_ms(LINGER_MS);
+        self.deadline.bound(poll_fn(|cx| self.inbox.poll_settled(cx))).await;
         self.inbox.with_sender(|sender| sender.shutdown_send());
         self.deadline.set_ms(LINGER_MS);
         let mut thrown_away = 0;
