@@ -23,12 +23,12 @@ fn request() -> RequestContext {
         "GET/api/v1/orders/12345user-agentMozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0";
     let mut bytes = Buffer::head();
     bytes.extend(text.as_bytes());
-    let mut head = RequestHead::new();
+    let mut head = Box::new(RequestHead::new());
     head.method = Method::Get;
     head.method_text = Span::new(0, 3);
     head.path = Span::new(3, 23);
     head.headers.set_received(bytes);
-    head.headers.push_received(Known::UserAgent, (23, 33), (33, text.len()));
+    head.headers.push_received(Known::UserAgent, (23, 33), b'u', (33, text.len()));
     let alice = Consumer {
         id: "1".into(),
         username: "alice".into(),

@@ -28,14 +28,15 @@ pub(crate) fn request(line: &str, headers: &[(&str, &str)]) -> RequestContext {
     }
     let blank = line.find(' ').expect("a method and a target");
     let question = line.find('?');
-    let mut head = RequestHead::new();
+    let mut head = Box::new(RequestHead::new());
     head.method = Method::of(&line.as_bytes()[..blank]);
     head.method_text = Span::new(0, blank);
     head.path = Span::new(blank + 1, question.unwrap_or(line.len()));
     head.query = question.map_or(Span::default(), |at| Span::new(at + 1, line.len()));
     head.headers.set_received(bytes);
     for (known, name, value) in spans {
-        head.headers.push_received(known, name, value);
+        let first = head.headers.received()[name.0];
+        head.headers.push_received(known, name, first, value);
     }
     RequestContext {
         head,

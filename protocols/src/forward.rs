@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
@@ -262,10 +262,12 @@ async fn attempt<B: Body, R: Responder>(
     let BackendConnection { receiver, sender, head, .. } = connection;
     let respond = respond::Respond { forwarding, receiver, head, method, started };
     if size == BodySize::Empty {
+        // Waited for on purpose: by the next turn of the loop the answer is often there, and a receive that finds it costs
+        // half of one that has to be parked on the socket.
+        let (sent, back) = sender.send(Unsent { buffer: out, sent: 0 }).await;
+        drop(back);
         // A backend that closed may have answered before; only its silence is the failure.
-        let sent = send_or_start(sender, Unsent { buffer: out, sent: 0 }).await;
-        let mut response = pin!(respond.run(transaction, responder, slot));
-        let clean = look_after(sender, response.as_mut()).await?;
+        let clean = respond.run(transaction, responder, slot).await?;
         return Ok(clean && sent.is_ok());
     }
     let max = forwarding.worker.settings.request_body_bytes_max;
@@ -280,29 +282,6 @@ async fn attempt<B: Body, R: Responder>(
     };
     transaction.outcome.bytes_sent = sent_bytes.get();
     outcome
-}
-
-/// A head is small as a rule: then it is handed to the kernel, and the response is the sign that it arrived.
-async fn send_or_start(sender: &mut Sender, unsent: Unsent) -> io::Result<()> {
-    if sender.may_start(unsent.buffer.len()) {
-        sender.start(unsent);
-        return Ok(());
-    }
-    sender.send(unsent).await.0
-}
-
-/// Waits for the response. Asked again without one, sees to it that the request has really left.
-async fn look_after<F: Future>(sender: &mut Sender, mut response: Pin<&mut F>) -> F::Output {
-    let mut is_first = true;
-    poll_fn(|cx| {
-        let poll = response.as_mut().poll(cx);
-        if poll.is_pending() && !std::mem::replace(&mut is_first, false) && sender.is_in_flight() {
-            // A failed send shows in the receive as well, so its result says nothing new.
-            let _ = sender.poll_settled(cx);
-        }
-        poll
-    })
-    .await
 }
 
 /// Runs the response and the upload as two directions of one exchange. The response decides when it is over; an upload

@@ -352,3 +352,13 @@ fn a_backend_that_comes_back_is_used_again() {
     });
     assert_eq!(gateway.get("/").text(), "back");
 }
+
+#[test]
+fn an_https_backend_is_never_spoken_to_in_the_clear() {
+    let backend = Backend::saying("ok");
+    let proxy = Proxy::new("app").path("/").to(backend.port()).set("backend_scheme", "https");
+    let gateway = Gateway::running(&Document::new().proxy(proxy));
+    let response = gateway.ask("GET / HTTP/1.1\r\nHost: a\r\nAuthorization: secret\r\n\r\n");
+    assert_eq!(response.status, 502);
+    backend.expect_untouched();
+}

@@ -226,6 +226,17 @@ fn a_client_that_leaves_before_the_answer_cancels_the_backends_work() {
 }
 
 #[test]
+fn a_client_that_leaves_is_noticed_behind_bytes_it_sent_ahead() {
+    let (backend, closed) = tells_of_close(|connection| drop(connection.read_request()));
+    let gateway = boundless(&backend);
+    let mut client = gateway.raw();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /next");
+    backend.wait_for_requests(1);
+    drop(client);
+    assert_eq!(closed.recv_timeout(Duration::from_secs(30)), Ok(true), "the backend sees the client go");
+}
+
+#[test]
 fn a_client_that_leaves_during_the_answer_cancels_the_backends_work() {
     let (backend, closed) = tells_of_close(|connection| {
         connection.read_request();

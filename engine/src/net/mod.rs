@@ -5,7 +5,6 @@ mod listener;
 mod networks;
 mod reactor;
 mod receiver;
-mod sender;
 mod steering;
 mod stream;
 
@@ -14,6 +13,5 @@ pub use listener::{Accepted, ListenOptions, Listener, bind};
 pub use networks::TrustedNetworks;
 pub use reactor::{Reactor, ReactorChoice, ReactorOptions, probe_io_uring, run, sleep, spawn};
 pub use receiver::{Receiver, Silence};
-pub use sender::Sender;
 pub use steering::{Steering, steer_by_cpu};
-pub use stream::{ConnectOptions, Stream};
+pub use stream::{ConnectOptions, Sender, Stream};

@@ -3,13 +3,15 @@
 use std::cell::UnsafeCell;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use monoio::io::{OwnedReadHalf, OwnedWriteHalf, Splitable};
+use monoio::io::{AsyncWriteRent, OwnedReadHalf, OwnedWriteHalf, Splitable};
 use monoio::net::TcpStream;
 
-use super::{Receiver, Sender};
+use super::Receiver;
+use crate::buffer::{Buffer, Unsent};
 
 /// How outgoing connections are made.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,10 +27,14 @@ pub struct Stream {
     peer: SocketAddr,
 }
 
+pub struct Sender {
+    half: OwnedWriteHalf<TcpStream>,
+}
+
 impl Stream {
     pub(super) fn new(stream: TcpStream, peer: SocketAddr) -> Self {
-        let (reading, half): (OwnedReadHalf<TcpStream>, OwnedWriteHalf<TcpStream>) = stream.into_split();
-        Self { receiver: Receiver::new(reading), sender: Sender::new(half), peer }
+        let (reading, half): (OwnedReadHalf<TcpStream>, _) = stream.into_split();
+        Self { receiver: Receiver::new(reading), sender: Sender { half }, peer }
     }
 
     /// Connects; the caller bounds the time by dropping the future.
@@ -47,6 +53,65 @@ impl Stream {
 
     pub fn peer(&self) -> SocketAddr {
         self.peer
+    }
+}
+
+impl Sender {
+    /// Sends what the kernel takes, and says how much that was.
+    pub async fn send_some(&mut self, unsent: Unsent) -> (io::Result<usize>, Unsent) {
+        let mut unsent = unsent;
+        loop {
+            let (sent, back) = self.half.write(unsent).await;
+            unsent = back;
+            match sent {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                sent => return (sent, unsent),
+            }
+        }
+    }
+
+    /// Sends all of it and gives the buffer back.
+    pub async fn send(&mut self, unsent: Unsent) -> (io::Result<()>, Buffer) {
+        let mut unsent = unsent;
+        while unsent.sent < unsent.buffer.len() {
+            let (sent, back) = self.send_some(unsent).await;
+            unsent = back;
+            match sent {
+                Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), unsent.buffer),
+                Ok(count) => unsent.sent += count,
+                Err(error) => return (Err(error), unsent.buffer),
+            }
+        }
+        (Ok(()), unsent.buffer)
+    }
+
+    /// Tells the peer that nothing more will be sent.
+    pub fn shutdown_send(&self) {
+        // SAFETY: the descriptor is open as long as `self` holds the stream; shutdown(2) takes no memory.
+        #[allow(unsafe_code)]
+        unsafe {
+            libc::shutdown(self.fd(), libc::SHUT_WR);
+        }
+    }
+
+    /// Makes the close a reset, so that the peer cannot take a cut-off body for a whole one.
+    pub fn reset_on_close(&self) {
+        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+        // SAFETY: `linger` outlives the call and its size is given.
+        #[allow(unsafe_code)]
+        unsafe {
+            libc::setsockopt(
+                self.fd(),
+                libc::SOL_SOCKET,
+                libc::SO_LINGER,
+                (&raw const linger).cast(),
+                size_of::<libc::linger>() as libc::socklen_t,
+            );
+        }
+    }
+
+    fn fd(&self) -> i32 {
+        raw(&self.half.0).as_raw_fd()
     }
 }
 

@@ -183,10 +183,7 @@ impl Connection {
     async fn receive(&self, buffer: &mut Buffer) -> Option<io::Result<usize>> {
         poll_fn(|cx| match self.inbox.poll_receive(cx, buffer) {
             Poll::Ready(received) => Poll::Ready(Some(received)),
-            Poll::Pending => {
-                self.inbox.poll_response_in_flight(cx);
-                self.deadline.poll(cx).map(|()| None)
-            }
+            Poll::Pending => self.deadline.poll(cx).map(|()| None),
         })
         .await
     }
@@ -262,8 +259,6 @@ impl Connection {
 
     /// Says that no more will come, and lets the client finish its sentence for a moment.
     async fn linger(&self) {
-        self.deadline.set_ms(LINGER_MS);
-        self.deadline.bound(poll_fn(|cx| self.inbox.poll_settled(cx))).await;
         self.inbox.with_sender(|sender| sender.shutdown_send());
         self.deadline.set_ms(LINGER_MS);
         let mut thrown_away = 0;

@@ -40,8 +40,6 @@ pub struct Inbox {
     /// The client waits for `100 Continue` before it sends the body.
     pub expects_continue: Cell<bool>,
     pub gone: Cell<bool>,
-    /// The end of the last response has been handed to the kernel and not been asked after.
-    response_in_flight: Cell<bool>,
 }
 
 impl Inbox {
@@ -60,7 +58,6 @@ impl Inbox {
             response_complete: Cell::new(false),
             expects_continue: Cell::new(false),
             gone: Cell::new(false),
-            response_in_flight: Cell::new(false),
         }
     }
 
@@ -70,48 +67,11 @@ impl Inbox {
         self.expects_continue.set(expects_continue);
         self.response_started.set(false);
         self.response_complete.set(false);
-        self.response_in_flight.set(false);
         self.patience.set_ms(0);
     }
 
-    /// A response that was left to the kernel is asked after once, a tick later, in case the client takes nothing.
     pub fn end_request(&self) {
-        match self.response_in_flight.get() {
-            true => self.patience.set_ms(0),
-            false => self.patience.clear(),
-        }
-    }
-
-    /// Sends the last piece of a response without waiting for it where that is safe.
-    pub async fn send_last(&self, unsent: Unsent) -> io::Result<()> {
-        if let Some(mut sender) = self.sender.take() {
-            if sender.may_start(unsent.buffer.len() - unsent.sent) {
-                sender.start(unsent);
-                self.sender.set(Some(sender));
-                self.response_in_flight.set(true);
-                return Ok(());
-            }
-            self.sender.set(Some(sender));
-        }
-        self.send(unsent).await.0
-    }
-
-    /// Brings a response that was left to the kernel to its end; nothing else is sent meanwhile.
-    pub fn poll_settled(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(mut sender) = self.sender.take() else { return Poll::Ready(Ok(())) };
-        let settled = sender.poll_settled(cx);
-        self.sender.set(Some(sender));
-        if settled.is_ready() {
-            self.response_in_flight.set(false);
-        }
-        settled
-    }
-
-    /// While the next request is waited for: looks after the last response once it has taken longer than a tick.
-    pub fn poll_response_in_flight(&self, cx: &mut Context<'_>) {
-        if self.response_in_flight.get() && self.patience.poll(cx).is_ready() {
-            let _ = self.poll_settled(cx);
-        }
+        self.patience.clear();
     }
 
     /// Receives behind what `buffer` holds. A receive that is in flight already delivers first.

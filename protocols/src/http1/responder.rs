@@ -201,10 +201,7 @@ impl ResponseStream for Http1Stream<'_> {
             }
             self.pending.extend(b"0\r\n\r\n");
         }
-        let pending = std::mem::take(&mut self.pending);
-        if !pending.is_empty() {
-            self.inbox.send_last(Unsent { buffer: pending, sent: 0 }).await.map_err(|_| ClientGone)?;
-        }
+        self.flush().await?;
         // A body shorter than its announced length leaves the client waiting for the rest: only a close tells it.
         if matches!(self.framing, Framing::Length { left: 1.. }) {
             self.inbox.close.set(true);
