@@ -1,8 +1,8 @@
 //! Deadlines that are moved by a store.
 //!
 //! A connection has one deadline, which it moves as it goes from one wait to the next. Moving it writes one integer; no
-//! timer is armed or cancelled. A tick of the core looks at all of them: a scan over an array, tens of microseconds for ten
-//! thousand connections. So a deadline fires up to one tick late, never early.
+//! timer is armed or cancelled. A tick of the core looks at all of them: a scan over plain integers, a few microseconds
+//! for ten thousand connections. So a deadline fires up to one tick late, never early.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -20,16 +20,12 @@ const NEVER: u64 = u64::MAX;
 pub struct Deadlines {
     start: Instant,
     now_ms: Cell<u64>,
+    due_ms: RefCell<Vec<u64>>,
+    /// Whether the slot's owner only waits for more to do, and may be told to go.
+    idle: RefCell<Vec<bool>>,
     closing: Cell<bool>,
-    slots: RefCell<Vec<Slot>>,
+    wakers: RefCell<Vec<Option<Waker>>>,
     free: RefCell<Vec<usize>>,
-}
-
-struct Slot {
-    due_ms: u64,
-    /// Whether the owner only waits for more to do, and may be told to go.
-    idle: bool,
-    waker: Option<Waker>,
 }
 
 impl Deadlines {
@@ -37,8 +33,10 @@ impl Deadlines {
         Rc::new(Self {
             start: Instant::now(),
             now_ms: Cell::new(0),
+            due_ms: RefCell::default(),
+            idle: RefCell::default(),
             closing: Cell::new(false),
-            slots: RefCell::default(),
+            wakers: RefCell::default(),
             free: RefCell::default(),
         })
     }
@@ -50,9 +48,10 @@ impl Deadlines {
 
     pub fn deadline(self: &Rc<Self>) -> Deadline {
         let slot = self.free.borrow_mut().pop().unwrap_or_else(|| {
-            let mut slots = self.slots.borrow_mut();
-            slots.push(Slot { due_ms: NEVER, idle: false, waker: None });
-            slots.len() - 1
+            self.due_ms.borrow_mut().push(NEVER);
+            self.idle.borrow_mut().push(false);
+            self.wakers.borrow_mut().push(None);
+            self.due_ms.borrow().len() - 1
         });
         Deadline { all: self.clone(), slot }
     }
@@ -60,8 +59,10 @@ impl Deadlines {
     /// From now on whoever is idle, or becomes it, is due at once.
     pub fn close_idle(&self) {
         self.closing.set(true);
-        for slot in self.slots.borrow_mut().iter_mut().filter(|slot| slot.idle) {
-            slot.due_ms = 0;
+        for (due, idle) in self.due_ms.borrow_mut().iter_mut().zip(self.idle.borrow().iter()) {
+            if *idle {
+                *due = 0;
+            }
         }
         self.tick();
     }
@@ -73,8 +74,10 @@ impl Deadlines {
 
     fn tick_at(&self, now_ms: u64) {
         self.now_ms.set(now_ms);
-        for slot in self.slots.borrow_mut().iter_mut().filter(|slot| slot.due_ms <= now_ms) {
-            if let Some(waker) = slot.waker.take() {
+        let due_ms = self.due_ms.borrow();
+        let mut wakers = self.wakers.borrow_mut();
+        for (slot, _) in due_ms.iter().enumerate().filter(|(_, due)| **due <= now_ms) {
+            if let Some(waker) = wakers[slot].take() {
                 waker.wake();
             }
         }
@@ -95,8 +98,8 @@ impl Deadline {
     }
 
     fn store(&self, due_ms: u64, idle: bool) {
-        let slot = &mut self.all.slots.borrow_mut()[self.slot];
-        (slot.due_ms, slot.idle) = (due_ms, idle);
+        self.all.due_ms.borrow_mut()[self.slot] = due_ms;
+        self.all.idle.borrow_mut()[self.slot] = idle;
     }
 
     /// As `set`, for a wait that ends as well when the core is told to close what is idle.
@@ -105,7 +108,7 @@ impl Deadline {
         if self.all.closing.get() {
             self.store(0, true);
         } else {
-            self.all.slots.borrow_mut()[self.slot].idle = true;
+            self.all.idle.borrow_mut()[self.slot] = true;
         }
     }
 
@@ -122,16 +125,16 @@ impl Deadline {
     }
 
     pub fn is_due(&self) -> bool {
-        self.all.slots.borrow()[self.slot].due_ms <= self.all.now_ms.get()
+        self.all.due_ms.borrow()[self.slot] <= self.all.now_ms.get()
     }
 
     pub fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let slot = &mut self.all.slots.borrow_mut()[self.slot];
-        if slot.due_ms <= self.all.now_ms.get() {
+        if self.is_due() {
             return Poll::Ready(());
         }
-        if !slot.waker.as_ref().is_some_and(|present| present.will_wake(cx.waker())) {
-            slot.waker = Some(cx.waker().clone());
+        let waker = &mut self.all.wakers.borrow_mut()[self.slot];
+        if !waker.as_ref().is_some_and(|present| present.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
         }
         Poll::Pending
     }
@@ -168,7 +171,7 @@ impl<F: Future> Future for Bounded<'_, F> {
 impl Drop for Deadline {
     fn drop(&mut self) {
         self.clear();
-        self.all.slots.borrow_mut()[self.slot].waker = None;
+        self.all.wakers.borrow_mut()[self.slot] = None;
         self.all.free.borrow_mut().push(self.slot);
     }
 }
@@ -176,6 +179,8 @@ impl Drop for Deadline {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::task::Waker;
+
     #[test]
     fn a_deadline_fires_when_due_and_not_before() {
         let all = Deadlines::new();
@@ -212,6 +217,6 @@ mod tests {
         let second = all.deadline();
         all.tick_at(1_000);
         assert!(!second.is_due());
-        assert_eq!(all.slots.borrow().len(), 1);
+        assert_eq!(all.due_ms.borrow().len(), 1);
     }
 }
