@@ -53,6 +53,19 @@ pub(super) fn send_hangup(pid: u32) -> bool {
     target.is_some_and(|pid| rustix::process::kill_process(pid, rustix::process::Signal::HUP).is_ok())
 }
 
+/// A process that a hang-up ends, also where this one was started with hang-ups ignored, as under nohup.
+#[cfg(test)]
+pub(super) fn sleeper() -> std::process::Child {
+    let sleeper = std::process::Command::new("env").args(["--default-signal=HUP", "sleep", "60"]).spawn();
+    let sleeper = sleeper.expect("env of GNU coreutils 8.31 or newer");
+    let name = format!("/proc/{}/comm", sleeper.id());
+    // From then on the signal has its default effect.
+    while std::fs::read_to_string(&name).is_ok_and(|name| name.trim() != "sleep") {
+        std::thread::yield_now();
+    }
+    sleeper
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,7 +128,7 @@ mod tests {
 
     #[test]
     fn the_signal_is_a_hangup() {
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let mut child = sleeper();
         assert!(send_hangup(child.id()));
         assert_eq!(child.wait().unwrap().signal(), Some(1));
     }

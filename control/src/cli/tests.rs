@@ -347,7 +347,7 @@ fn errors_of_reload_and_health_are_plain_lines_and_exit_with_1() {
 
 #[test]
 fn reload_says_whom_it_signalled() {
-    let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+    let mut child = super::reload::sleeper();
     let outcome = Shell::new(&[]).run(&format!("reload -p {}", child.id()));
     assert_eq!((outcome.stdout, outcome.code), (format!("Sent SIGHUP to PID {}\n", child.id()), code(0)));
     child.wait().unwrap();
