@@ -30,7 +30,9 @@ impl Proxy {
         self.set("backend_host", "127.0.0.1").set("backend_port", port)
     }
 
+    /// Sets a field, or replaces it.
     pub fn set(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.fields.retain(|(present, _)| present != key);
         self.fields.push((key.to_owned(), value.into()));
         self
     }
