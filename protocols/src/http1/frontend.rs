@@ -26,7 +26,7 @@ use crate::worker::Worker;
 /// client its connection.
 const DISCARD_BYTES_MAX: u64 = 64 * 1024;
 /// A connection that has been idle for so long gives back what only exchanges need.
-const PARK_MS: u64 = 1_000;
+const PARK_MS: u64 = 50;
 /// How long a closing connection may go on sending before it is cut, so that the response is not lost in a reset.
 const LINGER_MS: u64 = 2_000;
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
