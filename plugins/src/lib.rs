@@ -11,6 +11,7 @@ pub mod config;
 mod context;
 mod plugin;
 pub mod query;
+pub mod redaction;
 mod set;
 #[cfg(test)]
 mod testing;

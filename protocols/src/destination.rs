@@ -159,10 +159,11 @@ impl Targets {
         match covered_host(target, head) {
             None => (Cow::Borrowed(&target.host), Cow::Borrowed(shared())),
             Some(host) => {
-                // Clients choose these names: one that cannot be dialled must not leave a pool behind.
-                let is_dialled =
-                    *address != BackendAddress::Name || worker.core.dns.borrow_mut().look().0.get(&host).is_some();
-                let pool = if is_dialled {
+                // Clients choose these names. Only one that leads to an address of its own has connections of its own: those
+                // of a fixed address serve all names, and a name that cannot be dialled leaves no pool behind.
+                let is_elsewhere =
+                    *address == BackendAddress::Name && worker.core.dns.borrow_mut().look().0.get(&host).is_some();
+                let pool = if is_elsewhere {
                     Cow::Owned(self.pool(worker, backend, &host, target.port))
                 } else {
                     Cow::Borrowed(shared())
@@ -180,7 +181,7 @@ impl Targets {
             None => spec.id().to_owned(),
         };
         let key = PoolKey { host: host.to_owned(), port, upstream: Some(upstream), ..backend.pool.clone() };
-        worker.pools.pool(&key, backend.pool_limits.idle_max, backend.pool_limits.idle_timeout_ms)
+        worker.pools.pool(&key)
     }
 }
 

@@ -223,8 +223,8 @@ fn check_in(forwarding: &Forwarding<'_>, mut connection: Box<BackendConnection>,
         return;
     }
     connection.reused = true;
-    let surplus = forwarding.destination.pool.put(connection, forwarding.worker.core.deadlines.now_ms());
-    if surplus.is_some() {
+    let until_ms = forwarding.worker.core.deadlines.now_ms().saturating_add(limits.idle_timeout_ms);
+    for _ in 0..forwarding.destination.pool.put(connection, until_ms, limits.idle_max) {
         forwarding.worker.core.counters().backend_evictions.one();
     }
 }

@@ -78,11 +78,10 @@ impl Generation {
             let row = &self.snapshot.plugins.rows[row as usize];
             self.instances.borrow_mut().entry(row.fingerprint).or_insert_with(|| row.spec.build(env)).clone()
         };
-        let limits = &spec.backend.pool_limits;
         Route {
             chain: Chain::compile(&self.snapshot.plugins, index, Protocol::Http, auth_mode, &mut instance),
             facts: Rc::new(ProxyFacts { id: spec.id.clone(), name: spec.name.clone() }),
-            pool: pools.pool(&spec.backend.pool, limits.idle_max, limits.idle_timeout_ms),
+            pool: pools.pool(&spec.backend.pool),
             targets: spec.upstream.map(|upstream| self.targets(upstream, env.core)),
         }
     }

@@ -144,6 +144,34 @@ fn an_idle_connection_is_closed_after_its_time() {
 }
 
 #[test]
+fn a_reload_that_changes_the_idle_time_holds_for_the_connections_that_are_there() {
+    let backend = Backend::saying("ok");
+    let document = |seconds: u64| {
+        Document::new().proxy(Proxy::new("app").path("/").set("pool_idle_timeout_seconds", seconds).to(backend.port()))
+    };
+    let gateway = one_core(&document(3600)).env("FERRUM_POOL_CLEANUP_INTERVAL_SECONDS", 1).start();
+    assert_eq!(gateway.get("/").status, 200);
+    gateway.reload(&document(1));
+    assert_eq!(gateway.get("/").status, 200);
+    assert_eq!(backend.connections(), 1, "the reload kept it");
+    eventually("the idle connection is closed", || (backend.open_connections() == 0).then_some(()));
+}
+
+#[test]
+fn proxies_that_share_a_pool_keep_connections_for_the_time_of_each() {
+    let backend = Backend::saying("ok");
+    let proxy = |id: &str, seconds: u64| {
+        Proxy::new(id).path(&format!("/{id}")).set("pool_idle_timeout_seconds", seconds).to(backend.port())
+    };
+    let gateway = one_core(&Document::new().proxy(proxy("long", 3600)).proxy(proxy("short", 1)))
+        .env("FERRUM_POOL_CLEANUP_INTERVAL_SECONDS", 1)
+        .start();
+    assert_eq!((gateway.get("/long").status, gateway.get("/short").status), (200, 200));
+    assert_eq!(backend.connections(), 1);
+    eventually("the idle connection is closed", || (backend.open_connections() == 0).then_some(()));
+}
+
+#[test]
 fn a_connection_with_half_an_answer_on_it_is_not_reused() {
     let backend = Backend::scripted(|connection| {
         let first = connection.id() == 0;

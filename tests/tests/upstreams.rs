@@ -214,6 +214,7 @@ fn a_target_for_a_suffix_is_asked_for_by_the_clients_host() {
     }
     let hosts: Vec<_> = backend.requests().iter().map(|request| request.header("host").unwrap().to_owned()).collect();
     assert_eq!(hosts, ["eu.shop.example", "us.shop.example", "*.shop.example"]);
+    assert_eq!(backend.connections(), 1, "a name that the client makes up costs no connection of its own");
 }
 
 #[test]

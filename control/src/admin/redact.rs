@@ -1,58 +1,12 @@
 //! What an answer must not show (admin sheet §15).
 
+use plugins::redaction::{REDACTED, is_sensitive};
 use serde_json::Value;
 
 use super::auth::Role;
 use super::resources::ResourceKind;
 
-const PLACEHOLDER: &str = "[REDACTED]";
-
-/// Sensitive wherever they stand in a key.
-const PARTS: [&str; 10] = [
-    "authorization",
-    "cookie",
-    "set-cookie",
-    "x-api-key",
-    "x-auth-token",
-    "x-csrf-token",
-    "cache_request_headers_snapshot",
-    "bearer",
-    "password",
-    "secret",
-];
-
-/// Beside one of these, `token` names a credential.
-const TOKEN_OWNERS: [&str; 24] = [
-    "access",
-    "api",
-    "auth",
-    "authorization",
-    "bearer",
-    "client",
-    "csrf",
-    "github",
-    "gitlab",
-    "id",
-    "identity",
-    "jwt",
-    "oauth",
-    "oidc",
-    "pat",
-    "personal",
-    "refresh",
-    "request",
-    "saml",
-    "security",
-    "session",
-    "slack",
-    "webhook",
-    "xsrf",
-];
-
-/// Beside these alone, `token` names its own value.
-const TOKEN_FORMS: [&str; 6] = ["digest", "hash", "hashed", "raw", "sha256", "value"];
-
-/// After `-` and `.` have become `_`.
+/// Further names of secrets in plugin configurations, after `-` and `.` have become `_`.
 const KEY_PARTS: [&str; 7] =
     ["api_key", "apikey", "access_key", "client_secret", "credential", "private_key", "webhook"];
 
@@ -72,47 +26,14 @@ pub(super) struct SensitiveKeys {
 
 impl SensitiveKeys {
     pub(super) fn new(more: &[String]) -> Self {
-        let more = more.iter().map(|part| part.trim().to_ascii_lowercase()).filter(|part| !part.is_empty()).collect();
+        let more = more.iter().map(|part| part.trim().to_lowercase()).filter(|part| !part.is_empty()).collect();
         Self { more }
     }
 
     fn contains(&self, key: &str) -> bool {
-        let lower = key.to_ascii_lowercase();
-        if PARTS.iter().any(|part| lower.contains(part)) || self.more.iter().any(|part| lower.contains(part)) {
-            return true;
-        }
-        let plain = lower.replace(['-', '.'], "_");
-        names_a_token(key) || plain == "key" || KEY_PARTS.iter().any(|part| plain.contains(part))
+        let plain = key.to_ascii_lowercase().replace(['-', '.'], "_");
+        is_sensitive(key, &self.more) || plain == "key" || KEY_PARTS.iter().any(|part| plain.contains(part))
     }
-}
-
-fn names_a_token(key: &str) -> bool {
-    let words = words(key);
-    let Some(at) = words.iter().position(|word| word == "token") else { return false };
-    let others: Vec<&str> =
-        words.iter().enumerate().filter(|(index, _)| *index != at).map(|(_, word)| word.as_str()).collect();
-    // With no other word, all others are forms: a key that is nothing but "token" is sensitive.
-    others.iter().any(|word| TOKEN_OWNERS.contains(word)) || others.iter().all(|word| TOKEN_FORMS.contains(word))
-}
-
-/// The words of a key: cut at what is no ASCII letter or digit, and where a capital follows a small letter or a digit.
-fn words(key: &str) -> Vec<String> {
-    let mut words = vec![String::new()];
-    let mut before = ' ';
-    for letter in key.chars() {
-        let is_border = letter.is_ascii_uppercase() && (before.is_ascii_lowercase() || before.is_ascii_digit());
-        if is_border || !letter.is_ascii_alphanumeric() {
-            words.push(String::new());
-        }
-        if letter.is_ascii_alphanumeric()
-            && let Some(word) = words.last_mut()
-        {
-            word.push(letter.to_ascii_lowercase());
-        }
-        before = letter;
-    }
-    words.retain(|word| !word.is_empty());
-    words
 }
 
 pub(super) fn redact(kind: ResourceKind, row: &mut Value, role: Role, keys: &SensitiveKeys) {
@@ -128,7 +49,7 @@ pub(super) fn redact(kind: ResourceKind, row: &mut Value, role: Role, keys: &Sen
             if let Some(token) = row.pointer_mut("/service_discovery/consul/token")
                 && !token.is_null()
             {
-                *token = PLACEHOLDER.into();
+                *token = REDACTED.into();
             }
         }
         ResourceKind::PluginConfig | ResourceKind::Upstream => {}
@@ -145,7 +66,7 @@ fn redact_credentials(consumer: &mut Value) {
         for entry in entries {
             for name in secrets {
                 if let Some(secret) = entry.get_mut(name) {
-                    *secret = PLACEHOLDER.into();
+                    *secret = REDACTED.into();
                 }
             }
         }
@@ -157,7 +78,7 @@ fn redact_keys(value: &mut Value, keys: &SensitiveKeys) {
         Value::Object(members) => {
             for (key, member) in members.iter_mut() {
                 if keys.contains(key) {
-                    *member = PLACEHOLDER.into();
+                    *member = REDACTED.into();
                 } else {
                     redact_keys(member, keys);
                 }

@@ -22,41 +22,45 @@ pub struct PoolKey {
 
 struct Idle<T> {
     connection: T,
-    since_ms: u64,
+    until_ms: u64,
 }
 
-/// The idle connections to one backend.
+/// The idle connections to one backend. How many and how long is said by whoever puts one back: proxies that share a pool
+/// may differ, and a pool outlives the configuration it was made under.
 pub struct Pool<T> {
     idle: RefCell<VecDeque<Idle<T>>>,
-    idle_max: usize,
-    idle_timeout_ms: u64,
+}
+
+impl<T> Default for Pool<T> {
+    fn default() -> Self {
+        Self { idle: RefCell::default() }
+    }
 }
 
 impl<T> Pool<T> {
-    pub fn new(idle_max: usize, idle_timeout_ms: u64) -> Self {
-        Self { idle: RefCell::default(), idle_max, idle_timeout_ms }
-    }
-
     /// The connection used last. The caller finds out whether the peer has closed it meanwhile.
     pub fn take(&self) -> Option<T> {
         self.idle.borrow_mut().pop_back().map(|idle| idle.connection)
     }
 
-    /// Keeps the connection for the next request. Gives back the one that has to go because there are too many.
-    pub fn put(&self, connection: T, now_ms: u64) -> Option<T> {
+    /// Keeps the connection for the next request, until then at most. Returns how many had to go because with it there are
+    /// more than `idle_max`.
+    pub fn put(&self, connection: T, until_ms: u64, idle_max: usize) -> usize {
+        let mut surplus = Vec::new();
         let mut idle = self.idle.borrow_mut();
-        idle.push_back(Idle { connection, since_ms: now_ms });
-        if idle.len() > self.idle_max { idle.pop_front().map(|oldest| oldest.connection) } else { None }
+        idle.push_back(Idle { connection, until_ms });
+        while idle.len() > idle_max {
+            surplus.extend(idle.pop_front());
+        }
+        drop(idle);
+        surplus.len()
     }
 
     /// Closes what has been idle too long. Returns how many.
     fn sweep(&self, now_ms: u64) -> usize {
-        let mut expired = Vec::new();
-        let mut idle = self.idle.borrow_mut();
-        while idle.front().is_some_and(|oldest| oldest.since_ms + self.idle_timeout_ms <= now_ms) {
-            expired.extend(idle.pop_front());
-        }
-        drop(idle);
+        let (expired, kept): (Vec<_>, VecDeque<_>) =
+            self.idle.take().into_iter().partition(|idle| idle.until_ms <= now_ms);
+        self.idle.replace(kept);
         expired.len()
     }
 
@@ -77,12 +81,12 @@ impl<T> Default for Pools<T> {
 }
 
 impl<T> Pools<T> {
-    /// The pool of that backend; when it does not exist yet, with these limits.
-    pub fn pool(&self, key: &PoolKey, idle_max: usize, idle_timeout_ms: u64) -> Rc<Pool<T>> {
+    /// The pool of that backend; a new one when there is none yet.
+    pub fn pool(&self, key: &PoolKey) -> Rc<Pool<T>> {
         if let Some(pool) = self.pools.borrow().get(key) {
             return pool.clone();
         }
-        let pool = Rc::new(Pool::new(idle_max, idle_timeout_ms));
+        let pool = Rc::new(Pool::default());
         self.pools.borrow_mut().insert(key.clone(), pool.clone());
         pool
     }
@@ -111,19 +115,27 @@ mod tests {
 
     #[test]
     fn the_connection_used_last_comes_first_and_the_oldest_goes() {
-        let pool = Pool::new(2, 1000);
-        assert_eq!(pool.put("a", 0), None);
-        assert_eq!(pool.put("b", 1), None);
-        assert_eq!(pool.put("c", 2), Some("a"));
+        let pool = Pool::default();
+        assert_eq!(["a", "b", "c"].map(|name| pool.put(name, 1000, 2)), [0, 0, 1]);
         assert_eq!((pool.take(), pool.take(), pool.take()), (Some("c"), Some("b"), None));
+    }
+
+    #[test]
+    fn whoever_puts_a_connection_back_says_how_many_and_how_long() {
+        let pools = Pools::default();
+        let pool = pools.pool(&key("a"));
+        assert_eq!([1, 2, 3].map(|id| pool.put(id, 9000, 3)), [0, 0, 0]);
+        assert_eq!(pool.put(4, 1000, 2), 2);
+        assert_eq!((pools.sweep(1000), pool.take(), pool.take()), (1, Some(3), None));
+        assert_eq!((pool.put(5, 9000, 0), pool.idle()), (1, 0));
     }
 
     #[test]
     fn the_sweep_closes_what_is_too_old_and_forgets_unused_pools() {
         let pools = Pools::default();
-        let pool = pools.pool(&key("a"), 8, 1000);
-        pool.put(1, 0);
-        pool.put(2, 500);
+        let pool = pools.pool(&key("a"));
+        pool.put(1, 1000, 8);
+        pool.put(2, 1500, 8);
         assert_eq!(pools.sweep(999), 0);
         assert_eq!(pools.sweep(1000), 1);
         assert_eq!(pools.idle(), 1);

@@ -3,7 +3,6 @@
 mod clock;
 mod fields;
 mod json;
-mod redaction;
 mod schema;
 
 pub use clock::Moment;
@@ -13,6 +12,7 @@ use std::net::IpAddr;
 
 use engine::http::Known;
 
+use crate::redaction::{REDACTED, is_sensitive};
 use crate::{Outcome, RequestContext};
 use fields::HttpField;
 
@@ -148,8 +148,8 @@ impl<'a> Record<'a> {
 
     /// Keys with the values that may be shown.
     fn metadata(&self) -> impl Iterator<Item = (&str, &str)> {
-        let shown = |(key, value)| match redaction::is_sensitive(key, &self.cx.facts.redacted_keys) {
-            true => (key, redaction::REDACTED),
+        let shown = |(key, value)| match is_sensitive(key, &self.cx.facts.redacted_keys) {
+            true => (key, REDACTED),
             false => (key, value),
         };
         self.cx.metadata.iter().filter(|(key, _)| *key != REQUEST_BODY).map(shown)

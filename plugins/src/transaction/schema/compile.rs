@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::read::{Draft, Mode};
 use super::text::{hint, looks_like_credential, nested_keys, strings};
 use super::{Derived, HttpField, Member, Report, STREAM_FIELDS, Schema, Shape, Source, SummaryType};
-use crate::transaction::redaction::is_sensitive;
+use crate::redaction::is_sensitive;
 use crate::transaction::{Escape, json};
 
 /// Something that writes one member, of one record kind or of both.

@@ -1,6 +1,7 @@
-//! Which metadata values are not shown (traffic sheet §7).
+//! Which keys name secrets, for what is logged (traffic sheet §7) and for what the admin API shows (admin sheet §15).
 
-pub(super) const REDACTED: &str = "[REDACTED]";
+/// Stands for a value that is not shown.
+pub const REDACTED: &str = "[REDACTED]";
 
 /// A `token` word next to one of these is a credential.
 const CREDENTIAL_WORDS: [&str; 24] = [
@@ -34,7 +35,7 @@ const CREDENTIAL_WORDS: [&str; 24] = [
 const NEUTRAL_WORDS: [&str; 6] = ["digest", "hash", "hashed", "raw", "sha256", "value"];
 
 /// Whether the value of `key` is hidden. `extra` holds the operator's lower-case sub-strings.
-pub(crate) fn is_sensitive(key: &str, extra: &[String]) -> bool {
+pub fn is_sensitive(key: &str, extra: &[String]) -> bool {
     let bytes = key.as_bytes();
     let mut mentions_token = false;
     for at in 0..bytes.len() {
@@ -83,25 +84,19 @@ fn has_credential_token(key: &str) -> bool {
     others().any(|segment| is(&segment, &CREDENTIAL_WORDS)) || others().all(|segment| is(&segment, &NEUTRAL_WORDS))
 }
 
-/// The words of a key: split at what is not alphanumeric and where a lower-case letter meets an upper-case one.
+/// The words of a key: split at what is no ASCII letter or digit, and where a capital follows a small letter or a digit.
 fn segments(key: &str) -> impl Iterator<Item = &str> {
-    key.split(|character: char| !character.is_alphanumeric()).flat_map(camel_words).filter(|word| !word.is_empty())
+    key.split(|letter: char| !letter.is_ascii_alphanumeric()).flat_map(camel_words).filter(|word| !word.is_empty())
 }
 
 fn camel_words(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
-        }
-        let pairs = rest.char_indices().zip(rest.chars().skip(1));
-        let cut = pairs
-            .filter(|((_, left), right)| left.is_lowercase() && right.is_uppercase())
-            .map(|((at, left), _)| at + left.len_utf8())
-            .next();
-        let (word, after) = rest.split_at(cut.unwrap_or(rest.len()));
+        let is_border = |pair: &[u8]| !pair[0].is_ascii_uppercase() && pair[1].is_ascii_uppercase();
+        let cut = rest.as_bytes().windows(2).position(is_border).map_or(rest.len(), |at| at + 1);
+        let (word, after) = rest.split_at(cut);
         rest = after;
-        Some(word)
+        (!word.is_empty()).then_some(word)
     })
 }
 
@@ -132,7 +127,13 @@ mod tests {
         {
             assert!(is_sensitive(key, &[]), "{key}");
         }
+        for key in ["auth_v2Token", "tokenöhash", "é_token", "token_value", "githubToken", "refreshToken"] {
+            assert!(is_sensitive(key, &[]), "{key}");
+        }
         for key in ["ai_total_tokens", "prompt_tokens", "token_count", "tokenizer", "accesstoken", "total_token_hash"] {
+            assert!(!is_sensitive(key, &[]), "{key}");
+        }
+        for key in ["APIToken", "oauth2Token", "tokens"] {
             assert!(!is_sensitive(key, &[]), "{key}");
         }
     }
