@@ -58,8 +58,7 @@ impl<T> Pool<T> {
 
     /// Closes what has been idle too long. Returns how many.
     fn sweep(&self, now_ms: u64) -> usize {
-        let (expired, kept): (Vec<_>, VecDeque<_>) =
-            self.idle.take().into_iter().partition(|idle| idle.until_ms <= now_ms);
+        let (expired, kept) = self.idle.take().into_iter().partition::<VecDeque<_>, _>(|idle| idle.until_ms <= now_ms);
         self.idle.replace(kept);
         expired.len()
     }
