@@ -35,6 +35,11 @@ impl Rejection {
         Self { status, headers: Vec::new(), body: body.as_bytes().to_vec() }
     }
 
+    /// `{"error": text}`. Texts may quote names that the client chose, so they are encoded.
+    pub fn error(status: u16, text: &str) -> Self {
+        Self::json(status, &serde_json::json!({ "error": text }).to_string())
+    }
+
     pub fn with_header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
@@ -156,4 +161,15 @@ pub trait Plugin {
 
     /// Once per transaction, when its response has ended.
     fn log(&self, _cx: &RequestContext, _outcome: &Outcome) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_text_is_encoded() {
+        let rejection = Rejection::error(431, "Request header 'a\"\\\u{1}' is bad");
+        assert_eq!(rejection.body, br#"{"error":"Request header 'a\"\\\u0001' is bad"}"#);
+    }
 }

@@ -2,6 +2,7 @@
 
 use engine::http::{Known, Method, RequestHead, Version};
 
+use crate::content_length::content_length;
 use crate::exchange::BodySize;
 use crate::outgoing::CONNECTION_NAMES_MAX;
 use crate::refusal::Refusal;
@@ -11,8 +12,6 @@ use crate::settings::HttpSettings;
 #[derive(Default)]
 struct Framing<'a> {
     content_lengths: u32,
-    content_length: Option<&'a [u8]>,
-    conflicting: bool,
     transfer_encodings: u32,
     transfer_encoding: &'a [u8],
     hosts: u32,
@@ -46,11 +45,7 @@ fn header_sizes<'a>(head: &'a RequestHead, settings: &HttpSettings) -> Result<Fr
         }
         total += size;
         match field.known {
-            Known::ContentLength => {
-                framing.content_lengths += 1;
-                framing.conflicting |= framing.content_length.is_some_and(|first| first != field.value);
-                framing.content_length = Some(field.value);
-            }
+            Known::ContentLength => framing.content_lengths += 1,
             Known::TransferEncoding => {
                 framing.transfer_encodings += 1;
                 framing.transfer_encoding = field.value;
@@ -90,7 +85,7 @@ fn target_size(head: &RequestHead, settings: &HttpSettings) -> Result<(), Refusa
 
 /// §5.1. Whatever is refused here leaves the end of the request in doubt, so the connection closes.
 fn body_size(head: &RequestHead, framing: &Framing<'_>) -> Result<BodySize, Refusal> {
-    let refuse = |text| Err(Refusal::closing(400, text));
+    let refuse = |text: &str| Err(Refusal::closing(400, text));
     if framing.hosts > 1 {
         return refuse("Request contains multiple Host headers");
     }
@@ -106,34 +101,10 @@ fn body_size(head: &RequestHead, framing: &Framing<'_>) -> Result<BodySize, Refu
         }
         return Ok(BodySize::Unknown);
     }
-    let Some(value) = framing.content_length else { return Ok(BodySize::Empty) };
-    content_length(value, framing.conflicting).or_else(refuse)
-}
-
-/// A length, or a list of equal ones.
-fn content_length(value: &[u8], conflicting: bool) -> Result<BodySize, &'static str> {
-    let mut first: Option<&[u8]> = None;
-    let mut conflicting = conflicting;
-    for element in value.split(|byte| *byte == b',') {
-        let element = element.trim_ascii();
-        if element.is_empty() {
-            return Err("Content-Length header contains invalid empty value");
-        }
-        if !element.iter().all(u8::is_ascii_digit) {
-            return Err("Content-Length header contains invalid non-numeric value");
-        }
-        conflicting |= *first.get_or_insert(element) != element;
-    }
-    if conflicting {
-        return Err("Multiple Content-Length headers with conflicting values");
-    }
-    let digits = first.unwrap_or_default();
-    let length =
-        digits.iter().try_fold(0u64, |length, digit| length.checked_mul(10)?.checked_add(u64::from(digit - b'0')));
-    match length {
-        Some(0) => Ok(BodySize::Empty),
-        Some(length) => Ok(BodySize::Exact(length)),
-        None => Err("Content-Length header value is too large"),
+    match content_length(&head.headers) {
+        Ok(None | Some(0)) => Ok(BodySize::Empty),
+        Ok(Some(length)) => Ok(BodySize::Exact(length)),
+        Err(error) => refuse(&error.to_string()),
     }
 }
 

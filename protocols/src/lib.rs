@@ -4,6 +4,7 @@
 
 mod checks;
 mod client_ip;
+mod content_length;
 mod deliver;
 mod destination;
 mod exchange;

@@ -12,7 +12,7 @@ pub struct Refusal {
 
 impl Refusal {
     pub fn new(status: u16, error: &str) -> Self {
-        Self { rejection: Rejection::json(status, &format!("{{\"error\":{}}}", quoted(error))), close: false }
+        Self { rejection: Rejection::error(status, error), close: false }
     }
 
     pub fn closing(status: u16, error: &str) -> Self {
@@ -23,24 +23,6 @@ impl Refusal {
         self.rejection.headers.push((name.to_owned(), value.to_owned()));
         self
     }
-}
-
-/// A JSON string. Texts may quote header names the client chose, so quoting is not optional.
-fn quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for character in text.chars() {
-        match character {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            control if (control as u32) < 0x20 => {
-                out.push_str(&format!("\\u{:04x}", control as u32));
-            }
-            other => out.push(other),
-        }
-    }
-    out.push('"');
-    out
 }
 
 /// 503 while overloaded or draining.
@@ -54,15 +36,4 @@ pub fn not_found() -> Refusal {
 
 pub fn request_body_too_large() -> Refusal {
     Refusal::closing(413, "Request body exceeds maximum size")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn texts_are_quoted() {
-        let refusal = Refusal::new(431, "Request header 'a\"\\\u{1}' is bad");
-        assert_eq!(refusal.rejection.body, br#"{"error":"Request header 'a\"\\\u0001' is bad"}"#);
-    }
 }

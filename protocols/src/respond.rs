@@ -8,6 +8,7 @@ use engine::http::{Known, Method, ResponseHead};
 use engine::net::Receiver;
 use plugins::Chain;
 
+use crate::content_length::content_length;
 use crate::deliver;
 use crate::exchange::{ClientGone, OutgoingResponse, Responder, ResponseSize, ResponseStream, boxed};
 use crate::forward::{Answer, Failure, Forwarding};
@@ -240,9 +241,7 @@ impl<'a, 'c> Delivery<'a, 'c> {
             ResponseFraming::Length(length) => ResponseSize::Exact(length),
             ResponseFraming::Chunked | ResponseFraming::UntilClose => ResponseSize::Unknown,
             ResponseFraming::None if self.respond.head.status == 204 => ResponseSize::None,
-            ResponseFraming::None => {
-                ResponseSize::HeadOnly(http1::content_length(&self.respond.head.headers).ok().flatten())
-            }
+            ResponseFraming::None => ResponseSize::HeadOnly(content_length(&self.respond.head.headers).ok().flatten()),
         }
     }
 

@@ -208,7 +208,8 @@ fn a_target_is_asked_for_by_its_own_name() {
 fn a_target_for_a_suffix_is_asked_for_by_the_clients_host() {
     let backend = Backend::saying("ok");
     let upstream = json!({"id": "pool", "targets": [{"host": "*.shop.example", "port": backend.port()}]});
-    let gateway = running(&Document::new().proxy(proxy("app").set("dns_override", "127.0.0.1")).upstream(upstream));
+    let document = Document::new().proxy(proxy("app").set("dns_override", "127.0.0.1")).upstream(upstream);
+    let gateway = Gateway::builder().document(&document).env("FERRUM_CORES", "0").start();
     for host in ["EU.shop.example:80", "us.shop.example", "elsewhere.example"] {
         gateway.ask(format!("GET /app HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"));
     }

@@ -148,6 +148,12 @@ impl Headers {
         self.known(known).next()
     }
 
+    /// Whether a known name's values, each a comma-separated list, have that element; compared without regard to case.
+    pub fn lists(&self, known: Known, element: &[u8]) -> bool {
+        let mut elements = self.known(known).flat_map(|value| value.split(|byte| *byte == b','));
+        elements.any(|present| present.trim_ascii().eq_ignore_ascii_case(element))
+    }
+
     /// All values of `name`, in order, compared without regard to case.
     pub fn all<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
         self.entries
@@ -230,6 +236,15 @@ mod tests {
         headers.remove("accept");
         assert!(!headers.has(Known::Accept));
         assert_eq!(headers.len(), 1);
+    }
+
+    #[test]
+    fn a_list_is_searched_over_all_lines_and_by_whole_elements() {
+        let mut headers = Headers::new();
+        headers.append("Connection", b"keep-alive-ish, Upgrade");
+        headers.append("Connection", b"x ,\tClose");
+        let lists = |element| headers.lists(Known::Connection, element);
+        assert_eq!([&b"close"[..], b"upgrade", b"keep-alive", b""].map(lists), [true, true, false, false]);
     }
 
     #[test]

@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 
 use engine::buffer::Buffer;
 use engine::counters::ErrorClass;
-use engine::http::{Headers, Known, Method, ResponseHead, Version};
+use engine::http::{Known, Method, ResponseHead, Version};
 use engine::net::{ConnectOptions, Receiver, Sender, Silence, Stream};
 
 use super::parse;
 use super::responder::decimal;
 use super::response_body::class_of;
+use crate::content_length::content_length;
 use crate::exchange::BodySize;
 use crate::outgoing::OutgoingRequest;
 
@@ -141,7 +142,7 @@ async fn receive_more(receiver: &mut Receiver, mut buffer: Buffer, max: usize) -
 
 /// RFC 9112 §6.3. What two parsers could read differently is a protocol error.
 fn framing(head: &ResponseHead, method: Method) -> Result<ResponseFraming, ErrorClass> {
-    let length = content_length(&head.headers)?;
+    let length = content_length(&head.headers).map_err(|_| ErrorClass::ProtocolError)?;
     let mut encodings = head.headers.known(Known::TransferEncoding);
     let encoding = encodings.next();
     // The gateway asks for no upgrade, so nobody may switch protocols.
@@ -166,36 +167,10 @@ fn framing(head: &ResponseHead, method: Method) -> Result<ResponseFraming, Error
     }
 }
 
-/// The announced length; equal repetitions are one, anything else is an error.
-pub fn content_length(headers: &Headers) -> Result<Option<u64>, ErrorClass> {
-    let mut length = None;
-    for value in headers.known(Known::ContentLength) {
-        for element in value.split(|byte| *byte == b',') {
-            let element = element.trim_ascii();
-            if element.is_empty() || !element.iter().all(u8::is_ascii_digit) {
-                return Err(ErrorClass::ProtocolError);
-            }
-            let text = std::str::from_utf8(element).map_err(|_| ErrorClass::ProtocolError)?;
-            let number = text.parse::<u64>().map_err(|_| ErrorClass::ProtocolError)?;
-            if length.is_some_and(|first| first != number) {
-                return Err(ErrorClass::ProtocolError);
-            }
-            length = Some(number);
-        }
-    }
-    Ok(length)
-}
-
 /// Whether the backend keeps the connection open behind this response.
 pub fn keeps_alive(head: &ResponseHead) -> bool {
-    let has = |token: &[u8]| {
-        head.headers
-            .known(Known::Connection)
-            .flat_map(|value| value.split(|byte| *byte == b','))
-            .any(|present| present.trim_ascii().eq_ignore_ascii_case(token))
-    };
     match head.version {
-        Version::Http10 => has(b"keep-alive"),
-        _ => !has(b"close"),
+        Version::Http10 => head.headers.lists(Known::Connection, b"keep-alive"),
+        _ => !head.headers.lists(Known::Connection, b"close"),
     }
 }

@@ -17,6 +17,7 @@ use super::parse::{self, HeadError};
 use super::request_body::RequestBody;
 use super::responder::Http1Responder;
 use crate::checks;
+use crate::content_length::content_length;
 use crate::exchange::{Body, BodySize, Peer};
 use crate::pipeline::{self, Exchange};
 use crate::refusal::{self, Refusal};
@@ -308,18 +309,12 @@ fn too_long(buffer: &Buffer) -> Refusal {
     }
 }
 
-fn has_token(head: &RequestHead, token: &[u8]) -> bool {
-    head.headers
-        .known(Known::Connection)
-        .flat_map(|value| value.split(|byte| *byte == b','))
-        .any(|present| present.trim_ascii().eq_ignore_ascii_case(token))
-}
-
 /// RFC 9112 §9.3.
 fn asks_to_close(head: &RequestHead) -> bool {
+    let says = |token| head.headers.lists(Known::Connection, token);
     match head.version {
-        Version::Http10 => !has_token(head, b"keep-alive") || has_token(head, b"close"),
-        _ => head.headers.has(Known::Connection) && has_token(head, b"close"),
+        Version::Http10 => !says(b"keep-alive") || says(b"close"),
+        _ => says(b"close"),
     }
 }
 
@@ -334,7 +329,7 @@ fn claimed_size(head: &RequestHead) -> BodySize {
     if head.headers.has(Known::TransferEncoding) {
         return BodySize::Unknown;
     }
-    match super::content_length(&head.headers) {
+    match content_length(&head.headers) {
         Ok(None | Some(0)) => BodySize::Empty,
         Ok(Some(length)) => BodySize::Exact(length),
         Err(_) => BodySize::Unknown,

@@ -9,9 +9,7 @@ mod request_body;
 mod responder;
 mod response_body;
 
-pub use backend::{
-    BackendConnection, ResponseFraming, content_length, keeps_alive, read_response_head, write_request_head,
-};
+pub use backend::{BackendConnection, ResponseFraming, keeps_alive, read_response_head, write_request_head};
 pub use frontend::serve_connection;
 pub use request_body::append_framed;
 pub use response_body::BackendBody;
