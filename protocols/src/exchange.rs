@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use engine::buffer::Chunk;
 use engine::http::{Headers, KnownSet};
+use engine::net::Pipe;
 
 /// How long a request body is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -107,6 +108,10 @@ pub trait Responder {
 
 pub trait ResponseStream {
     fn write(&mut self, chunk: Chunk) -> impl Future<Output = Result<(), ClientGone>>;
+    /// Whether body bytes go out as they are, so that the kernel can move them.
+    fn takes_pipes(&self) -> bool;
+    /// Sends all that the pipe holds. Only if it takes pipes, and after `flush`.
+    fn write_from(&mut self, pipe: &mut Pipe) -> impl Future<Output = Result<(), ClientGone>>;
     /// Sends what has been laid out; for when more is not at hand.
     fn flush(&mut self) -> impl Future<Output = Result<(), ClientGone>>;
     fn finish(self) -> impl Future<Output = Result<(), ClientGone>>;

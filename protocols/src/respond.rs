@@ -5,14 +5,14 @@ use std::time::Instant;
 use engine::buffer::{BULK_BUFFER_BYTES, Buffer, Chunk};
 use engine::counters::ErrorClass;
 use engine::http::{Known, Method, ResponseHead};
-use engine::net::Receiver;
+use engine::net::{Pipe, Receiver};
 use plugins::Chain;
 
 use crate::content_length::content_length;
 use crate::deliver;
 use crate::exchange::{ClientGone, OutgoingResponse, Responder, ResponseSize, ResponseStream, boxed};
 use crate::forward::{Answer, Failure, Forwarding};
-use crate::http1::{self, BackendBody, ResponseFraming};
+use crate::http1::{self, BackendBody, MOVED_BYTES_MIN, ResponseFraming};
 use crate::outgoing::{NOT_RETURNED, connection_named};
 use crate::per_ip::Slot;
 use crate::transaction::{Transaction, elapsed_ns};
@@ -100,6 +100,30 @@ impl Respond<'_, '_> {
     }
 }
 
+/// Why a body that was being moved has broken off.
+enum Moving {
+    ClientGone,
+    Backend(ErrorClass),
+}
+
+/// Lets the kernel move the body to the client, until what is left of it is short or comes in crumbs. Answers how large the
+/// last piece was.
+async fn move_body(
+    body: &mut BackendBody<'_>,
+    pipe: &mut Pipe,
+    stream: &mut impl ResponseStream,
+    moved_bytes: &mut u64,
+) -> Result<usize, Moving> {
+    loop {
+        let count = body.fill(pipe).await.map_err(Moving::Backend)?;
+        *moved_bytes += count as u64;
+        stream.write_from(pipe).await.map_err(|ClientGone| Moving::ClientGone)?;
+        if count < MOVED_BYTES_MIN || !body.fills_pipes() {
+            return Ok(count);
+        }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Plan {
     Stream,
@@ -147,9 +171,25 @@ impl<'a, 'c> Delivery<'a, 'c> {
         let mut body = self.body();
         let outcome = &mut transaction.outcome;
         outcome.response_streamed = !body.is_complete();
+        let mut comes_in_crumbs = false;
         loop {
             if !body.has_early() && !body.is_complete() {
                 stream.flush().await.map_err(|ClientGone| Failure::client_gone())?;
+            }
+            if !comes_in_crumbs
+                && stream.takes_pipes()
+                && body.fills_pipes()
+                && let Some(mut pipe) = Pipe::lend()
+            {
+                match move_body(&mut body, &mut pipe, &mut stream, &mut outcome.bytes_received).await {
+                    Ok(last) => comes_in_crumbs = last < MOVED_BYTES_MIN,
+                    Err(Moving::ClientGone) => return Err(Failure::client_gone()),
+                    Err(Moving::Backend(class)) => {
+                        stream.abort().await;
+                        return Err(Failure::backend(class));
+                    }
+                }
+                continue;
             }
             let chunk = match body.chunk().await {
                 Ok(Some(chunk)) => chunk,
@@ -159,6 +199,7 @@ impl<'a, 'c> Delivery<'a, 'c> {
                     return Err(Failure::backend(class));
                 }
             };
+            comes_in_crumbs &= chunk.len() < MOVED_BYTES_MIN;
             outcome.bytes_received += chunk.len() as u64;
             if limit != 0 && outcome.bytes_received > limit {
                 stream.abort().await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tests::{Backend, Document, Fault, Gate, Gateway, Proxy, eventually};
+use tests::{Backend, Document, Fault, Gate, Gateway, Proxy, Reply, eventually};
 
 const MIB: u64 = 1 << 20;
 const LARGE: u64 = 256 * MIB;
@@ -97,6 +97,107 @@ fn a_large_download_does_not_stay_in_memory() {
     let most = gateway.most_memory_during(|| assert_eq!(client.count_body(&head), Ok(LARGE)));
     let grown = most.saturating_sub(before);
     assert!(grown < 32 * MIB, "{} MiB more in memory during a download of 256 MiB", grown / MIB);
+}
+
+/// Bytes of which no two places are alike for long, so that a piece that is missing, doubled or swapped shows.
+fn numbered(length: usize) -> Vec<u8> {
+    (0u32..).flat_map(u32::to_be_bytes).take(length).collect()
+}
+
+#[test]
+fn a_body_of_any_length_arrives_as_it_was_sent_and_both_connections_go_on() {
+    let lengths = [65_536, 65_537, 131_071, 131_072, 131_073, 200_000, 262_144, 1_048_576, 3_000_001];
+    for reactor in ["io_uring", "epoll"] {
+        let backend = Backend::replying(|request| {
+            let length = request.target.trim_start_matches('/').parse().expect("a length");
+            Reply::new(200).body(numbered(length))
+        });
+        let proxy = Proxy::new("app").path("/").to(backend.port());
+        let gateway = Gateway::builder()
+            .document(&Document::new().proxy(proxy))
+            .env("FERRUM_REACTOR", reactor)
+            .env("FERRUM_CORES", 0)
+            .start();
+        let mut client = gateway.raw();
+        for length in lengths {
+            let response = client.get(&format!("/{length}"));
+            assert!(response.body == numbered(length), "{length} bytes on {reactor} differ");
+        }
+        assert_eq!(backend.connections(), 1, "{reactor}");
+    }
+}
+
+#[test]
+fn a_long_body_reaches_an_old_client_up_to_the_close() {
+    let backend = Backend::replying(|_| Reply::new(200).body(numbered(500_000)));
+    let gateway = boundless(&backend);
+    let mut client = gateway.raw();
+    client.send("GET / HTTP/1.0\r\nHost: a\r\n\r\n");
+    assert!(client.response().body == numbered(500_000));
+    client.expect_closed();
+}
+
+#[test]
+fn a_long_body_that_comes_in_crumbs_is_passed_on_crumb_by_crumb() {
+    let next = [Gate::new(), Gate::new()];
+    let gates = next.clone();
+    let backend = Backend::scripted(move |connection| {
+        connection.read_request();
+        connection.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n");
+        gates[0].wait();
+        connection.send("crumb");
+        gates[1].wait();
+        connection.send(vec![b'x'; 999_995]);
+        connection.wait_closed();
+    });
+    let gateway = boundless(&backend);
+    let mut client = gateway.raw();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.head().status, 200);
+    next[0].open();
+    assert_eq!(client.read_some().as_deref(), Ok(b"crumb".as_slice()), "nothing waits for more");
+    next[1].open();
+    let mut rest = 0;
+    while rest < 999_995 {
+        rest += client.read_some().expect("the rest").len();
+    }
+    assert_eq!(rest, 999_995);
+}
+
+#[test]
+fn a_long_body_that_breaks_off_reaches_the_client_broken_off() {
+    for reset in [false, true] {
+        let backend = Backend::scripted(move |connection| {
+            connection.read_request();
+            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n");
+            connection.send(vec![b'x'; 600_000]);
+            if reset {
+                connection.reset();
+            }
+        });
+        let gateway = boundless(&backend);
+        let mut client = gateway.raw();
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        let head = client.head();
+        assert!(client.count_body(&head).is_err(), "a cut body must not look whole (reset: {reset})");
+    }
+}
+
+#[test]
+fn bytes_behind_a_long_body_are_nobodys_and_cost_the_backend_its_connection() {
+    let backend = Backend::scripted(|connection| {
+        while connection.read_request().is_some() {
+            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n");
+            connection.send([numbered(300_000), b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil".to_vec()].concat());
+        }
+    });
+    let proxy = Proxy::new("app").path("/").to(backend.port());
+    let gateway = Gateway::builder().document(&Document::new().proxy(proxy)).env("FERRUM_CORES", 0).start();
+    let mut client = gateway.raw();
+    for _ in 0..3 {
+        assert!(client.get("/").body == numbered(300_000));
+    }
+    assert_eq!(backend.connections(), 3);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod doorbell;
 mod listener;
 mod networks;
+mod pipe;
 mod reactor;
 mod receiver;
 mod steering;
@@ -11,6 +12,7 @@ mod stream;
 pub use doorbell::{Bell, Doorbell};
 pub use listener::{Accepted, ListenOptions, Listener, bind};
 pub use networks::TrustedNetworks;
+pub use pipe::Pipe;
 pub use reactor::{Reactor, ReactorChoice, ReactorOptions, probe_io_uring, run, sleep, spawn};
 pub use receiver::{Receiver, Silence};
 pub use steering::{Steering, steer_by_cpu};

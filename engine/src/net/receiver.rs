@@ -21,6 +21,7 @@ use std::task::{Context, Poll};
 use monoio::io::{AsyncReadRent, OwnedReadHalf};
 use monoio::net::TcpStream;
 
+use super::Pipe;
 use super::stream::raw;
 use crate::buffer::{Buffer, Tail};
 
@@ -56,6 +57,8 @@ enum Order {
     Into(Buffer),
     /// Wait for the first bytes of something that may be long in coming.
     Idle,
+    /// Only wait until there is something to receive.
+    Readable,
 }
 
 #[derive(Default)]
@@ -113,6 +116,23 @@ impl Receiver {
         self.order(Order::Idle);
     }
 
+    /// Moves what is there into the pipe, at most `max` bytes; waits when nothing is. Zero: the peer sends no more. Not
+    /// while a receive is in flight.
+    pub async fn fill(&mut self, pipe: &mut Pipe, max: usize) -> io::Result<usize> {
+        // Into an empty pipe only: a full one and a silent peer would look the same.
+        debug_assert_eq!(pipe.held(), 0);
+        loop {
+            match pipe.fill(self.fd, max) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.order(Order::Readable);
+                    self.received().await.0?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                filled => return filled,
+            }
+        }
+    }
+
     fn order(&mut self, order: Order) {
         debug_assert!(!self.started, "one receive at a time");
         self.shared.order.set(Some(order));
@@ -149,6 +169,7 @@ async fn work(mut half: OwnedReadHalf<TcpStream>, shared: Rc<Shared>) {
         .await;
         let result = match order {
             Order::Into(buffer) => read(&mut half, buffer).await,
+            Order::Readable => (raw(&half.0).readable(true).await.map(|()| 0), Buffer::none()),
             Order::Idle => match Loan::take() {
                 Some(_loan) => read(&mut half, Buffer::head()).await,
                 None => match raw(&half.0).readable(true).await {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use monoio::io::{AsyncWriteRent, OwnedReadHalf, OwnedWriteHalf, Splitable};
 use monoio::net::TcpStream;
 
-use super::Receiver;
+use super::{Pipe, Receiver};
 use crate::buffer::{Buffer, Unsent};
 
 /// How outgoing connections are made.
@@ -66,6 +66,17 @@ impl Sender {
             match sent {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 sent => return (sent, unsent),
+            }
+        }
+    }
+
+    /// Sends what the kernel takes of what the pipe holds; waits until it takes something.
+    pub async fn send_from(&mut self, pipe: &mut Pipe) -> io::Result<usize> {
+        loop {
+            match pipe.drain(self.fd()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => raw(&self.half.0).writable(true).await?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                sent => return sent,
             }
         }
     }

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use engine::buffer::{Buffer, HEAD_BUFFER_BYTES, Unsent};
 use engine::core::{Deadline, Deadlines};
-use engine::net::{Receiver, Sender};
+use engine::net::{Pipe, Receiver, Sender};
 
 /// How long a client may take nothing, or send nothing of a body it announced. As a rule the read timeout of the proxy
 /// comes first; this bounds exchanges without one and answers that no backend was asked for.
@@ -118,14 +118,9 @@ impl Inbox {
 
     /// Sends all of it. Waits for its turn: `100 Continue` may be on its way while an early response starts.
     pub async fn send(&self, mut unsent: Unsent) -> (io::Result<()>, Buffer) {
-        let taken = poll_fn(|_| match self.sender.take() {
-            Some(sender) => Poll::Ready(Ok(sender)),
-            None if self.gone.get() => Poll::Ready(Err(io::ErrorKind::BrokenPipe)),
-            None => Poll::Pending,
-        });
-        let mut turn = match taken.await {
-            Ok(sender) => Turn { inbox: self, sender: Some(sender), complete: false },
-            Err(kind) => return (Err(kind.into()), unsent.buffer),
+        let mut turn = match self.turn().await {
+            Ok(turn) => turn,
+            Err(error) => return (Err(error), unsent.buffer),
         };
         while unsent.sent < unsent.buffer.len() {
             let Some(sender) = &mut turn.sender else { break };
@@ -145,6 +140,31 @@ impl Inbox {
         }
         turn.complete = true;
         (Ok(()), unsent.buffer)
+    }
+
+    /// Sends all that the pipe holds.
+    pub async fn send_from(&self, pipe: &mut Pipe) -> io::Result<()> {
+        let mut turn = self.turn().await?;
+        while pipe.held() > 0 {
+            let Some(sender) = &mut turn.sender else { break };
+            self.send_stall.set_ms(CLIENT_STALL_MS);
+            match self.send_stall.bound(sender.send_from(pipe)).await {
+                Some(Ok(1..)) => {}
+                Some(sent) => return Err(sent.err().unwrap_or_else(|| io::ErrorKind::WriteZero.into())),
+                None => return Err(io::ErrorKind::TimedOut.into()),
+            }
+        }
+        turn.complete = true;
+        Ok(())
+    }
+
+    async fn turn(&self) -> io::Result<Turn<'_>> {
+        let sender = poll_fn(|_| match self.sender.take() {
+            Some(sender) => Poll::Ready(Ok(sender)),
+            None if self.gone.get() => Poll::Ready(Err(io::ErrorKind::BrokenPipe)),
+            None => Poll::Pending,
+        });
+        Ok(Turn { inbox: self, sender: Some(sender.await?), complete: false })
     }
 
     /// The next piece of a body; `None` when the client has stalled.

@@ -12,4 +12,4 @@ mod response_body;
 pub use backend::{BackendConnection, ResponseFraming, keeps_alive, read_response_head, write_request_head};
 pub use frontend::serve_connection;
 pub use request_body::append_framed;
-pub use response_body::BackendBody;
+pub use response_body::{BackendBody, MOVED_BYTES_MIN};

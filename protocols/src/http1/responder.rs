@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use engine::buffer::{Buffer, Chunk, Unsent};
 use engine::http::{Known, Version, reason};
+use engine::net::Pipe;
 
 use super::chunked;
 use super::inbox::Inbox;
@@ -139,6 +140,13 @@ pub fn decimal(out: &mut Vec<u8>, mut value: u64) {
 }
 
 impl Http1Stream<'_> {
+    /// So much of the body is on its way.
+    fn note_body(&mut self, length: usize) {
+        if let Framing::Length { left } = &mut self.framing {
+            *left = left.saturating_sub(length as u64);
+        }
+    }
+
     async fn send(&mut self, unsent: Unsent) -> Result<Buffer, ClientGone> {
         let (sent, mut buffer) = self.inbox.send(unsent).await;
         buffer.clear();
@@ -168,9 +176,7 @@ impl ResponseStream for Http1Stream<'_> {
         if chunk.is_empty() {
             return Ok(());
         }
-        if let Framing::Length { left } = &mut self.framing {
-            *left = left.saturating_sub(chunk.len() as u64);
-        }
+        self.note_body(chunk.len());
         if chunk.len() > COPY_BYTES_MAX || self.pending.len() + chunk.len() > engine::buffer::HEAD_BUFFER_BYTES - 64 {
             return self.send_large(chunk).await;
         }
@@ -183,6 +189,15 @@ impl ResponseStream for Http1Stream<'_> {
             self.pending.extend(&chunk);
         }
         Ok(())
+    }
+
+    fn takes_pipes(&self) -> bool {
+        matches!(self.framing, Framing::Length { .. } | Framing::Close)
+    }
+
+    async fn write_from(&mut self, pipe: &mut Pipe) -> Result<(), ClientGone> {
+        self.note_body(pipe.held());
+        self.inbox.send_from(pipe).await.map_err(|_| ClientGone)
     }
 
     async fn flush(&mut self) -> Result<(), ClientGone> {

@@ -4,7 +4,7 @@ use std::io;
 
 use engine::buffer::{Buffer, Chunk, HEAD_BUFFER_BYTES};
 use engine::counters::ErrorClass;
-use engine::net::Receiver;
+use engine::net::{Pipe, Receiver};
 
 use super::backend::ResponseFraming;
 use super::chunked::Decoder;
@@ -14,6 +14,9 @@ enum Framing {
     Chunked(Decoder),
     UntilClose { closed: bool },
 }
+
+/// Pieces smaller than this are cheaper copied than moved.
+pub const MOVED_BYTES_MIN: usize = 32 * 1024;
 
 pub struct BackendBody<'c> {
     receiver: &'c mut Receiver,
@@ -55,6 +58,25 @@ impl<'c> BackendBody<'c> {
     /// Whether the next piece is at hand without waiting.
     pub fn has_early(&self) -> bool {
         self.early.is_some()
+    }
+
+    /// Whether so much of the body is still to come, and as it is, that moving it through a pipe spares something.
+    pub fn fills_pipes(&self) -> bool {
+        let is_long = matches!(self.framing, Framing::Length { left } if left >= MOVED_BYTES_MIN as u64);
+        is_long && self.early.is_none() && !self.receiver.is_started()
+    }
+
+    /// Moves the next piece into the pipe instead of handing it out; only if the body fills pipes. Answers how much it was.
+    pub async fn fill(&mut self, pipe: &mut Pipe) -> Result<usize, ErrorClass> {
+        let Framing::Length { left } = &mut self.framing else { return Ok(0) };
+        match self.receiver.fill(pipe, usize::try_from(*left).unwrap_or(usize::MAX)).await {
+            Ok(0) => Err(ErrorClass::ConnectionClosed),
+            Ok(count) => {
+                *left -= count as u64;
+                Ok(count)
+            }
+            Err(error) => Err(class_of(&error)),
+        }
     }
 
     async fn receive(&mut self) -> Result<Option<(Buffer, usize)>, ErrorClass> {
