@@ -10,8 +10,9 @@ use engine::buffer::Buffer;
 use engine::consumers::{Consumer, ConsumerIndex};
 use engine::http::{Known, Method, RequestHead, Span};
 use engine::logring::log_ring;
+use engine::snapshot::ProxyFacts;
 use plugins::transaction::{Escape, write_record};
-use plugins::{CoreEnv, Facts, Metadata, Outcome, Plugin, ProxyFacts, RequestContext, catalog};
+use plugins::{CoreEnv, Facts, Metadata, Outcome, Plugin, RequestContext, catalog};
 use serde_json::{Value, json};
 
 /// The best of many short batches, because others use the machine too.
@@ -38,12 +39,13 @@ fn request() -> RequestContext {
     };
     let consumers = Arc::new(ConsumerIndex::new([alice]));
     let consumer = consumers.by_api_key("k");
+    let proxies = Arc::new([ProxyFacts { id: "orders".into(), name: Some("orders-api".into()) }]);
     let mut metadata = Metadata::default();
     metadata.set("request_id", "2f1c7e44-91f7-4c0a-8a5e-0d6f7a1b2c3d");
     RequestContext {
         head,
-        facts: Rc::new(Facts { namespace: "ferrum".into(), consumers, redacted_keys: Vec::new() }),
-        proxy: Rc::new(ProxyFacts { id: "orders".into(), name: Some("orders-api".into()) }),
+        facts: Rc::new(Facts { namespace: "ferrum".into(), consumers, proxies, redacted_keys: Vec::new() }),
+        route: 0,
         client_ip: IpAddr::from([192, 168, 17, 23]),
         received: Instant::now(),
         consumer,

@@ -56,17 +56,16 @@ impl Chain {
         }
     }
 
-    /// The chain of one proxy, by its index, for requests of one protocol. `instances` answers with this core's instance
-    /// of a row.
+    /// The chain of these rows for requests of one protocol. `instances` answers with this core's instance of a row.
     pub fn compile(
         set: &PluginSet,
-        proxy: usize,
+        rows: &[u32],
         protocol: Protocol,
         auth_mode: AuthMode,
         instances: &mut dyn FnMut(u32) -> Rc<dyn Plugin>,
     ) -> Self {
         let supports = |row: &u32| set.rows[*row as usize].spec.protocols().has(protocol);
-        let plugins: Vec<_> = set.by_proxy[proxy].iter().copied().filter(supports).map(instances).collect();
+        let plugins: Vec<_> = rows.iter().copied().filter(supports).map(instances).collect();
         Self::new(&plugins, auth_mode)
     }
 

@@ -9,20 +9,16 @@ use std::time::Instant;
 use engine::consumers::{Consumer, ConsumerId, ConsumerIndex};
 use engine::counters::ErrorClass;
 use engine::http::RequestHead;
+use engine::snapshot::ProxyFacts;
 
 /// What is the same for all requests of one configuration on one core.
 pub struct Facts {
     pub namespace: String,
     pub consumers: Arc<ConsumerIndex>,
+    /// By the number of the route.
+    pub proxies: Arc<[ProxyFacts]>,
     /// Lower-case sub-strings of metadata keys whose values are not logged (`FERRUM_LOG_REDACT_METADATA_KEYS`).
     pub redacted_keys: Vec<String>,
-}
-
-/// What plugins and logs may know about the matched proxy.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ProxyFacts {
-    pub id: String,
-    pub name: Option<String>,
 }
 
 /// Text that plugins leave for each other and for the log, by key.
@@ -54,7 +50,8 @@ pub struct RequestContext {
     /// On the heap, because it is handed from room to room and back.
     pub head: Box<RequestHead>,
     pub facts: Rc<Facts>,
-    pub proxy: Rc<ProxyFacts>,
+    /// The number of the route, and of the proxy among the facts.
+    pub route: u32,
     /// After trusted-proxy resolution.
     pub client_ip: IpAddr,
     pub received: Instant,
@@ -68,6 +65,11 @@ pub struct RequestContext {
 }
 
 impl RequestContext {
+    /// The matched proxy.
+    pub fn proxy(&self) -> &ProxyFacts {
+        &self.facts.proxies[self.route as usize]
+    }
+
     pub fn consumer(&self) -> Option<&Consumer> {
         self.consumer.map(|id| self.facts.consumers.get(id))
     }

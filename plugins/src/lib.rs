@@ -18,6 +18,6 @@ mod testing;
 pub mod transaction;
 
 pub use chain::{Chain, Verdict};
-pub use context::{Facts, Metadata, Outcome, ProxyFacts, RequestContext};
+pub use context::{Facts, Metadata, Outcome, RequestContext};
 pub use plugin::{CoreEnv, Flow, Phases, Plugin, Protocol, Protocols, Rejection};
 pub use set::{AuthMode, PluginRow, PluginSet, Specs};

@@ -10,9 +10,10 @@ use engine::buffer::Buffer;
 use engine::consumers::{Consumer, ConsumerIndex};
 use engine::http::{Known, Method, RequestHead, Span};
 use engine::logring::{LogDrain, log_ring};
+use engine::snapshot::ProxyFacts;
 use serde_json::{Value, json};
 
-use crate::{CoreEnv, Facts, Metadata, Outcome, ProxyFacts, RequestContext};
+use crate::{CoreEnv, Facts, Metadata, Outcome, RequestContext};
 
 /// A request as the parser would hand it over: `line` is method and target.
 pub(crate) fn request(line: &str, headers: &[(&str, &str)]) -> RequestContext {
@@ -41,7 +42,7 @@ pub(crate) fn request(line: &str, headers: &[(&str, &str)]) -> RequestContext {
     RequestContext {
         head,
         facts: facts(&[]),
-        proxy: Rc::new(ProxyFacts { id: "orders".into(), name: None }),
+        route: 0,
         client_ip: IpAddr::from([10, 1, 2, 3]),
         received: Instant::now(),
         consumer: None,
@@ -52,7 +53,8 @@ pub(crate) fn request(line: &str, headers: &[(&str, &str)]) -> RequestContext {
     }
 }
 
-/// Consumers alice (`alice-key`) and bob (`bob-key`), and the given redacted keys.
+/// Consumers alice (`alice-key`) and bob (`bob-key`), a proxy without a name and one with (route 1), and the given redacted
+/// keys.
 pub(crate) fn facts(redacted_keys: &[&str]) -> Rc<Facts> {
     let consumer = |name: &str| Consumer {
         id: format!("id-{name}"),
@@ -61,8 +63,10 @@ pub(crate) fn facts(redacted_keys: &[&str]) -> Rc<Facts> {
         acl_groups: Vec::new(),
         credentials: json!({"keyauth": [{"key": format!("{name}-key")}]}).as_object().cloned().unwrap_or_default(),
     };
+    let proxy = |name: Option<&str>| ProxyFacts { id: "orders".into(), name: name.map(str::to_owned) };
     Rc::new(Facts {
         namespace: "ferrum".into(),
+        proxies: Arc::new([proxy(None), proxy(Some("orders-api"))]),
         consumers: Arc::new(ConsumerIndex::new([consumer("alice"), consumer("bob")])),
         redacted_keys: redacted_keys.iter().map(|key| (*key).to_owned()).collect(),
     })

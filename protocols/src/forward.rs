@@ -15,7 +15,7 @@ use engine::counters::ErrorClass;
 use engine::dns::Resolution;
 use engine::http::Method;
 use engine::net::Sender;
-use engine::snapshot::{BackendAddress, ProxySpec, Scheme};
+use engine::snapshot::{BackendAddress, ProxyFacts, ProxySpec, Scheme};
 use plugins::Rejection;
 
 use crate::deliver;
@@ -34,7 +34,8 @@ use crate::worker::Worker;
 pub struct Forwarding<'a> {
     pub worker: &'a Rc<Worker>,
     pub spec: &'a ProxySpec,
-    pub route: &'a Rc<Route>,
+    pub proxy: &'a ProxyFacts,
+    pub route: &'a Route,
     pub destination: Destination<'a>,
     pub peer: &'a Peer,
     pub client_ip: &'a str,
@@ -416,7 +417,7 @@ async fn fail<R: Responder>(
 fn log_failure(forwarding: &Forwarding<'_>, failure: &Failure) {
     let destination = &forwarding.destination;
     tracing::warn!(
-        proxy_id = %forwarding.spec.id,
+        proxy_id = %forwarding.proxy.id,
         error_kind = error_kind(failure.class),
         "backend request to {}:{} failed: {}",
         destination.host,

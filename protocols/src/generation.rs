@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use engine::balance::{Balancer, BalancerSpec, SharedBalance};
 use engine::pool::{Pool, Pools};
-use engine::snapshot::{ProxySpec, Snapshot, UpstreamRef};
-use plugins::{AuthMode, Chain, CoreEnv, Facts, Plugin, PluginSet, Protocol, ProxyFacts};
+use engine::snapshot::{ProxyFacts, ProxySpec, Snapshot, UpstreamRef};
+use plugins::{AuthMode, Chain, CoreEnv, Facts, Plugin, PluginSet, Protocol};
 use rustc_hash::FxHashMap;
 
 use crate::destination::Targets;
@@ -20,24 +20,28 @@ use crate::http1::BackendConnection;
 /// Instances by the fingerprint of their configuration: equal ones live on over a reload, with their state.
 type Instances = RefCell<FxHashMap<u64, Rc<dyn Plugin>>>;
 
+/// By the plugins that run and how authentication ends: proxies with the same ones share a chain.
+type Chains = RefCell<FxHashMap<(Arc<[u32]>, bool), Rc<Chain>>>;
+
 /// By upstream.
 type Balancers = Box<[OnceCell<Rc<Balancer>>]>;
 
 pub struct Generation {
     pub snapshot: Arc<Snapshot<PluginSet>>,
     pub facts: Rc<Facts>,
-    routes: Box<[OnceCell<Rc<Route>>]>,
+    routes: Box<[OnceCell<Route>]>,
+    chains: Chains,
     instances: Instances,
     balancers: Balancers,
 }
 
-/// What one core keeps for one proxy.
+/// What one core keeps for one proxy. It stands in the table itself, and what proxies have in common is shared: with
+/// thousands of routes every line that a request touches for its route alone is a line fetched from far away.
 pub struct Route {
-    pub chain: Chain,
-    pub facts: Rc<ProxyFacts>,
+    pub chain: Rc<Chain>,
     /// Of the proxy's own backend.
     pub pool: Rc<Pool<Box<BackendConnection>>>,
-    pub targets: Option<Targets>,
+    pub targets: Option<Box<Targets>>,
 }
 
 impl Generation {
@@ -50,6 +54,7 @@ impl Generation {
         let facts = Facts {
             namespace: snapshot.namespace.clone(),
             consumers: snapshot.consumers.clone(),
+            proxies: snapshot.proxy_facts.clone(),
             redacted_keys: redacted_keys.to_vec(),
         };
         let mut instances = FxHashMap::default();
@@ -60,36 +65,56 @@ impl Generation {
         }
         let routes = (0..snapshot.proxies.len()).map(|_| OnceCell::new()).collect();
         let balancers = carried_balancers(&snapshot, core, previous);
-        Self { snapshot, facts: Rc::new(facts), routes, instances: RefCell::new(instances), balancers }
+        let (facts, chains, instances) = (Rc::new(facts), Chains::default(), RefCell::new(instances));
+        Self { snapshot, facts, routes, chains, instances, balancers }
     }
 
     pub fn proxy(&self, route: u32) -> &ProxySpec {
         &self.snapshot.proxies[route as usize]
     }
 
-    pub fn route(&self, index: u32, env: &CoreEnv, pools: &Pools<Box<BackendConnection>>) -> &Rc<Route> {
-        self.routes[index as usize].get_or_init(|| Rc::new(self.build_route(index as usize, env, pools)))
+    pub fn proxy_facts(&self, route: u32) -> &ProxyFacts {
+        &self.facts.proxies[route as usize]
+    }
+
+    pub fn route(&self, index: u32, env: &CoreEnv, pools: &Pools<Box<BackendConnection>>) -> &Route {
+        self.routes[index as usize].get_or_init(|| self.build_route(index as usize, env, pools))
+    }
+
+    /// The plugins of a route that is in use; none before its first request.
+    pub fn chain(&self, route: u32) -> Option<&Chain> {
+        self.routes[route as usize].get().map(|route| &*route.chain)
     }
 
     fn build_route(&self, index: usize, env: &CoreEnv, pools: &Pools<Box<BackendConnection>>) -> Route {
         let spec = &self.snapshot.proxies[index];
-        let auth_mode = if spec.auth_multi { AuthMode::Multi } else { AuthMode::Single };
-        let mut instance = |row: u32| {
-            let row = &self.snapshot.plugins.rows[row as usize];
-            self.instances.borrow_mut().entry(row.fingerprint).or_insert_with(|| row.spec.build(env)).clone()
-        };
         Route {
-            chain: Chain::compile(&self.snapshot.plugins, index, Protocol::Http, auth_mode, &mut instance),
-            facts: Rc::new(ProxyFacts { id: spec.id.clone(), name: spec.name.clone() }),
+            chain: self.chain_of(index, spec.auth_multi, env),
             pool: pools.pool(&spec.backend.pool),
-            targets: spec.upstream.map(|upstream| self.targets(upstream, env.core)),
+            targets: spec.upstream.map(|upstream| Box::new(self.targets(upstream, env.core))),
         }
     }
 
+    fn chain_of(&self, proxy: usize, auth_multi: bool, env: &CoreEnv) -> Rc<Chain> {
+        let set = &self.snapshot.plugins;
+        let auth_mode = if auth_multi { AuthMode::Multi } else { AuthMode::Single };
+        let mut instance = |row: u32| {
+            let row = &set.rows[row as usize];
+            self.instances.borrow_mut().entry(row.fingerprint).or_insert_with(|| row.spec.build(env)).clone()
+        };
+        let rows = &set.by_proxy[proxy];
+        let compile = || Rc::new(Chain::compile(set, rows, Protocol::Http, auth_mode, &mut instance));
+        self.chains.borrow_mut().entry((rows.clone(), auth_multi)).or_insert_with(compile).clone()
+    }
+
     fn targets(&self, of: UpstreamRef, core: usize) -> Targets {
-        let entry = &self.snapshot.upstreams[of.index];
+        let entry = &self.snapshot.upstreams[of.index as usize];
         let new = || Rc::new(Balancer::new(entry.spec.clone(), entry.shared.clone(), core));
-        Targets::new(self.balancers[of.index].get_or_init(new).clone(), of.subset, entry.addresses.clone())
+        Targets::new(
+            self.balancers[of.index as usize].get_or_init(new).clone(),
+            of.subset.map(|subset| subset as usize),
+            entry.addresses.clone(),
+        )
     }
 }
 

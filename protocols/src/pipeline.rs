@@ -33,8 +33,8 @@ pub struct Exchange<'p, B, R> {
 }
 
 /// A request that has a route.
-struct Routed<'p> {
-    route: Rc<Route>,
+struct Routed<'g, 'p> {
+    route: &'g Route,
     index: u32,
     matched_len: usize,
     client: (IpAddr, Cow<'p, str>),
@@ -57,7 +57,7 @@ pub async fn serve<B: Body, R: Responder>(worker: &Rc<Worker>, exchange: Exchang
     };
     let mut transaction = begin(worker, &generation, &routed, head, received);
     let spec = generation.proxy(routed.index);
-    note_target(spec, &routed, &Destination::own(spec, &routed.route), &mut transaction);
+    note_target(spec, &routed, &Destination::own(spec, routed.route), &mut transaction);
     let chain = &routed.route.chain;
 
     if !chain.is_silent_before_backend()
@@ -70,14 +70,15 @@ pub async fn serve<B: Body, R: Responder>(worker: &Rc<Worker>, exchange: Exchang
 
     let named = transaction.cx.as_ref().map(|cx| connection_named(&cx.head.headers, NOT_FORWARDED)).unwrap_or_default();
     let client_ip = &routed.client.1;
-    let destination = Destination::choose(worker, spec, &routed.route, transaction.cx.as_ref(), client_ip);
+    let destination = Destination::choose(worker, spec, routed.route, transaction.cx.as_ref(), client_ip);
     if destination.selected.is_some() {
         note_target(spec, &routed, &destination, &mut transaction);
     }
     let forwarding = forward::Forwarding {
         worker,
         spec,
-        route: &routed.route,
+        proxy: generation.proxy_facts(routed.index),
+        route: routed.route,
         peer,
         client_ip,
         destination,
@@ -90,12 +91,12 @@ pub async fn serve<B: Body, R: Responder>(worker: &Rc<Worker>, exchange: Exchang
 }
 
 /// Checks 11-15 of the traffic sheet §5.
-fn route<'p>(
+fn route<'g, 'p>(
     worker: &Worker,
-    generation: &Generation,
+    generation: &'g Generation,
     head: &RequestHead,
     peer: &'p Peer,
-) -> Result<Routed<'p>, Refusal> {
+) -> Result<Routed<'g, 'p>, Refusal> {
     let settings = &*worker.settings;
     let client = client_ip::resolve(head, peer, settings);
     let slot = match settings.requests_per_ip_max {
@@ -121,7 +122,7 @@ fn route<'p>(
         return Err(Refusal::new(405, "Method Not Allowed").with_header("allow", &filter.allow));
     }
     Ok(Routed {
-        route: generation.route(found.route, &worker.env, &worker.pools).clone(),
+        route: generation.route(found.route, &worker.env, &worker.pools),
         index: found.route,
         matched_len: found.matched_len,
         client,
@@ -139,15 +140,15 @@ fn path_parameters(found: &RouteMatch<'_>, path: &[u8]) -> Vec<(String, Vec<u8>)
 
 fn begin(
     worker: &Rc<Worker>,
-    generation: &Generation,
-    routed: &Routed<'_>,
+    generation: &Rc<Generation>,
+    routed: &Routed<'_, '_>,
     head: Box<RequestHead>,
     received: Instant,
 ) -> Transaction {
     let mut cx = RequestContext {
         head,
         facts: generation.facts.clone(),
-        proxy: routed.route.facts.clone(),
+        route: routed.index,
         client_ip: routed.client.0,
         received,
         consumer: None,
@@ -160,11 +161,16 @@ fn begin(
         cx.head.headers.set(&format!("x-path-param-{name}"), value);
         cx.metadata.set(format!("path_param.{name}"), String::from_utf8_lossy(value));
     }
-    Transaction::new(worker.clone(), routed.route.clone(), cx)
+    Transaction::new(worker.clone(), generation.clone(), cx)
 }
 
 /// What the record shows as the target, whether or not the backend is ever asked.
-fn note_target(spec: &ProxySpec, routed: &Routed<'_>, destination: &Destination<'_>, transaction: &mut Transaction) {
+fn note_target(
+    spec: &ProxySpec,
+    routed: &Routed<'_, '_>,
+    destination: &Destination<'_>,
+    transaction: &mut Transaction,
+) {
     if !routed.route.chain.has_log() {
         return;
     }

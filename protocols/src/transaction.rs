@@ -8,12 +8,13 @@ use engine::counters::ErrorClass;
 use engine::http::RequestHead;
 use plugins::{Outcome, RequestContext};
 
-use crate::generation::Route;
+use crate::generation::Generation;
 use crate::worker::Worker;
 
 pub struct Transaction {
     pub worker: Rc<Worker>,
-    pub route: Rc<Route>,
+    /// The configuration the request began with.
+    pub generation: Rc<Generation>,
     /// Present until the head is given back to the frontend.
     pub cx: Option<RequestContext>,
     pub outcome: Outcome,
@@ -22,8 +23,8 @@ pub struct Transaction {
 }
 
 impl Transaction {
-    pub fn new(worker: Rc<Worker>, route: Rc<Route>, cx: RequestContext) -> Self {
-        Self { worker, route, cx: Some(cx), outcome: Outcome::default(), ended: false, recorded: false }
+    pub fn new(worker: Rc<Worker>, generation: Rc<Generation>, cx: RequestContext) -> Self {
+        Self { worker, generation, cx: Some(cx), outcome: Outcome::default(), ended: false, recorded: false }
     }
 
     /// The response has been sent, or its failure is known.
@@ -69,8 +70,10 @@ impl Transaction {
         if outcome.client_disconnected {
             counters.client_disconnects.one();
         }
-        if self.route.chain.has_log() {
-            self.route.chain.log(cx, outcome);
+        if let Some(chain) = self.generation.chain(cx.route)
+            && chain.has_log()
+        {
+            chain.log(cx, outcome);
         }
     }
 }

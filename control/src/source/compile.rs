@@ -11,10 +11,11 @@ use engine::model::{self, AddressPolicy, AuthMode, BackendScheme, Document, Plug
 use engine::pool::PoolKey;
 use engine::router::{RouteSpec, RouteTable};
 use engine::snapshot::{
-    BackendAddress, BackendSpec, MethodFilter, PoolLimits, ProxySpec, Scheme, Snapshot, UpstreamRef,
+    BackendAddress, BackendSpec, MethodFilter, PoolLimits, ProxyFacts, ProxySpec, Scheme, Snapshot, UpstreamRef,
 };
 use plugins::PluginSet;
 use plugins::catalog::{ConfiguredPlugin, ProxyAttachment, Scope};
+use rustc_hash::FxHashMap;
 
 use crate::dns::NameSpec;
 
@@ -46,12 +47,18 @@ pub fn compile(
     let (plugins, warnings) = plugins::catalog::compile(&configured(document), &attachments(&proxies))?;
     let upstreams = upstreams::compile(&document.upstreams, options, previous)?;
     let numbers = upstreams::numbers(&upstreams);
-    let spec = |proxy: &&Proxy| proxy_spec(proxy, upstreams::reference(proxy, &upstreams, &numbers), options);
+    let mut backends = FxHashMap::default();
+    let mut spec = |proxy: &&Proxy| {
+        let backend = alike(backend_spec(proxy, options), &mut backends);
+        proxy_spec(proxy, upstreams::reference(proxy, &upstreams, &numbers), backend)
+    };
+    let facts = |proxy: &&Proxy| ProxyFacts { id: proxy.id.clone(), name: proxy.name.clone() };
     let snapshot = Snapshot {
         generation,
         namespace: options.namespace.clone(),
         routes,
-        proxies: proxies.iter().map(spec).collect(),
+        proxies: proxies.iter().map(&mut spec).collect(),
+        proxy_facts: proxies.iter().map(facts).collect(),
         upstreams,
         consumers: Arc::new(ConsumerIndex::new(document.consumers.iter().map(consumer))),
         plugins,
@@ -75,20 +82,28 @@ fn is_http(proxy: &Proxy) -> bool {
     proxy.listen_port.is_none() && proxy.backend_scheme.is_none_or(BackendScheme::is_http)
 }
 
-fn proxy_spec(proxy: &Proxy, upstream: Option<UpstreamRef>, options: &CompileOptions) -> ProxySpec {
+fn proxy_spec(proxy: &Proxy, upstream: Option<UpstreamRef>, backend: Arc<BackendSpec>) -> ProxySpec {
     ProxySpec {
-        id: proxy.id.clone(),
-        name: proxy.name.clone(),
         auth_multi: proxy.auth_mode == AuthMode::Multi,
         strip_listen_path: proxy.strip_listen_path,
         preserve_host_header: proxy.preserve_host_header,
-        allowed_methods: proxy.allowed_methods.clone().map(MethodFilter::new),
+        allowed_methods: proxy.allowed_methods.clone().map(|methods| Box::new(MethodFilter::new(methods))),
         connect_timeout_ms: proxy.backend_connect_timeout_ms,
         read_timeout_ms: proxy.backend_read_timeout_ms,
         buffer_responses: proxy.response_body_mode == ResponseBodyMode::Buffer,
         upstream,
-        backend: backend_spec(proxy, options),
+        backend,
     }
+}
+
+/// The one of `known` that is like it, or it itself from now on.
+fn alike(spec: BackendSpec, known: &mut FxHashMap<BackendSpec, Arc<BackendSpec>>) -> Arc<BackendSpec> {
+    if let Some(known) = known.get(&spec) {
+        return known.clone();
+    }
+    let shared = Arc::new(spec.clone());
+    known.insert(spec, shared.clone());
+    shared
 }
 
 fn backend_spec(proxy: &Proxy, options: &CompileOptions) -> BackendSpec {

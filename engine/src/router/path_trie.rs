@@ -12,7 +12,7 @@ use rustc_hash::FxHasher;
 /// No route here.
 const NONE: u32 = u32::MAX;
 /// Segments up to this length stand in their node; the few longer ones in the trie's text.
-const INLINE_BYTES: usize = 16;
+const INLINE_BYTES: usize = 15;
 
 pub(super) type NodeId = u32;
 
@@ -28,6 +28,8 @@ struct Node {
     parent: NodeId,
     hash: u32,
     segment: Segment,
+    /// Whether any route goes on below; most end here, and a path that goes on then needs no look at the slots.
+    is_parent: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -94,6 +96,9 @@ impl PathTrie {
                 return longest;
             };
             longest = matched(node.prefix_slash, at + 1).or_else(|| matched(node.prefix, at)).or(longest);
+            if !node.is_parent {
+                return longest;
+            }
             let segment = &rest[..memchr::memchr(b'/', rest).unwrap_or(rest.len())];
             match self.child(id, segment) {
                 Some(child) => id = child,
@@ -146,6 +151,7 @@ impl PathTrie {
             self.text.extend_from_slice(segment);
         }
         let id = self.push(parent, step_hash(parent, segment), Segment { len: segment.len() as u32, bytes });
+        self.nodes[parent as usize].is_parent = true;
         if self.nodes.len() * 2 > self.slots.len() {
             self.fill_slots((self.nodes.len() * 4).next_power_of_two());
         } else {
@@ -155,7 +161,8 @@ impl PathTrie {
     }
 
     fn push(&mut self, parent: NodeId, hash: u32, segment: Segment) -> NodeId {
-        self.nodes.push(Node { exact: NONE, prefix: NONE, prefix_slash: NONE, parent, hash, segment });
+        let (exact, prefix, prefix_slash) = (NONE, NONE, NONE);
+        self.nodes.push(Node { exact, prefix, prefix_slash, parent, hash, segment, is_parent: false });
         (self.nodes.len() - 1) as NodeId
     }
 

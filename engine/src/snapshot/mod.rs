@@ -15,13 +15,15 @@ pub struct Snapshot<P> {
     /// Route numbers are indexes into `proxies`.
     pub routes: RouteTable,
     pub proxies: Vec<ProxySpec>,
+    /// By route number as well; apart, because only logs and refusals want them.
+    pub proxy_facts: Arc<[ProxyFacts]>,
     /// What [`UpstreamRef::index`] counts.
     pub upstreams: Vec<UpstreamEntry>,
     pub consumers: Arc<ConsumerIndex>,
     pub plugins: P,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Scheme {
     Http,
     Https,
@@ -36,15 +38,21 @@ impl Scheme {
     }
 }
 
-/// One HTTP proxy.
-#[derive(Debug)]
-pub struct ProxySpec {
+/// What plugins and logs may know about a proxy.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ProxyFacts {
     pub id: String,
     pub name: Option<String>,
+}
+
+/// One HTTP proxy: what each of its requests looks at, in one cache line.
+#[derive(Debug)]
+#[repr(align(64))]
+pub struct ProxySpec {
     pub auth_multi: bool,
     pub strip_listen_path: bool,
     pub preserve_host_header: bool,
-    pub allowed_methods: Option<MethodFilter>,
+    pub allowed_methods: Option<Box<MethodFilter>>,
     pub connect_timeout_ms: u64,
     /// Zero = none.
     pub read_timeout_ms: u64,
@@ -52,16 +60,19 @@ pub struct ProxySpec {
     pub buffer_responses: bool,
     /// Where targets come from; `backend` serves when none is selected.
     pub upstream: Option<UpstreamRef>,
-    /// Its scheme, address override and pool limits hold for the targets too.
-    pub backend: BackendSpec,
+    /// Its scheme, address override and pool limits hold for the targets too. One for all proxies whose backends are alike,
+    /// so that requests on many routes to few backends find it in the cache.
+    pub backend: Arc<BackendSpec>,
 }
+
+const _: () = assert!(size_of::<ProxySpec>() == 64);
 
 /// The upstream of a proxy, and the subset it keeps to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct UpstreamRef {
-    pub index: usize,
+    pub index: u32,
     /// A number from [`BalancerSpec::subset`].
-    pub subset: Option<usize>,
+    pub subset: Option<u32>,
 }
 
 /// One upstream, compiled once for all the proxies that name it: what differs from proxy to proxy (scheme, override, pool
@@ -74,7 +85,7 @@ pub struct UpstreamEntry {
 }
 
 /// Where requests go, and how connections there are kept.
-#[derive(Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct BackendSpec {
     pub scheme: Scheme,
     /// Lower-case; also the `Host` that is sent.
@@ -88,7 +99,7 @@ pub struct BackendSpec {
 }
 
 /// How the host becomes an address.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum BackendAddress {
     Literal(IpAddr),
     /// Look the host up in the published table.
@@ -97,7 +108,7 @@ pub enum BackendAddress {
     Refused(String),
 }
 
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct PoolLimits {
     pub idle_max: usize,
     pub idle_timeout_ms: u64,

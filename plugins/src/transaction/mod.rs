@@ -81,8 +81,8 @@ impl<'a> Record<'a> {
         let (cx, outcome) = (self.cx, self.outcome);
         match field {
             HttpField::AuthMethod => cx.auth_method.is_some(),
-            HttpField::ProxyId => !cx.proxy.id.is_empty(),
-            HttpField::ProxyName => cx.proxy.name.is_some(),
+            HttpField::ProxyId => !cx.proxy().id.is_empty(),
+            HttpField::ProxyName => cx.proxy().name.is_some(),
             HttpField::BackendResolvedIp => outcome.backend_ip.is_some(),
             HttpField::ResponseStreamed => outcome.response_streamed,
             HttpField::ClientDisconnected => outcome.client_disconnected,
@@ -113,8 +113,8 @@ impl<'a> Record<'a> {
             HttpField::AuthMethod => write_optional::<S>(out, cx.auth_method),
             HttpField::HttpMethod => json::bytes::<S>(out, cx.head.method_text()),
             HttpField::RequestPath => json::bytes::<S>(out, cx.head.path()),
-            HttpField::ProxyId => json::string::<S>(out, &cx.proxy.id),
-            HttpField::ProxyName => write_optional::<S>(out, cx.proxy.name.as_deref()),
+            HttpField::ProxyId => json::string::<S>(out, &cx.proxy().id),
+            HttpField::ProxyName => write_optional::<S>(out, cx.proxy().name.as_deref()),
             HttpField::BackendTarget => write_optional::<S>(out, outcome.backend_target.as_deref()),
             HttpField::BackendResolvedIp => outcome.backend_ip.into_iter().for_each(|ip| write_ip::<S>(out, ip)),
             HttpField::ResponseStatusCode => json::integer(out, u64::from(outcome.status)),

@@ -1,13 +1,11 @@
 //! Which fields a record has, and what they say.
 
-use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use engine::counters::ErrorClass;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::ProxyFacts;
 use crate::testing::{facts, outcome, request};
 
 fn ended() -> Moment {
@@ -55,7 +53,7 @@ const ALWAYS: [&str; 18] = [
 #[test]
 fn the_sheet_s_example_is_written_byte_for_byte() {
     let mut cx = request("GET /orders/7?secret=1", &[("User-Agent", "curl/8")]);
-    cx.proxy = Rc::new(ProxyFacts { id: "orders".into(), name: Some("orders-api".into()) });
+    cx.route = 1;
     let alice = cx.facts.consumers.by_api_key("alice-key").unwrap();
     cx.identify(alice, "key_auth");
     cx.metadata.set("request_id", "4c6e");

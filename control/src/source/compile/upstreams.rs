@@ -58,7 +58,7 @@ pub(super) fn reference(
         Some(name) => Some(entries[index].spec.subset(name)?),
         None => None,
     };
-    Some(UpstreamRef { index, subset })
+    Some(UpstreamRef { index: index as u32, subset: subset.map(|subset| subset as u32) })
 }
 
 fn spec(upstream: &Upstream) -> Result<BalancerSpec, String> {
