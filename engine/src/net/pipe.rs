@@ -5,12 +5,15 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, splice};
 
 /// What a pipe is asked to hold. The kernel counts pipes of unprivileged users and may grant less.
-const CAPACITY_BYTES: libc::c_int = 256 * 1024;
+const CAPACITY_BYTES: usize = 256 * 1024;
 /// A pipe that holds less than a few pages costs more than it spares; the kernel hands such out past the user's share.
-const CAPACITY_BYTES_MIN: libc::c_int = 64 * 1024;
+const CAPACITY_BYTES_MIN: usize = 64 * 1024;
 /// Pipes kept for the next body, per core. More may be in use at a time, one per body under way.
 const FREE_PIPES_MAX: usize = 32;
 
@@ -47,15 +50,15 @@ impl Pipe {
     }
 
     /// Takes what the socket has, at most `max` bytes. Zero is the end of the stream. Never waits.
-    pub(super) fn fill(&mut self, socket: RawFd, max: usize) -> io::Result<usize> {
-        let count = splice(socket, self.ends()?.write.as_raw_fd(), socket, max)?;
+    pub(super) fn fill(&mut self, socket: BorrowedFd<'_>, max: usize) -> io::Result<usize> {
+        let count = splice_now(socket, self.ends()?.write.as_fd(), socket, max)?;
         self.held += count;
         Ok(count)
     }
 
     /// Gives the socket what it takes of what is held. Never waits.
-    pub(super) fn drain(&mut self, socket: RawFd) -> io::Result<usize> {
-        let count = splice(self.ends()?.read.as_raw_fd(), socket, socket, self.held)?;
+    pub(super) fn drain(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
+        let count = splice_now(self.ends()?.read.as_fd(), socket, socket, self.held)?;
         self.held -= count;
         Ok(count)
     }
@@ -77,57 +80,32 @@ impl Drop for Pipe {
 
 impl Ends {
     fn new() -> Option<Ends> {
-        let mut descriptors = [0; 2];
-        // SAFETY: two descriptors are written to the array, or none.
-        #[allow(unsafe_code)]
-        if unsafe { libc::pipe2(descriptors.as_mut_ptr(), libc::O_CLOEXEC | libc::O_NONBLOCK) } != 0 {
-            return None;
-        }
-        // SAFETY: the kernel has just made these descriptors, and nobody else knows them.
-        #[allow(unsafe_code)]
-        let [read, write] = descriptors.map(|descriptor| unsafe { OwnedFd::from_raw_fd(descriptor) });
-        // SAFETY: takes no memory. Being refused a larger pipe is fine; how large it is now is asked for.
-        #[allow(unsafe_code)]
-        let capacity = unsafe {
-            libc::fcntl(write.as_raw_fd(), libc::F_SETPIPE_SZ, CAPACITY_BYTES);
-            libc::fcntl(write.as_raw_fd(), libc::F_GETPIPE_SZ)
-        };
-        (capacity >= CAPACITY_BYTES_MIN).then_some(Ends { read, write })
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
+        // Being refused a larger pipe is fine if the one at hand is large enough.
+        let _ = fcntl_setpipe_size(&write, CAPACITY_BYTES);
+        (fcntl_getpipe_size(&write).ok()? >= CAPACITY_BYTES_MIN).then_some(Ends { read, write })
     }
 }
 
 /// One call, while the socket among the two does not block.
-fn splice(from: RawFd, to: RawFd, socket: RawFd, max: usize) -> io::Result<usize> {
-    // SAFETY: fcntl takes no memory here. The callers own what the descriptors stand for, so that they stay open.
-    #[allow(unsafe_code)]
-    let flags = unsafe { libc::fcntl(socket, libc::F_GETFL) };
-    if flags < 0 {
-        return Err(io::Error::last_os_error());
+fn splice_now(from: BorrowedFd<'_>, to: BorrowedFd<'_>, socket: BorrowedFd<'_>, max: usize) -> io::Result<usize> {
+    let flags = fcntl_getfl(socket)?;
+    let is_blocking = !flags.contains(OFlags::NONBLOCK);
+    if is_blocking {
+        fcntl_setfl(socket, flags | OFlags::NONBLOCK)?;
     }
-    let is_blocking = flags & libc::O_NONBLOCK == 0;
-    let set_flags = |flags: libc::c_int| {
-        if is_blocking {
-            // SAFETY: as above.
-            #[allow(unsafe_code)]
-            unsafe {
-                libc::fcntl(socket, libc::F_SETFL, flags)
-            };
-        }
-    };
-    set_flags(flags | libc::O_NONBLOCK);
-    let how = libc::SPLICE_F_NONBLOCK | libc::SPLICE_F_MOVE;
-    // SAFETY: no offsets are given, so no memory is touched.
-    #[allow(unsafe_code)]
-    let moved = unsafe { libc::splice(from, std::ptr::null_mut(), to, std::ptr::null_mut(), max, how) };
-    let result = if moved < 0 { Err(io::Error::last_os_error()) } else { Ok(moved as usize) };
-    set_flags(flags);
-    result
+    let moved = splice(from, None, to, None, max, SpliceFlags::NONBLOCK | SpliceFlags::MOVE);
+    if is_blocking {
+        fcntl_setfl(socket, flags)?;
+    }
+    Ok(moved?)
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
 
     use super::*;
 
@@ -141,7 +119,7 @@ mod tests {
     fn bytes_go_through_in_order_and_nothing_waits() {
         let ((mut sender, source), (sink, mut receiver)) = (pair(), pair());
         let mut pipe = Pipe::lend().unwrap();
-        let (source, sink_fd) = (source.as_raw_fd(), sink.as_raw_fd());
+        let (source, sink_fd) = (source.as_fd(), sink.as_fd());
         assert_eq!(pipe.fill(source, 100).unwrap_err().kind(), io::ErrorKind::WouldBlock, "a blocking socket");
         sender.write_all(b"first second").unwrap();
         assert_eq!(pipe.fill(source, 5).unwrap(), 5);
@@ -164,9 +142,9 @@ mod tests {
         let stuck = loop {
             sender.write_all(&[7; 1000]).unwrap();
             while pipe.held() == 0 {
-                taken += pipe.fill(source.as_raw_fd(), usize::MAX >> 1).unwrap_or(0);
+                taken += pipe.fill(source.as_fd(), usize::MAX >> 1).unwrap_or(0);
             }
-            match pipe.drain(sink.as_raw_fd()) {
+            match pipe.drain(sink.as_fd()) {
                 Ok(count) => given += count,
                 Err(error) => break error.kind(),
             }
@@ -187,7 +165,7 @@ mod tests {
         let mut again = Pipe::lend().unwrap();
         assert_eq!(number(&again), kept);
         sender.write_all(b"rest").unwrap();
-        while again.fill(source.as_raw_fd(), 100).is_err() {}
+        while again.fill(source.as_fd(), 100).is_err() {}
         drop(again);
         FREE.with(|free| assert!(free.borrow().is_empty()));
     }

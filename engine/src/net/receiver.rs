@@ -13,13 +13,15 @@
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use monoio::io::{AsyncReadRent, OwnedReadHalf};
 use monoio::net::TcpStream;
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
 
 use super::Pipe;
 use super::stream::raw;
@@ -94,12 +96,18 @@ impl Receiver {
 
     /// Looks without taking anything: one system call, for an idle connection that is about to be used again.
     pub fn silence(&self) -> Silence {
-        let mut byte = 0u8;
-        // SAFETY: the descriptor is open as long as the work holds the stream; one byte may be written to `byte`.
+        match rustix::net::recv(self.fd(), &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+            Err(Errno::AGAIN) => Silence::Silent,
+            _ => Silence::Broken,
+        }
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the descriptor is open as long as the work holds the stream.
         #[allow(unsafe_code)]
-        let seen = unsafe { libc::recv(self.fd, (&raw mut byte).cast(), 1, libc::MSG_PEEK | libc::MSG_DONTWAIT) };
-        let would_block = seen < 0 && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock;
-        if would_block { Silence::Silent } else { Silence::Broken }
+        unsafe {
+            BorrowedFd::borrow_raw(self.fd)
+        }
     }
 
     pub fn is_started(&self) -> bool {
@@ -122,7 +130,7 @@ impl Receiver {
         // Into an empty pipe only: a full one and a silent peer would look the same.
         debug_assert_eq!(pipe.held(), 0);
         loop {
-            match pipe.fill(self.fd, max) {
+            match pipe.fill(self.fd(), max) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.order(Order::Readable);
                     self.received().await.0?;

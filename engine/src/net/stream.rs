@@ -3,12 +3,14 @@
 use std::cell::UnsafeCell;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
 use monoio::io::{AsyncWriteRent, OwnedReadHalf, OwnedWriteHalf, Splitable};
 use monoio::net::TcpStream;
+use rustix::io::Errno;
+use rustix::net::{SendFlags, Shutdown};
 
 use super::{Pipe, Receiver};
 use crate::buffer::{Buffer, Unsent};
@@ -57,9 +59,14 @@ impl Stream {
 }
 
 impl Sender {
-    /// Sends what the kernel takes, and says how much that was.
+    /// Sends what the kernel takes, and says how much that was. Nearly every send finds room, and a system call of its own
+    /// then costs less than an operation of the ring with the second turn through the task that its completion takes; the
+    /// ring is for those that have to wait (docs/design/sends.md).
     pub async fn send_some(&mut self, unsent: Unsent) -> (io::Result<usize>, Unsent) {
         let mut unsent = unsent;
+        if let Some(sent) = self.try_send(&unsent.buffer[unsent.sent..]) {
+            return (sent, unsent);
+        }
         loop {
             let (sent, back) = self.half.write(unsent).await;
             unsent = back;
@@ -67,6 +74,14 @@ impl Sender {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 sent => return (sent, unsent),
             }
+        }
+    }
+
+    /// Sends what the kernel takes at once; `None` when it takes nothing now.
+    fn try_send(&self, bytes: &[u8]) -> Option<io::Result<usize>> {
+        match rustix::net::send(self.fd(), bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            Err(Errno::AGAIN | Errno::INTR) => None,
+            sent => Some(sent.map_err(io::Error::from)),
         }
     }
 
@@ -98,31 +113,21 @@ impl Sender {
 
     /// Tells the peer that nothing more will be sent.
     pub fn shutdown_send(&self) {
-        // SAFETY: the descriptor is open as long as `self` holds the stream; shutdown(2) takes no memory.
-        #[allow(unsafe_code)]
-        unsafe {
-            libc::shutdown(self.fd(), libc::SHUT_WR);
-        }
+        // A peer that has gone meanwhile needs not be told.
+        let _ = rustix::net::shutdown(self.fd(), Shutdown::Write);
     }
 
     /// Makes the close a reset, so that the peer cannot take a cut-off body for a whole one.
     pub fn reset_on_close(&self) {
-        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-        // SAFETY: `linger` outlives the call and its size is given.
-        #[allow(unsafe_code)]
-        unsafe {
-            libc::setsockopt(
-                self.fd(),
-                libc::SOL_SOCKET,
-                libc::SO_LINGER,
-                (&raw const linger).cast(),
-                size_of::<libc::linger>() as libc::socklen_t,
-            );
-        }
+        let _ = rustix::net::sockopt::set_socket_linger(self.fd(), Some(Duration::ZERO));
     }
 
-    fn fd(&self) -> i32 {
-        raw(&self.half.0).as_raw_fd()
+    fn fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the descriptor is open as long as `self` holds the stream.
+        #[allow(unsafe_code)]
+        unsafe {
+            BorrowedFd::borrow_raw(raw(&self.half.0).as_raw_fd())
+        }
     }
 }
 
