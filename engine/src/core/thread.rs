@@ -83,6 +83,7 @@ pub fn start<F: Future<Output = ()>>(
         {
             tracing::warn!(core = parts.index, "cannot pin the core to CPU {cpu}; it runs where the scheduler puts it");
         }
+        take_short_turns();
         net::run(&parts.reactor, async move {
             let core = Rc::new(Core {
                 index: parts.index,
@@ -105,6 +106,38 @@ pub fn start<F: Future<Output = ()>>(
     })
 }
 
+/// How long a core runs at a time when others want its CPU; the shortest the scheduler grants.
+const TURN_NS: u64 = 100_000;
+
+/// What sched_setattr(2) takes; the part that every kernel knows.
+#[repr(C)]
+#[derive(Default)]
+struct SchedAttr {
+    size: u32,
+    policy: u32,
+    flags: u64,
+    nice: i32,
+    priority: u32,
+    runtime_ns: u64,
+    deadline_ns: u64,
+    period_ns: u64,
+}
+
+/// Asks the scheduler for short turns, which come soon: a core that wakes then goes before a thread with a turn of the usual
+/// length, whatever that one's priority, instead of waiting for its end (3 ms). Its share of the CPU stays the same. Kernels
+/// before 6.12 do not know this and change nothing.
+fn take_short_turns() {
+    // SAFETY: takes no memory. 0 is the calling thread.
+    #[allow(unsafe_code)]
+    let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
+    let attr = SchedAttr { size: size_of::<SchedAttr>() as u32, nice, runtime_ns: TURN_NS, ..SchedAttr::default() };
+    // SAFETY: `attr` outlives the call and says its size. A refusal leaves the thread as it was.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0);
+    }
+}
+
 /// Gives this thread the lowest priority, for control work that may share a CPU with a core.
 pub fn yield_to_cores() {
     const LOWEST: libc::c_int = 19;
@@ -112,5 +145,36 @@ pub fn yield_to_cores() {
     #[allow(unsafe_code)]
     unsafe {
         libc::setpriority(libc::PRIO_PROCESS, 0, LOWEST);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own_attr() -> SchedAttr {
+        let mut attr = SchedAttr::default();
+        let size = size_of::<SchedAttr>();
+        // SAFETY: at most `size` bytes are written to `attr`.
+        #[allow(unsafe_code)]
+        let done = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attr, size, 0) };
+        assert_eq!(done, 0);
+        attr
+    }
+
+    fn kernel_version() -> (u32, u32) {
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+        let mut numbers = release.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
+        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+    }
+
+    #[test]
+    fn a_core_takes_short_turns_and_keeps_its_priority() {
+        let before = own_attr();
+        take_short_turns();
+        let after = own_attr();
+        assert_eq!((after.policy, after.nice), (before.policy, before.nice));
+        let knows_turns = kernel_version() >= (6, 12);
+        assert_eq!(after.runtime_ns == TURN_NS, knows_turns);
     }
 }

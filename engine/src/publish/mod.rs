@@ -1,19 +1,37 @@
 //! How the control thread hands a value to the cores: one handle per core, so that a publication touches each core's own
 //! cache line and reading it is one compare.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use arc_swap::cache::Cache;
 use crossbeam::utils::CachePadded;
+
+/// One core's handle, on a cache line of its own.
+struct Handle<T>(Arc<CachePadded<ArcSwap<T>>>);
+
+impl<T> Clone for Handle<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T> Deref for Handle<T> {
+    type Target = ArcSwap<T>;
+    fn deref(&self) -> &ArcSwap<T> {
+        &self.0
+    }
+}
 
 /// The control thread's side: one handle per core.
 pub struct Fanout<T> {
-    handles: Vec<Arc<CachePadded<ArcSwap<T>>>>,
+    handles: Vec<Handle<T>>,
 }
 
 impl<T> Fanout<T> {
     pub fn new(cores: usize, first: Arc<T>) -> Self {
-        Self { handles: (0..cores).map(|_| Arc::new(CachePadded::new(ArcSwap::new(first.clone())))).collect() }
+        Self { handles: (0..cores).map(|_| Handle(Arc::new(CachePadded::new(ArcSwap::new(first.clone()))))).collect() }
     }
 
     /// Every core sees the value at its next look.
@@ -25,8 +43,8 @@ impl<T> Fanout<T> {
 
     /// The reader's end of one core.
     pub fn view(&self, core: usize) -> View<T> {
-        let handle = self.handles[core].clone();
-        View { seen: handle.load_full(), handle }
+        let cache = Cache::new(self.handles[core].clone());
+        View { seen: cache.arc_swap().load_full(), cache }
     }
 
     /// What was published last.
@@ -37,17 +55,17 @@ impl<T> Fanout<T> {
 
 /// One core's side. Holds on to what it saw last.
 pub struct View<T> {
-    handle: Arc<CachePadded<ArcSwap<T>>>,
+    cache: Cache<Handle<T>, Arc<T>>,
     seen: Arc<T>,
 }
 
 impl<T> View<T> {
-    /// The published value; `true` when it is another one than at the last look.
+    /// The published value; `true` when it is another one than at the last look. One compare when it is not.
     pub fn look(&mut self) -> (&Arc<T>, bool) {
-        let now = self.handle.load();
-        let changed = !Arc::ptr_eq(&now, &self.seen);
+        let now = self.cache.load();
+        let changed = !Arc::ptr_eq(now, &self.seen);
         if changed {
-            self.seen = arc_swap::Guard::into_inner(now);
+            self.seen = now.clone();
         }
         (&self.seen, changed)
     }
