@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 
-from .machine import cpu_list
+from .machine import cpu_list, take_short_turns
 from .process import Process
 
 SECONDS_BEYOND_THE_RUN = 30
@@ -17,7 +17,11 @@ class Backend:
     def __init__(self, program, port, cpus, directory):
         self.port = port
         self._process = Process(
-            [program, "--listen", f"127.0.0.1:{port}"], cpus, directory / "backend.log", port=port
+            [program, "--listen", f"127.0.0.1:{port}"],
+            cpus,
+            directory / "backend.log",
+            port=port,
+            has_short_turns=True,
         )
 
     @property
@@ -74,7 +78,9 @@ class LoadRun:
 
     def __init__(self, command, seconds_max):
         self._seconds_max = seconds_max
-        self._child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self._child = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=take_short_turns
+        )
 
     def finish(self):
         try:

@@ -6,6 +6,8 @@ import socket
 import subprocess
 import time
 
+from .machine import take_short_turns
+
 START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 5.0
 
@@ -17,8 +19,14 @@ class NotStarted(Exception):
 class Process:
     """A program pinned to CPUs, with its output in a file."""
 
-    def __init__(self, command, cpus, log_path, environment=None, port=None):
+    def __init__(self, command, cpus, log_path, environment=None, port=None, has_short_turns=False):
         self.log_path = log_path
+
+        def begin():
+            os.sched_setaffinity(0, cpus)
+            if has_short_turns:
+                take_short_turns()
+
         variables = dict(os.environ, **(environment or {}))
         with open(log_path, "wb") as log:
             self._child = subprocess.Popen(
@@ -27,7 +35,7 @@ class Process:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=variables,
-                preexec_fn=lambda: os.sched_setaffinity(0, cpus),
+                preexec_fn=begin,
             )
         if port is not None:
             try:
