@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use engine::buffer::{Buffer, Unsent};
 use engine::core::Deadline;
@@ -139,7 +139,8 @@ async fn attempts<B: Body, R: Responder>(
                     return Ok(());
                 }
                 Err(failure) => {
-                    let stale = matches!(failure.class, ErrorClass::ConnectionClosed | ErrorClass::ConnectionReset);
+                    let stale = matches!(failure.class, ErrorClass::ConnectionClosed | ErrorClass::ConnectionReset)
+                        && !transaction.answer_began;
                     if !(stale && was_reused && repeatable && responder.is_some()) {
                         return Err(failure);
                     }
@@ -171,7 +172,8 @@ async fn checkout(forwarding: &Forwarding<'_>, fresh: bool) -> Result<Box<Backen
     let deadline = forwarding.worker.core.deadlines.deadline();
     deadline.set_ms(forwarding.spec.connect_timeout_ms);
     let mut options = forwarding.worker.settings.connect;
-    options.keepalive = Some(std::time::Duration::from_secs(forwarding.spec.backend.pool_limits.tcp_keepalive_seconds));
+    let keepalive_seconds = forwarding.spec.backend.pool_limits.tcp_keepalive_seconds;
+    options.keepalive = (keepalive_seconds > 0).then(|| Duration::from_secs(keepalive_seconds));
     let connected = deadline.bound(boxed(|| BackendConnection::connect(address, &options))).await;
     let class = match connected {
         Some(Ok(connection)) => {
@@ -224,6 +226,8 @@ fn check_in(forwarding: &Forwarding<'_>, mut connection: Box<BackendConnection>,
         return;
     }
     connection.reused = true;
+    // What the last head was read from is memory that an idle connection has no use for.
+    connection.head.headers.reset();
     let until_ms = forwarding.worker.core.deadlines.now_ms().saturating_add(limits.idle_timeout_ms);
     for _ in 0..forwarding.destination.pool.put(connection, until_ms, limits.idle_max) {
         forwarding.worker.core.counters().backend_evictions.one();

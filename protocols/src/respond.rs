@@ -5,7 +5,7 @@ use std::time::Instant;
 use engine::buffer::{BULK_BUFFER_BYTES, Buffer, Chunk};
 use engine::counters::ErrorClass;
 use engine::http::{Known, Method, ResponseHead};
-use engine::net::{Pipe, Receiver};
+use engine::net::{Pipe, Receiver, Stint};
 use plugins::Chain;
 
 use crate::content_length::content_length;
@@ -35,9 +35,10 @@ impl Respond<'_, '_> {
     ) -> Result<bool, Failure> {
         let settings = &*self.forwarding.worker.settings;
         let head_max = settings.head_bytes_max();
-        let (framing, head_end) = http1::read_response_head(self.receiver, self.head, self.method, head_max)
-            .await
-            .map_err(Failure::backend)?;
+        let (framing, head_end) =
+            http1::read_response_head(self.receiver, self.head, self.method, head_max, &mut transaction.answer_began)
+                .await
+                .map_err(Failure::backend)?;
         let ttfb_ns = elapsed_ns(self.started);
         transaction.outcome.backend_ttfb_ns = Some(ttfb_ns);
         let now_ms = self.forwarding.worker.core.deadlines.now_ms();
@@ -114,6 +115,7 @@ async fn move_body(
     stream: &mut impl ResponseStream,
     moved_bytes: &mut u64,
 ) -> Result<usize, Moving> {
+    let mut stint = Stint::default();
     loop {
         let count = body.fill(pipe).await.map_err(Moving::Backend)?;
         *moved_bytes += count as u64;
@@ -121,6 +123,7 @@ async fn move_body(
         if count < MOVED_BYTES_MIN || !body.fills_pipes() {
             return Ok(count);
         }
+        stint.note(count).await;
     }
 }
 

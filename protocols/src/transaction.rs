@@ -18,13 +18,23 @@ pub struct Transaction {
     /// Present until the head is given back to the frontend.
     pub cx: Option<RequestContext>,
     pub outcome: Outcome,
+    /// The backend has sent something. The request has been worked on then, and is not repeated.
+    pub answer_began: bool,
     ended: bool,
     recorded: bool,
 }
 
 impl Transaction {
     pub fn new(worker: Rc<Worker>, generation: Rc<Generation>, cx: RequestContext) -> Self {
-        Self { worker, generation, cx: Some(cx), outcome: Outcome::default(), ended: false, recorded: false }
+        Self {
+            worker,
+            generation,
+            cx: Some(cx),
+            outcome: Outcome::default(),
+            answer_began: false,
+            ended: false,
+            recorded: false,
+        }
     }
 
     /// The response has been sent, or its failure is known.

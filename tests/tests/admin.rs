@@ -267,6 +267,18 @@ fn admin_metrics_count_resources_and_statuses() {
 }
 
 #[test]
+fn a_secret_that_could_be_guessed_opens_nothing_and_is_warned_of() {
+    for (secret, status) in [("x".repeat(32), 200), ("x".repeat(31), 401), (String::new(), 401)] {
+        let builder = Gateway::builder().document(&Document::new()).env("FERRUM_LOG_LEVEL", "warn");
+        let gateway = builder.env("FERRUM_ADMIN_JWT_SECRET", &secret).start();
+        let response = with_token(&gateway, "/metrics/runtime", &signed(json!({}), &secret, Algorithm::HS256));
+        assert_eq!(response.status, status, "{} bytes", secret.len());
+        let is_warned = gateway.log().iter().any(|line| line.starts_with("FERRUM_ADMIN_JWT_SECRET"));
+        assert_eq!(is_warned, status == 401, "{:?}", gateway.log());
+    }
+}
+
+#[test]
 fn a_token_that_is_not_exactly_right_is_refused() {
     let gateway = with_admin(&Document::new());
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();

@@ -346,3 +346,32 @@ fn connections_past_the_maximum_are_closed_without_a_word() {
         client.try_response().ok().filter(|response| response.status == 200)
     });
 }
+
+#[test]
+fn blank_lines_do_not_keep_a_connection_that_asks_for_nothing() {
+    let backend = Backend::saying("should not be reached");
+    let gateway = gateway_with(&backend, &[("FERRUM_HTTP_HEADER_READ_TIMEOUT_SECONDS", "1")]);
+    let mut client = gateway.raw();
+    let started = Instant::now();
+    while client.try_send("\r\n").is_ok() {
+        assert!(started.elapsed() < Duration::from_secs(10), "kept by blank lines");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    backend.expect_untouched();
+}
+
+#[test]
+fn a_core_that_polls_busily_keeps_its_time_limits() {
+    let backend = Backend::saying("busy");
+    let settings =
+        [("FERRUM_BUSY_POLL_US", "1000000"), ("FERRUM_CORES", "0"), ("FERRUM_HTTP_HEADER_READ_TIMEOUT_SECONDS", "1")];
+    let gateway = gateway_with(&backend, &settings);
+    let mut slow = gateway.raw();
+    slow.send("GET / HTTP/1.1\r\n");
+    let started = Instant::now();
+    let mut steady = gateway.raw();
+    while started.elapsed() < Duration::from_secs(2) {
+        assert_eq!(steady.get("/").text(), "busy");
+    }
+    slow.expect_closed();
+}

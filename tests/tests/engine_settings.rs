@@ -64,6 +64,17 @@ fn worker_threads_size_the_core_set_where_no_list_does() {
 }
 
 #[test]
+fn a_cpu_this_host_does_not_have_is_refused_at_start() {
+    for (name, cpu) in [("FERRUM_CORES", "1023"), ("FERRUM_CONTROL_CORES", "1023"), ("FERRUM_CONTROL_CORES", "8191")] {
+        let exit = Gateway::builder().env(name, cpu).start_failing();
+        assert_eq!(exit.code, Some(1), "{name}");
+        let reason = format!("Invalid {name} value '{cpu}'. This process may not run on CPU {cpu}; allowed: ");
+        let expected = format!("Configuration error: {reason}");
+        assert!(exit.messages().iter().any(|text| text.starts_with(&expected)), "{name}: {exit:?}");
+    }
+}
+
+#[test]
 fn engine_settings_that_make_no_sense_are_refused_by_name() {
     for (name, value) in [
         ("FERRUM_CORES", "0-"),

@@ -227,3 +227,32 @@ fn targets_of_an_upstream_take_turns() {
     let shares: Vec<usize> = backends.iter().map(|backend| backend.requests().len()).collect();
     assert_eq!(shares, [10, 10, 10]);
 }
+
+#[test]
+fn a_request_whose_answer_has_begun_is_not_repeated() {
+    for begun in ["H", "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"] {
+        let backend = Backend::scripted(move |connection| {
+            connection.read_request();
+            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+            connection.read_request();
+            connection.send(begun);
+        });
+        let gateway = one_core(&Document::all_to(backend.port())).start();
+        assert_eq!(gateway.get("/first").text(), "ok");
+        assert_eq!(gateway.get("/second").status, 502, "{begun}");
+        let targets: Vec<String> = backend.requests().into_iter().map(|request| request.target).collect();
+        assert_eq!(targets, ["/first", "/second"]);
+    }
+}
+
+#[test]
+fn every_keep_alive_time_that_is_allowed_works() {
+    let backend = Backend::saying("ok");
+    let proxy = Proxy::new("app").path("/").set("pool_tcp_keepalive_seconds", 86_400).to(backend.port());
+    assert_eq!(one_core(&Document::new().proxy(proxy)).start().get("/").status, 200);
+    for seconds in [0, 1, 32_767, 32_768] {
+        let builder = one_core(&Document::all_to(backend.port()));
+        let gateway = builder.env("FERRUM_POOL_TCP_KEEPALIVE_SECONDS", seconds).start();
+        assert_eq!(gateway.get("/").status, 200, "{seconds} s");
+    }
+}

@@ -224,3 +224,42 @@ fn a_signal_during_start_up_is_remembered() {
     gateway.wait_for_log(|text| text == "Configuration reloaded successfully");
     assert_eq!(gateway.get("/x").text(), "/new/x");
 }
+
+/// A gateway in the middle of a reload that waits for a name: the old document leads to `old.test`, the new one also to a
+/// name whose server is silent. The socket must live as long.
+fn reload_that_waits(backend: &Backend) -> (Gateway, std::net::UdpSocket) {
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    silent.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+    let proxy = |path: &str, host: &str| {
+        let proxy = Proxy::new(path.trim_matches('/')).path(path).to(backend.port()).set("backend_host", host);
+        proxy.set("pool_enable_http_keep_alive", false)
+    };
+    let gateway = Gateway::builder()
+        .document(&Document::new().proxy(proxy("/old/", "old.test")))
+        .env("FERRUM_DNS_OVERRIDES", r#"{"old.test":"127.0.0.1"}"#)
+        .env("FERRUM_DNS_RESOLVER_ADDRESS", silent.local_addr().expect("an address"))
+        .start();
+    gateway.rewrite_document(&Document::new().proxy(proxy("/new/", "new.test")));
+    gateway.signal(Signal::Hangup);
+    silent.recv(&mut [0; 512]).expect("a question about the new name");
+    (gateway, silent)
+}
+
+#[test]
+fn the_old_names_are_known_while_a_reload_waits_for_new_ones() {
+    let backend = Backend::saying("still here");
+    let (gateway, _silent) = reload_that_waits(&backend);
+    for _ in 0..5 {
+        assert_eq!(gateway.get("/old/").text(), "still here");
+    }
+    assert!(gateway.log().iter().all(|line| !line.contains("reloaded successfully")), "the reload was to wait");
+}
+
+#[test]
+fn a_gateway_can_be_stopped_in_the_middle_of_a_reload() {
+    let backend = Backend::saying("still here");
+    let (mut gateway, _silent) = reload_that_waits(&backend);
+    gateway.signal(Signal::Terminate);
+    let exit = gateway.exit(Duration::from_secs(5));
+    assert_eq!(exit.code, Some(0), "{exit:?}");
+}

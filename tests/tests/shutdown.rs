@@ -175,6 +175,18 @@ fn a_signal_during_start_up_is_honoured() {
     // The warm-up waits for the answer to its HEAD.
     backend.wait_for_requests(1);
     gateway.signal(Signal::Terminate);
-    let exit = gateway.exit(Duration::from_secs(10));
+    // Sooner than the warm-up would have given up, which is after 5 s.
+    let exit = gateway.exit(Duration::from_secs(4));
     assert_eq!(exit.code, Some(0), "{exit:?}");
+}
+
+#[test]
+fn a_drain_may_be_given_as_long_as_can_be_said() {
+    let (backend, gate, mut gateway) = slow_pair(u64::MAX);
+    let mut client = in_flight(&gateway, &backend);
+    gateway.signal(Signal::Terminate);
+    gateway.wait_for_log(|text| text == "Draining");
+    gate.open();
+    assert_eq!(client.response().text(), "finished");
+    assert_eq!(gateway.exit(Duration::from_secs(10)).code, Some(0));
 }

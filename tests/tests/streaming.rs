@@ -387,3 +387,55 @@ fn a_client_that_starts_to_read_late_gets_everything() {
     stalled.wait();
     assert_eq!(client.count_body(&head), Ok(SIZE));
 }
+
+#[test]
+fn a_client_that_does_not_read_delays_nobody_else() {
+    for reactor in ["io_uring", "epoll"] {
+        let backend = Backend::scripted(|connection| {
+            while let Some(request) = connection.read_request() {
+                if request.target == "/quick" {
+                    connection.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nquick");
+                    continue;
+                }
+                connection.send("HTTP/1.1 200 OK\r\nContent-Length: 9000000000\r\n\r\n");
+                connection.flood(Duration::from_secs(1));
+                return;
+            }
+        });
+        let proxy = Proxy::new("app").path("/").set("backend_read_timeout_ms", 0).to(backend.port());
+        let gateway = Gateway::builder()
+            .document(&Document::new().proxy(proxy))
+            .env("FERRUM_MAX_RESPONSE_BODY_SIZE_BYTES", 0)
+            .env("FERRUM_REACTOR", reactor)
+            .env("FERRUM_CORES", 0)
+            .start();
+        let mut stuck = gateway.raw();
+        stuck.send("GET /long HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(stuck.head().status, 200);
+        backend.wait_for_requests(1);
+        // Before, while and after both sides' buffers fill up.
+        for _ in 0..20 {
+            assert_eq!(gateway.get("/quick").text(), "quick", "{reactor}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+#[test]
+fn a_cut_body_without_a_length_ends_in_a_reset() {
+    let backend = Backend::scripted(|connection| {
+        connection.read_request();
+        connection.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n");
+    });
+    let gateway = boundless(&backend);
+    let mut client = gateway.raw();
+    client.send("GET / HTTP/1.0\r\nHost: a\r\n\r\n");
+    let end = loop {
+        match client.read_some() {
+            Ok(bytes) if bytes.is_empty() => break None,
+            Ok(_) => {}
+            Err(fault) => break Some(fault),
+        }
+    };
+    assert_eq!(end, Some(Fault::Reset), "an end that a client could take for the body's");
+}

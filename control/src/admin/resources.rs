@@ -1,5 +1,6 @@
 //! Reads of the four kinds of resources from the running configuration (admin sheet §7, §8).
 
+use std::ops::Range;
 use std::time::SystemTime;
 
 use hyper::StatusCode;
@@ -44,8 +45,13 @@ pub struct ConfigSummary {
 
 /// The running configuration, as documents of admin sheet §14. Nothing is redacted: that is done here.
 pub trait ResourceReads: Send + Sync {
-    /// In the order of the configuration.
-    fn list(&self, kind: ResourceKind, namespace: &str) -> Vec<Value>;
+    /// How many rows there are, and those at `positions`, in the order of the configuration. The other rows are only
+    /// counted, never turned into JSON: that of a hundred thousand proxies takes about 500 MB.
+    fn page(&self, kind: ResourceKind, namespace: &str, positions: Range<usize>) -> (usize, Vec<Value>);
+    /// All rows, in the order of the configuration.
+    fn list(&self, kind: ResourceKind, namespace: &str) -> Vec<Value> {
+        self.page(kind, namespace, 0..usize::MAX).1
+    }
     fn get(&self, kind: ResourceKind, id: &str, namespace: &str) -> Option<Value>;
     /// `None` before the first configuration.
     fn summary(&self) -> Option<ConfigSummary>;
@@ -56,16 +62,14 @@ pub trait ResourceReads: Send + Sync {
 impl Admin {
     pub(super) fn list(&self, kind: ResourceKind, namespace: &str, query: &str, role: Role) -> Reply {
         let Some(resources) = &self.sources.resources else { return no_source() };
-        let rows = resources.list(kind, namespace);
-        let total = rows.len();
-        let Page { offset, limit } = Page::of(query, total);
-        let mut data: Vec<Value> = rows.into_iter().skip(offset).take(limit).collect();
+        let page = Page::of(query);
+        let (total, mut data) = resources.page(kind, namespace, page.positions());
         for row in &mut data {
             redact::redact(kind, row, role, &self.sensitive);
         }
         let body = json!({
             "data": data,
-            "pagination": { "limit": limit, "offset": offset, "total": total },
+            "pagination": { "limit": page.limit_of(total), "offset": page.offset, "total": total },
         });
         reply::from_running_config(reply::json(StatusCode::OK, &body))
     }
@@ -89,23 +93,32 @@ fn no_source() -> Reply {
     reply::error(StatusCode::SERVICE_UNAVAILABLE, "No database and no cached config available")
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 struct Page {
     offset: usize,
-    limit: usize,
+    /// `None` = all remaining rows.
+    limit: Option<usize>,
 }
 
 impl Page {
-    /// The first of each parameter counts. Without a limit, all remaining rows.
-    fn of(query: &str, total: usize) -> Self {
+    /// The first of each parameter counts.
+    fn of(query: &str) -> Self {
         let value = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
         let offset = value("offset").and_then(|text| text.parse().ok()).unwrap_or(0);
-        let limit = match value("limit").map(str::parse) {
-            None => total.saturating_sub(offset),
-            Some(Err(_) | Ok(0)) => LIMIT_DEFAULT,
-            Some(Ok(limit)) => limit.min(LIMIT_MAX),
-        };
+        let limit = value("limit").map(|text| match text.parse::<usize>() {
+            Err(_) | Ok(0) => LIMIT_DEFAULT,
+            Ok(limit) => limit.min(LIMIT_MAX),
+        });
         Self { offset, limit }
+    }
+
+    fn positions(self) -> Range<usize> {
+        self.offset..self.limit.map_or(usize::MAX, |limit| self.offset.saturating_add(limit))
+    }
+
+    /// As the answer shows it.
+    fn limit_of(self, total: usize) -> usize {
+        self.limit.unwrap_or(total.saturating_sub(self.offset))
     }
 }
 
@@ -115,9 +128,9 @@ mod tests {
 
     #[test]
     fn pages_are_bounded_and_forgiving() {
-        let page = |query| {
-            let Page { offset, limit } = Page::of(query, 245);
-            (offset, limit)
+        let page = |query: &str| {
+            let page = Page::of(query);
+            (page.offset, page.limit_of(245))
         };
         assert_eq!(page(""), (0, 245));
         assert_eq!(page("offset=45"), (45, 200));
@@ -127,5 +140,15 @@ mod tests {
         assert_eq!(page("limit=many&other=1"), (0, 100));
         assert_eq!(page("limit=1000"), (0, 1000));
         assert_eq!(page("limit=1001"), (0, 1000));
+    }
+
+    #[test]
+    fn a_page_is_a_range_of_positions() {
+        let positions = |query: &str| Page::of(query).positions();
+        assert_eq!(positions(""), 0..usize::MAX);
+        assert_eq!(positions("offset=45"), 45..usize::MAX);
+        assert_eq!(positions("limit=10&offset=20"), 20..30);
+        let last = usize::MAX;
+        assert_eq!(positions(&format!("limit=10&offset={last}")), last..last);
     }
 }

@@ -1,6 +1,7 @@
 //! An API on a port of its own, with counters and a configuration that a test can change, and a small client.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -20,16 +21,17 @@ const SECRET: &str = "a secret of the tests with more than 32 characters";
 struct Config;
 
 impl ResourceReads for Config {
-    fn list(&self, kind: ResourceKind, namespace: &str) -> Vec<Value> {
+    fn page(&self, kind: ResourceKind, namespace: &str, positions: Range<usize>) -> (usize, Vec<Value>) {
         if namespace != "ferrum" {
-            return Vec::new();
+            return (0, Vec::new());
         }
-        match kind {
+        let rows = match kind {
             ResourceKind::Proxy => ["a", "b", "c"].map(|id| json!({ "id": id })).to_vec(),
             ResourceKind::Consumer => vec![json!({"id": "u", "credentials": {"keyauth": [{"key": "k"}]}})],
             ResourceKind::Upstream => Vec::new(),
             ResourceKind::PluginConfig => vec![json!({"id": "p", "config": {"api_key": "k"}})],
-        }
+        };
+        (rows.len(), rows.into_iter().skip(positions.start).take(positions.len()).collect())
     }
 
     fn get(&self, kind: ResourceKind, id: &str, namespace: &str) -> Option<Value> {

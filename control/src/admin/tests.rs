@@ -1,7 +1,8 @@
 //! The API over a socket.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -207,6 +208,46 @@ async fn lists_are_paged_and_come_from_the_running_configuration() {
     let expected = (503, "No database and no cached config available".to_owned());
     assert_eq!(none.get("/proxies").await.error(), expected);
     assert_eq!(none.get("/proxies/a").await.error(), expected);
+}
+
+/// A hundred thousand rows of each kind. Remembers which of them it was asked for, from and to.
+#[derive(Default)]
+struct LongLists {
+    asked: Mutex<Vec<(usize, usize)>>,
+}
+
+impl ResourceReads for LongLists {
+    fn page(&self, _: ResourceKind, _: &str, positions: Range<usize>) -> (usize, Vec<Value>) {
+        self.asked.lock().unwrap().push((positions.start, positions.end));
+        let end = positions.end.min(100_000);
+        (100_000, (positions.start..end).map(|number| json!({ "id": number.to_string() })).collect())
+    }
+
+    fn get(&self, _: ResourceKind, id: &str, _: &str) -> Option<Value> {
+        Some(json!({ "id": id }))
+    }
+
+    fn summary(&self) -> Option<ConfigSummary> {
+        None
+    }
+
+    fn namespaces(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_a_long_list_asks_for_no_other_rows() {
+    let lists = Arc::new(LongLists::default());
+    let rig = rig_with(|_, sources| sources.resources = Some(lists.clone()));
+    let page = rig.get("/proxies?limit=2&offset=50000").await.json();
+    assert_eq!(
+        page,
+        json!({"data": [{"id": "50000"}, {"id": "50001"}],
+            "pagination": {"limit": 2, "offset": 50_000, "total": 100_000}})
+    );
+    assert_eq!(rig.get("/proxies/7").await.json(), json!({"id": "7"}));
+    assert_eq!(*lists.asked.lock().unwrap(), [(50_000, 50_002)], "one row is no list");
 }
 
 #[tokio::test]

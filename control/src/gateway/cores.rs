@@ -22,23 +22,44 @@ use crate::settings::{AcceptSteering, Settings, Tri};
 
 /// Cores whose threads do not end on request within this time are left behind; the process ends all the same.
 const STOP_MAX: Duration = Duration::from_secs(1);
+/// How often is looked whether all cores are alive.
+const LOOK: Duration = Duration::from_millis(500);
 
-/// The CPUs of the cores, one each.
+/// A CPU set of `core_affinity` has this many bits; it panics at a CPU beyond them.
+const CPU_SET_BITS: usize = 1024;
+
+/// The CPUs of the cores, one each. The CPUs named for control are checked along with them.
 pub(super) fn choose(settings: &Settings) -> Result<Vec<usize>, String> {
-    let cpus = settings.core_set(&available())?;
+    let cpus = settings.core_set(&inherited(), settable)?;
+    settings.control_core_set(settable)?;
     if cpus.is_empty() {
         return Err("no CPU is left for a core; check FERRUM_CORES and the CPU affinity of the process".to_owned());
     }
     Ok(cpus)
 }
 
-fn available() -> Vec<usize> {
+/// The CPUs the calling thread may run on now: at start, those the process was started on.
+fn inherited() -> Vec<usize> {
     core_affinity::get_core_ids().map_or_else(|| vec![0], |cores| cores.into_iter().map(|core| core.id).collect())
 }
 
-/// Pins control threads where the operator wants them; the first of the named CPUs, the kernel does the rest.
+/// Those of these CPUs that a thread can be set onto. They may be more than the inherited ones, and only trying tells.
+fn settable(cpus: &[usize]) -> Vec<usize> {
+    let inherited = inherited();
+    let may_run_on = |cpu: &usize| {
+        inherited.contains(cpu)
+            || (*cpu < CPU_SET_BITS && core_affinity::set_for_current(core_affinity::CoreId { id: *cpu }))
+    };
+    // Trying moves the thread that tries, so one does that ends with it.
+    std::thread::scope(|scope| {
+        let trying = scope.spawn(|| cpus.iter().copied().filter(may_run_on).collect::<Vec<usize>>());
+        trying.join().unwrap_or_default()
+    })
+}
+
+/// Pins control threads where the operator wants them: each to the next named CPU, all of which [`choose`] has checked.
 pub(super) fn control_pin(settings: &Settings) -> impl Fn() + Send + Sync + 'static {
-    let cpus = settings.control_core_set(&available()).unwrap_or_default();
+    let cpus = settings.engine.control_cores.as_slice().to_vec();
     let next = std::sync::atomic::AtomicUsize::new(0);
     move || {
         if !cpus.is_empty() {
@@ -101,6 +122,16 @@ impl Cores {
             threads.push(start(parts, move |core| run_core(core, work)).map_err(cannot)?);
         }
         Ok(Self { threads, boxes })
+    }
+
+    /// Waits until a core's thread has ended, which none does before it is told to; says which.
+    pub(super) async fn ended(&self) -> usize {
+        loop {
+            if let Some(core) = self.threads.iter().position(JoinHandle::is_finished) {
+                return core;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     pub(super) fn post_boxes(&self) -> Vec<PostBox> {
@@ -194,5 +225,28 @@ pub(super) fn kernel_fast_open(setting: Tri) -> bool {
             .ok()
             .and_then(|text| text.trim().parse::<u32>().ok())
             .is_some_and(|bits| bits & 3 == 3),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_can_be_set_onto_cpus_it_did_not_inherit() {
+        // On a thread of its own, because it is confined to one CPU, as `isolcpus=` confines a process.
+        let confined = std::thread::spawn(|| {
+            let host = inherited();
+            assert!(core_affinity::set_for_current(core_affinity::CoreId { id: host[0] }));
+            assert_eq!(inherited(), [host[0]]);
+            assert_eq!(settable(&host), host);
+            assert_eq!(inherited(), [host[0]], "the thread that asks stays where it was");
+        });
+        confined.join().unwrap();
+    }
+
+    #[test]
+    fn no_thread_can_be_set_onto_a_cpu_the_host_does_not_have() {
+        assert!(settable(&[CPU_SET_BITS - 1, CPU_SET_BITS, usize::MAX]).is_empty());
     }
 }

@@ -7,8 +7,8 @@ use engine::core::Mail;
 use engine::counters::{CoreCounters, Counters};
 use engine::overload::Overload;
 
-use super::RunningAdmin;
 use super::cores::Cores;
+use super::{RunningAdmin, options};
 
 /// Admin requests under way get this long.
 const ADMIN_STOP_MAX: Duration = Duration::from_millis(500);
@@ -42,7 +42,7 @@ pub(super) async fn drain(
         return;
     }
     tracing::info!(phase = "drain", connections, requests, timeout_seconds = drain_seconds, "Draining");
-    let deadline = Instant::now() + Duration::from_secs(drain_seconds);
+    let deadline = Instant::now() + options::seconds(drain_seconds);
     while open() != (0, 0) {
         if Instant::now() >= deadline {
             let (connections, requests) = open();

@@ -31,6 +31,7 @@ use crate::source::{FileSource, SourceError, backend_names};
 
 use cores::Cores;
 use publication::Publication;
+use signals::{Signals, Stopped};
 
 /// Why a gateway ends other than by being told to.
 #[derive(Debug, thiserror::Error)]
@@ -128,7 +129,7 @@ fn announce(prepared: &Prepared) {
     tracing::info!("Operating mode: {}", settings.core.mode);
     tracing::info!("Proxy bind address: {}", settings.listeners.proxy_bind_address);
     tracing::info!("Admin bind address: {}", settings.admin.admin_bind_address);
-    for line in options::unserved(settings) {
+    for line in options::unserved(settings).into_iter().chain(options::secret_warning(settings)) {
         tracing::warn!("{line}");
     }
 }
@@ -148,10 +149,6 @@ fn serve(
             return Err(Fatal::new(format!("mode {mode} is not built yet in this release; use FERRUM_MODE=file")));
         }
     }
-    let source = FileSource::new(settings);
-    let document = source.load()?;
-    source.check_ports(&document)?;
-
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("ferrum-control")
@@ -160,7 +157,15 @@ fn serve(
         .enable_all()
         .build()
         .map_err(|error| Fatal::new(format!("cannot start the control threads: {error}")))?;
-    let result = runtime.block_on(live(prepared, cpus, rings, log, source, document));
+    // Before anything slow, so that an early signal is remembered instead of ending the process.
+    let signals = {
+        let _context = runtime.enter();
+        Signals::install().map_err(|error| Fatal::new(format!("signal handlers: {error}")))?
+    };
+    let source = FileSource::new(settings);
+    let document = source.load()?;
+    source.check_ports(&document)?;
+    let result = runtime.block_on(live(prepared, cpus, rings, log, signals, (source, document)));
     runtime.shutdown_timeout(BACKGROUND_STOP_MAX);
     result
 }
@@ -185,12 +190,10 @@ async fn live(
     cpus: &[usize],
     rings: Vec<engine::logring::LogRing>,
     log: &LogGuard,
-    source: FileSource,
-    document: Arc<engine::model::Document>,
+    mut signals: Signals,
+    (source, document): (FileSource, Arc<engine::model::Document>),
 ) -> Result<(), Fatal> {
     let settings = &prepared.settings;
-    // Installed before anything slow, so that an early signal is remembered instead of ending the process.
-    let mut signals = signals::Signals::install().map_err(|error| Fatal::new(format!("signal handlers: {error}")))?;
     let counters = Counters::new(cpus.len());
     let overload = Arc::new(Overload::default());
     let options = options::compile(settings, cpus.len());
@@ -198,12 +201,24 @@ async fn live(
     let snapshots: Arc<Fanout<Snapshot<PluginSet>>> = Arc::new(Fanout::new(cpus.len(), compiled));
     let tables = Arc::new(Fanout::new(cpus.len(), Arc::new(engine::dns::DnsTable::default())));
     let dns = Dns::start(options::dns(settings), tables.clone()).map_err(|error| Fatal::new(error.to_string()))?;
-    dns.warm_up(backend_names(&document)).await;
-    if settings.pool.pool_warmup_enabled {
-        warm_up::warm_up(&document, &dns, settings.pool.pool_warmup_concurrency).await;
+    let warm_ups = async {
+        dns.warm_up(backend_names(&document)).await;
+        if settings.pool.pool_warmup_enabled {
+            warm_up::warm_up(&document, &dns, settings.pool.pool_warmup_concurrency).await;
+        }
+    };
+    if let Err(Stopped) = signals.unless_stopped(warm_ups).await {
+        return Ok(());
     }
 
-    let publication = Arc::new(Publication::new(snapshots.clone(), source, dns.clone(), options, document));
+    let publication = Arc::new(Publication::new(
+        snapshots.clone(),
+        source,
+        dns.clone(),
+        options,
+        cores::control_pin(settings),
+        document,
+    ));
     let cores = Cores::start(cores::Start {
         settings,
         cpus,
@@ -233,10 +248,16 @@ async fn live(
     }
     let _tidying = publication.clone().start_tidying();
 
-    signals::serve(&mut signals, &publication).await;
+    let ended = tokio::select! {
+        () = signals.serve(&publication) => None,
+        core = cores.ended() => Some(core),
+    };
     drain::drain(&cores, &overload, &counters, admin, settings.runtime.shutdown_drain_seconds).await;
     cores.stop();
-    Ok(())
+    match ended {
+        None => Ok(()),
+        Some(core) => Err(Fatal::new(format!("core {core} has ended; the gateway cannot go on without it"))),
+    }
 }
 
 /// The listener, and the API behind it, which must live as long.

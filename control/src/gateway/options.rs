@@ -11,8 +11,16 @@ use super::cores::kernel_fast_open;
 use crate::admin::AdminOptions;
 use crate::dns::DnsOptions;
 use crate::overload::{OverloadOptions, Thresholds};
-use crate::settings::{Settings, Tri};
+use crate::settings::{SECRET_BYTES_MIN, Settings, Tri};
 use crate::source::{CompileOptions, address_policy};
+
+const STATUS_COUNTS_DEFAULT: usize = 200;
+/// As good as for ever, and far from where adding to a clock overflows: ten years.
+const SECONDS_MAX: u64 = 10 * 365 * 24 * 3600;
+
+pub(super) fn seconds(value: u64) -> Duration {
+    Duration::from_secs(value.min(SECONDS_MAX))
+}
 
 /// Settings that are in use and that this release does not act on, one line each.
 pub(super) fn unserved(settings: &Settings) -> Vec<String> {
@@ -27,6 +35,17 @@ pub(super) fn unserved(settings: &Settings) -> Vec<String> {
             settings.core.enable_streaming_latency_tracking,
             "FERRUM_ENABLE_STREAMING_LATENCY_TRACKING",
             "the second record",
+        ),
+        (settings.kernel.tcp_fastopen_enabled == Tri::On, "FERRUM_TCP_FASTOPEN_ENABLED", "fast open towards backends"),
+        (
+            !settings.metrics.metrics_pool_tracking_enabled,
+            "FERRUM_METRICS_POOL_TRACKING_ENABLED",
+            "switching the pool counters off",
+        ),
+        (
+            settings.runtime.status_counts_max_entries != STATUS_COUNTS_DEFAULT,
+            "FERRUM_STATUS_COUNTS_MAX_ENTRIES",
+            "another bound than one row a status",
         ),
     ];
     uses.iter()
@@ -54,7 +73,7 @@ pub(super) fn http(settings: &Settings) -> HttpSettings {
         real_ip_header: client.real_ip_header.as_ref().map(|name| name.to_ascii_lowercase()),
         early_data_methods: settings.tls.tls_early_data_methods.0.clone(),
         redacted_metadata_keys: redacted(settings),
-        connect: ConnectOptions { keepalive: None, fast_open: fast_open(settings) },
+        connect: ConnectOptions { keepalive: None },
         pool_sweep_interval_ms: pool.pool_cleanup_interval_seconds.saturating_mul(1000),
         connections_max: runtime.max_connections,
     }
@@ -91,15 +110,15 @@ pub(super) fn dns(settings: &Settings) -> DnsOptions {
         servers: dns.dns_resolver_address.0.iter().map(ToString::to_string).collect(),
         hosts_file: dns.dns_resolver_hosts_file.clone(),
         order: dns.dns_order.0.iter().map(|query| query.token().to_owned()).collect(),
-        ttl_override: dns.dns_ttl_override_seconds.map(Duration::from_secs),
-        ttl_min: Duration::from_secs(dns.dns_min_ttl_seconds),
-        stale_ttl: Duration::from_secs(dns.dns_stale_ttl),
-        error_ttl: Duration::from_secs(dns.dns_error_ttl),
+        ttl_override: dns.dns_ttl_override_seconds.map(seconds),
+        ttl_min: seconds(dns.dns_min_ttl_seconds),
+        stale_ttl: seconds(dns.dns_stale_ttl),
+        error_ttl: seconds(dns.dns_error_ttl),
         cache_max: dns.dns_cache_max_size,
         warmup_concurrency: dns.dns_warmup_concurrency,
         slow_threshold: dns.dns_slow_threshold_ms.map(Duration::from_millis),
         refresh_threshold_percent: dns.dns_refresh_threshold_percent,
-        failed_retry_interval: Duration::from_secs(dns.dns_failed_retry_interval_seconds),
+        failed_retry_interval: seconds(dns.dns_failed_retry_interval_seconds),
         try_tcp_on_error: dns.dns_try_tcp_on_error,
         servers_raced: dns.dns_num_concurrent_reqs,
         requests_active_max: dns.dns_max_active_requests,
@@ -124,11 +143,29 @@ pub(super) fn overload(settings: &Settings) -> OverloadOptions {
     }
 }
 
+/// The admin API's secret, unless it could be guessed (settings sheet §7.2). Without one every token is refused.
+fn long_secret(settings: &Settings) -> Option<&str> {
+    let secret = settings.admin.admin_jwt_secret.as_ref().map(|secret| secret.expose());
+    secret.filter(|secret| secret.len() >= SECRET_BYTES_MIN)
+}
+
+/// Why no admin token will be accepted.
+pub(super) fn secret_warning(settings: &Settings) -> Option<String> {
+    if long_secret(settings).is_some() {
+        return None;
+    }
+    let bytes = settings.admin.admin_jwt_secret.as_ref().map_or(0, |secret| secret.expose().len());
+    let found = if bytes == 0 { "is not set".to_owned() } else { format!("has only {bytes} characters") };
+    Some(format!(
+        "FERRUM_ADMIN_JWT_SECRET {found}: every admin token is refused with 401; set at least {SECRET_BYTES_MIN} characters"
+    ))
+}
+
 pub(super) fn admin(settings: &Settings) -> AdminOptions {
     let (admin, metrics) = (&settings.admin, &settings.metrics);
     AdminOptions {
         mode: settings.core.mode.name().to_owned(),
-        jwt_secret: admin.admin_jwt_secret.as_ref().map(|secret| secret.expose().to_owned()),
+        jwt_secret: long_secret(settings).map(str::to_owned),
         jwt_issuer: admin.admin_jwt_issuer.clone(),
         jwt_ttl_max_seconds: admin.admin_jwt_max_ttl,
         header_read_timeout: Duration::from_secs(settings.limits.http_header_read_timeout_seconds),

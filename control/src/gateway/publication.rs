@@ -39,10 +39,14 @@ pub(super) struct Publication {
     source: FileSource,
     dns: Dns,
     options: CompileOptions,
+    /// Puts the thread that compiles where control threads belong.
+    pin: Box<dyn Fn() + Send + Sync>,
     generation: AtomicU64,
     document: Mutex<Arc<Document>>,
     /// Replaced ones that a core may still use. They are freed here, so that no core ever spends its time on it.
     retired: Mutex<Vec<Published>>,
+    /// Names of replaced configurations are still kept resolved. Locked while that changes.
+    has_former_names: tokio::sync::Mutex<bool>,
 }
 
 impl Publication {
@@ -51,6 +55,7 @@ impl Publication {
         source: FileSource,
         dns: Dns,
         options: CompileOptions,
+        pin: impl Fn() + Send + Sync + 'static,
         document: Arc<Document>,
     ) -> Self {
         Self {
@@ -58,9 +63,11 @@ impl Publication {
             source,
             dns,
             options,
+            pin: Box::new(pin),
             generation: AtomicU64::new(1),
             document: Mutex::new(document),
             retired: Mutex::default(),
+            has_former_names: tokio::sync::Mutex::default(),
         }
     }
 
@@ -76,6 +83,7 @@ impl Publication {
         // A thread of its own and of the lowest priority: on a host without a spare CPU the cores come first.
         let spawned = std::thread::Builder::new().name("ferrum-compile".to_owned()).spawn(move || {
             engine::core::yield_to_cores();
+            (this.pin)();
             let _ = done.send(this.load());
         });
         let loaded = match spawned {
@@ -103,13 +111,26 @@ impl Publication {
     }
 
     async fn replace(&self, document: Arc<Document>, snapshot: Published) {
-        // New names are resolved before the first request needs them.
-        self.dns.warm_up(backend_names(&document)).await;
+        // New names are resolved before the first request needs them, and the former ones stay until the last request that
+        // may need them has gone.
+        let mut has_former_names = self.has_former_names.lock().await;
+        let names = backend_names(&document).into_iter().chain(backend_names(&self.document())).collect();
+        self.dns.warm_up(names).await;
+        *has_former_names = true;
         let previous = self.snapshots.latest();
         self.snapshots.publish(&snapshot);
         *self.document.lock().unwrap_or_else(PoisonError::into_inner) = document;
         self.retired.lock().unwrap_or_else(PoisonError::into_inner).extend(previous);
         tracing::info!("Configuration reloaded successfully");
+    }
+
+    /// Once no core holds a replaced configuration. Not in the middle of a replacement.
+    fn forget_former_names(&self) {
+        let Ok(mut has_former_names) = self.has_former_names.try_lock() else { return };
+        if *has_former_names && self.retired.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+            *has_former_names = false;
+            self.dns.set_names(backend_names(&self.document()));
+        }
     }
 
     /// Frees replaced configurations once no core holds them.
@@ -122,6 +143,7 @@ impl Publication {
                     retired.extract_if(.., |snapshot| Arc::strong_count(snapshot) == 1).collect()
                 };
                 drop(unused);
+                self.forget_former_names();
             }
         })
     }

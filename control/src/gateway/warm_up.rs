@@ -18,7 +18,7 @@ const BACKEND_MAX: Duration = Duration::from_secs(5);
 
 /// Asks every distinct plain HTTP backend; failures are logged and nothing else.
 pub(super) async fn warm_up(document: &Document, dns: &Dns, concurrency: usize) {
-    let places = std::sync::Arc::new(Semaphore::new(concurrency));
+    let places = std::sync::Arc::new(Semaphore::new(concurrency.clamp(1, Semaphore::MAX_PERMITS)));
     let mut asked = JoinSet::new();
     for (host, port) in backends(document) {
         let (dns, places) = (dns.clone(), places.clone());

@@ -69,36 +69,48 @@ pub(crate) fn ranges(cpus: &[usize]) -> String {
 }
 
 impl Settings {
-    /// The CPUs that cores are pinned to, one core each, out of those the process may run on.
+    /// The CPUs that cores are pinned to, one core each.
     ///
-    /// `FERRUM_CORES` names them; else `FERRUM_WORKER_THREADS`, else a `FERRUM_ACCEPT_THREADS` above 0, says how many
+    /// `FERRUM_CORES` names them, and a thread must be `settable` onto each. Else they are out of the `inherited` ones,
+    /// those the process was started on: `FERRUM_WORKER_THREADS`, else a `FERRUM_ACCEPT_THREADS` above 0, says how many
     /// of the first ones to take; else all. More threads than CPUs gives one core per CPU.
-    pub fn core_set(&self, available: &[usize]) -> Result<Vec<usize>, String> {
+    ///
+    /// The two differ where the kernel keeps CPUs free of what nobody put there (`isolcpus=`): a process does not
+    /// inherit them, and may use them.
+    pub fn core_set(
+        &self,
+        inherited: &[usize],
+        settable: impl Fn(&[usize]) -> Vec<usize>,
+    ) -> Result<Vec<usize>, String> {
         let named = self.engine.cores.as_slice();
         if !named.is_empty() {
-            return within("FERRUM_CORES", named, available);
+            return within("FERRUM_CORES", named, settable);
         }
         let accept_threads = Some(self.runtime.accept_threads).filter(|threads| *threads > 0);
-        let count = self.runtime.worker_threads.or(accept_threads).unwrap_or(available.len());
-        Ok(available.iter().copied().take(count).collect())
+        let count = self.runtime.worker_threads.or(accept_threads).unwrap_or(inherited.len());
+        Ok(inherited.iter().copied().take(count).collect())
     }
 
-    /// The CPUs that the control thread is pinned to; empty leaves it to the scheduler.
-    pub fn control_core_set(&self, available: &[usize]) -> Result<Vec<usize>, String> {
-        within("FERRUM_CONTROL_CORES", self.engine.control_cores.as_slice(), available)
+    /// The CPUs that control threads are pinned to; empty leaves them to the scheduler.
+    pub fn control_core_set(&self, settable: impl Fn(&[usize]) -> Vec<usize>) -> Result<Vec<usize>, String> {
+        within("FERRUM_CONTROL_CORES", self.engine.control_cores.as_slice(), settable)
     }
 }
 
-fn within(key: &str, named: &[usize], available: &[usize]) -> Result<Vec<usize>, String> {
-    let absent: Vec<usize> = named.iter().copied().filter(|cpu| !available.contains(cpu)).collect();
+/// The named CPUs, if `settable` leaves out none of them; it is given CPUs and answers with those a thread may be set
+/// onto. Only a refusal asks about CPUs that nobody named.
+fn within(key: &str, named: &[usize], settable: impl Fn(&[usize]) -> Vec<usize>) -> Result<Vec<usize>, String> {
+    let allowed = settable(named);
+    let absent: Vec<usize> = named.iter().copied().filter(|cpu| !allowed.contains(cpu)).collect();
     if absent.is_empty() {
         return Ok(named.to_vec());
     }
+    let every_cpu: Vec<usize> = (0..=CPU_NUMBER_MAX).collect();
     Err(format!(
         "Invalid {key} value '{}'. This process may not run on CPU {}; allowed: {}",
         ranges(named),
         ranges(&absent),
-        ranges(available)
+        ranges(&settable(&every_cpu))
     ))
 }
 
@@ -109,6 +121,16 @@ mod tests {
 
     fn list(text: &str) -> Vec<usize> {
         CpuList::from_text(text).unwrap().0
+    }
+
+    /// A host that lets threads be set onto these CPUs only.
+    fn host(settable: &'static [usize]) -> impl Fn(&[usize]) -> Vec<usize> {
+        move |cpus: &[usize]| cpus.iter().copied().filter(|cpu| settable.contains(cpu)).collect()
+    }
+
+    /// A host without a CPU to set a thread onto: what is not named does not depend on it.
+    fn no_cpu(_: &[usize]) -> Vec<usize> {
+        Vec::new()
     }
 
     #[test]
@@ -134,33 +156,46 @@ mod tests {
     #[test]
     fn named_cores_win_over_thread_counts() {
         let settings = parse_file_mode(&[("FERRUM_CORES", "1,3"), ("FERRUM_WORKER_THREADS", "4")]);
-        assert_eq!(settings.core_set(&[0, 1, 2, 3]).unwrap(), [1, 3]);
+        assert_eq!(settings.core_set(&[0, 1, 2, 3], host(&[0, 1, 2, 3])).unwrap(), [1, 3]);
     }
 
     #[test]
     fn worker_threads_win_over_accept_threads_and_both_are_capped_by_the_cpus() {
         let both = parse_file_mode(&[("FERRUM_WORKER_THREADS", "2"), ("FERRUM_ACCEPT_THREADS", "3")]);
-        assert_eq!(both.core_set(&[4, 5, 6, 7]).unwrap(), [4, 5]);
+        assert_eq!(both.core_set(&[4, 5, 6, 7], no_cpu).unwrap(), [4, 5]);
         let accept = parse_file_mode(&[("FERRUM_ACCEPT_THREADS", "3")]);
-        assert_eq!(accept.core_set(&[4, 5, 6, 7]).unwrap(), [4, 5, 6]);
-        assert_eq!(accept.core_set(&[4, 5]).unwrap(), [4, 5]);
+        assert_eq!(accept.core_set(&[4, 5, 6, 7], no_cpu).unwrap(), [4, 5, 6]);
+        assert_eq!(accept.core_set(&[4, 5], no_cpu).unwrap(), [4, 5]);
     }
 
     #[test]
     fn without_any_setting_every_allowed_cpu_gets_a_core() {
         let plain = parse_file_mode(&[("FERRUM_ACCEPT_THREADS", "0"), ("FERRUM_CORES", "")]);
-        assert_eq!(plain.core_set(&[0, 1, 5]).unwrap(), [0, 1, 5]);
-        assert!(plain.control_core_set(&[0, 1]).unwrap().is_empty());
+        assert_eq!(plain.core_set(&[0, 1, 5], no_cpu).unwrap(), [0, 1, 5]);
+        assert!(plain.control_core_set(no_cpu).unwrap().is_empty());
     }
 
     #[test]
     fn a_cpu_the_process_may_not_use_is_named() {
         let settings = parse_file_mode(&[("FERRUM_CORES", "2-5"), ("FERRUM_CONTROL_CORES", "9")]);
         assert_eq!(
-            settings.core_set(&[0, 1, 2, 3]).unwrap_err(),
+            settings.core_set(&[0, 1, 2, 3], host(&[0, 1, 2, 3])).unwrap_err(),
             "Invalid FERRUM_CORES value '2-5'. This process may not run on CPU 4-5; allowed: 0-3"
         );
-        assert!(settings.control_core_set(&[0, 1]).unwrap_err().starts_with("Invalid FERRUM_CONTROL_CORES value '9'"));
-        assert_eq!(settings.control_core_set(&[0, 9]).unwrap(), [9]);
+        assert_eq!(
+            settings.control_core_set(host(&[0, 1])).unwrap_err(),
+            "Invalid FERRUM_CONTROL_CORES value '9'. This process may not run on CPU 9; allowed: 0-1"
+        );
+        assert_eq!(settings.control_core_set(host(&[0, 9])).unwrap(), [9]);
+    }
+
+    #[test]
+    fn isolated_cpus_are_used_when_they_are_named_and_only_then() {
+        let inherited = [0, 1];
+        let named = parse_file_mode(&[("FERRUM_CORES", "2-3"), ("FERRUM_CONTROL_CORES", "3")]);
+        assert_eq!(named.core_set(&inherited, host(&[0, 1, 2, 3])).unwrap(), [2, 3]);
+        assert_eq!(named.control_core_set(host(&[0, 1, 2, 3])).unwrap(), [3]);
+        let plain = parse_file_mode(&[]);
+        assert_eq!(plain.core_set(&inherited, host(&[0, 1, 2, 3])).unwrap(), [0, 1]);
     }
 }

@@ -32,6 +32,7 @@ pub use identity::{
 };
 pub use mode_start::ModeStartError;
 pub use reference::reference;
+pub(crate) use rules::SECRET_BYTES_MIN;
 pub use sources::{Sources, process_environment};
 pub use value::{Gate, OptIn, Secret, Tri, Value};
 pub use vocabulary::{

@@ -29,6 +29,9 @@ pub struct CompileOptions {
     pub cores: usize,
 }
 
+/// A year: longer than any answer is of use, and far from where adding to a clock overflows.
+const TTL_SECONDS_MAX: u64 = 365 * 24 * 3600;
+
 /// A snapshot, and what to warn about.
 pub type Compiled = (Snapshot<PluginSet>, Vec<String>);
 
@@ -74,7 +77,10 @@ pub fn backend_names(document: &Document) -> Vec<NameSpec> {
     of_proxies
         .chain(targets)
         .filter(|(host, _)| !host.is_empty() && host.parse::<IpAddr>().is_err() && !host.starts_with("*."))
-        .map(|(host, ttl)| NameSpec { host: host.clone(), ttl_override: ttl.map(Duration::from_secs) })
+        .map(|(host, ttl)| NameSpec {
+            host: host.clone(),
+            ttl_override: ttl.map(|seconds| Duration::from_secs(seconds.min(TTL_SECONDS_MAX))),
+        })
         .collect()
 }
 

@@ -2,12 +2,18 @@
 //!
 //! While a task is ready the event loop never blocks, so a task that always becomes ready again is a busy poll. It goes
 //! on as long as requests keep coming and gives up when none has come for the configured time; the next request starts
-//! it anew.
+//! it anew. The event loop looks at its timers only where it would block, so the poll makes room for that once per tick.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
+
+use super::TICK;
+use crate::net;
+
+/// The shortest time the event loop's timers know.
+const PAUSE: Duration = Duration::from_millis(1);
 
 #[derive(Default)]
 pub(super) struct Activity {
@@ -31,8 +37,13 @@ impl Activity {
     pub(super) async fn spin(&self, idle_max: Duration) {
         loop {
             let (mut seen, mut since) = (self.seen.get(), Instant::now());
+            let mut paused = since;
             while since.elapsed() < idle_max {
                 turn().await;
+                if paused.elapsed() >= TICK {
+                    net::sleep(PAUSE).await;
+                    paused = Instant::now();
+                }
                 if self.seen.get() != seen {
                     (seen, since) = (self.seen.get(), Instant::now());
                 }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -72,12 +72,14 @@ impl Core {
     }
 }
 
-/// Starts the core's thread. `main` builds the core's task on that thread; the thread ends with it.
+/// Starts the core's thread and waits until its event loop is there. `main` builds the core's task on that thread; the thread
+/// ends with it.
 pub fn start<F: Future<Output = ()>>(
     parts: CoreParts,
     main: impl FnOnce(Rc<Core>) -> F + Send + 'static,
 ) -> io::Result<JoinHandle<io::Result<()>>> {
-    std::thread::Builder::new().name(format!("ferrum-core-{}", parts.index)).spawn(move || {
+    let (ready, is_ready) = mpsc::channel();
+    let thread = std::thread::Builder::new().name(format!("ferrum-core-{}", parts.index)).spawn(move || {
         if let Some(cpu) = parts.cpu
             && !core_affinity::set_for_current(core_affinity::CoreId { id: cpu })
         {
@@ -85,6 +87,8 @@ pub fn start<F: Future<Output = ()>>(
         }
         take_short_turns();
         net::run(&parts.reactor, async move {
+            // Whoever waits may have given up.
+            let _ = ready.send(());
             let core = Rc::new(Core {
                 index: parts.index,
                 cpu: parts.cpu,
@@ -103,7 +107,12 @@ pub fn start<F: Future<Output = ()>>(
             main(core.clone()).await;
             core.counters().log_lines_lost.add(core.log.hand_over());
         })
-    })
+    })?;
+    if is_ready.recv().is_ok() {
+        return Ok(thread);
+    }
+    let ended = thread.join().unwrap_or_else(|_| Err(io::Error::other("the core's thread panicked")));
+    Err(ended.err().unwrap_or_else(|| io::Error::other("the core's thread ended at once")))
 }
 
 /// How long a core runs at a time when others want its CPU; the shortest the scheduler grants.
@@ -124,13 +133,19 @@ struct SchedAttr {
 }
 
 /// Asks the scheduler for short turns, which come soon: a core that wakes then goes before a thread with a turn of the usual
-/// length, whatever that one's priority, instead of waiting for its end (3 ms). Its share of the CPU stays the same. Kernels
-/// before 6.12 do not know this and change nothing.
+/// length, whatever that one's priority, instead of waiting for its end (3 ms). Its share of the CPU stays the same. Threads
+/// that the operator has put under another policy (chrt(1)) stay as they are, and kernels before 6.12 do not know this and
+/// change nothing.
 fn take_short_turns() {
-    // SAFETY: takes no memory. 0 is the calling thread.
+    let mut attr = SchedAttr::default();
+    let size = size_of::<SchedAttr>() as u32;
+    // SAFETY: 0 is the calling thread; at most `size` bytes are written to `attr`.
     #[allow(unsafe_code)]
-    let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
-    let attr = SchedAttr { size: size_of::<SchedAttr>() as u32, nice, runtime_ns: TURN_NS, ..SchedAttr::default() };
+    let known = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attr, size, 0) } == 0;
+    if !known || attr.policy != libc::SCHED_OTHER as u32 {
+        return;
+    }
+    attr.runtime_ns = TURN_NS;
     // SAFETY: `attr` outlives the call and says its size. A refusal leaves the thread as it was.
     #[allow(unsafe_code)]
     unsafe {
@@ -166,6 +181,24 @@ mod tests {
         let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
         let mut numbers = release.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
         (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+    }
+
+    #[test]
+    fn a_core_whose_event_loop_cannot_be_made_is_an_error_at_its_start() {
+        let dns = crate::publish::Fanout::new(1, Arc::new(DnsTable::default())).view(0);
+        let reactor =
+            ReactorOptions { reactor: net::Reactor::IoUring, ring_entries: u32::MAX, sqpoll: false, busy_poll: false };
+        let parts = CoreParts {
+            index: 0,
+            cpu: None,
+            reactor,
+            busy_poll: Duration::ZERO,
+            overload: Arc::default(),
+            dns,
+            log: crate::logring::log_ring(1).0,
+            counters: Counters::new(1),
+        };
+        assert!(start(parts, |_| async {}).is_err());
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod pipe;
 mod reactor;
 mod receiver;
 mod steering;
+mod stint;
 mod stream;
 
 pub use doorbell::{Bell, Doorbell};
@@ -16,4 +17,5 @@ pub use pipe::Pipe;
 pub use reactor::{Reactor, ReactorChoice, ReactorOptions, probe_io_uring, run, sleep, spawn};
 pub use receiver::{Receiver, Silence};
 pub use steering::{Steering, steer_by_cpu};
+pub use stint::Stint;
 pub use stream::{ConnectOptions, Sender, Stream};

@@ -177,10 +177,10 @@ async fn work(mut half: OwnedReadHalf<TcpStream>, shared: Rc<Shared>) {
         .await;
         let result = match order {
             Order::Into(buffer) => read(&mut half, buffer).await,
-            Order::Readable => (raw(&half.0).readable(true).await.map(|()| 0), Buffer::none()),
+            Order::Readable => (raw(&half.0).readable(false).await.map(|()| 0), Buffer::none()),
             Order::Idle => match Loan::take() {
                 Some(_loan) => read(&mut half, Buffer::head()).await,
-                None => match raw(&half.0).readable(true).await {
+                None => match raw(&half.0).readable(false).await {
                     Ok(()) => read(&mut half, Buffer::head()).await,
                     Err(error) => (Err(error), Buffer::none()),
                 },
@@ -198,6 +198,11 @@ async fn read(half: &mut OwnedReadHalf<TcpStream>, buffer: Buffer) -> (io::Resul
         buffer = back;
         match received {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // A submission thread of the kernel may have begun just while a pipe moved bytes of this socket (`Pipe`).
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => match raw(&half.0).readable(false).await {
+                Ok(()) => {}
+                Err(error) => return (Err(error), buffer),
+            },
             received => return (received, buffer),
         }
     }

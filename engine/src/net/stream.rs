@@ -20,8 +20,11 @@ use crate::buffer::{Buffer, Unsent};
 pub struct ConnectOptions {
     /// Idle time before the kernel probes the peer; none = no probes.
     pub keepalive: Option<Duration>,
-    pub fast_open: bool,
 }
+
+/// What the kernel takes for the idle time before the first probe (tcp(7), TCP_KEEPIDLE).
+const KEEPALIVE_MIN: Duration = Duration::from_secs(1);
+const KEEPALIVE_MAX: Duration = Duration::from_secs(32_767);
 
 pub struct Stream {
     pub receiver: Receiver,
@@ -39,16 +42,14 @@ impl Stream {
         Self { receiver: Receiver::new(reading), sender: Sender { half }, peer }
     }
 
-    /// Connects; the caller bounds the time by dropping the future.
+    /// Connects; the caller bounds the time by dropping the future. Fast open is not used: with it a connection is there before
+    /// anybody has answered, so that a backend that cannot be reached would look like one that is slow.
     pub async fn connect(peer: SocketAddr, options: &ConnectOptions) -> io::Result<Self> {
-        let mut how = monoio::net::TcpConnectOpts::new();
-        if options.fast_open {
-            how = how.tcp_fast_open(true);
-        }
-        let stream = TcpStream::connect_addr_with_config(peer, &how).await?;
+        let stream = TcpStream::connect_addr(peer).await?;
         stream.set_nodelay(true)?;
-        if options.keepalive.is_some() {
-            stream.set_tcp_keepalive(options.keepalive, None, None)?;
+        if let Some(idle) = options.keepalive {
+            // A connection without probes is better than none.
+            let _ = stream.set_tcp_keepalive(Some(idle.clamp(KEEPALIVE_MIN, KEEPALIVE_MAX)), None, None);
         }
         Ok(Self::new(stream, peer))
     }
@@ -72,6 +73,12 @@ impl Sender {
             unsent = back;
             match sent {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // As for receives: it began while a pipe moved bytes of this socket.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if let Err(error) = raw(&self.half.0).writable(false).await {
+                        return (Err(error), unsent);
+                    }
+                }
                 sent => return (sent, unsent),
             }
         }
@@ -89,7 +96,7 @@ impl Sender {
     pub async fn send_from(&mut self, pipe: &mut Pipe) -> io::Result<usize> {
         loop {
             match pipe.drain(self.fd()) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => raw(&self.half.0).writable(true).await?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => raw(&self.half.0).writable(false).await?,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 sent => return sent,
             }
@@ -117,9 +124,10 @@ impl Sender {
         let _ = rustix::net::shutdown(self.fd(), Shutdown::Write);
     }
 
-    /// Makes the close a reset, so that the peer cannot take a cut-off body for a whole one.
-    pub fn reset_on_close(&self) {
-        let _ = rustix::net::sockopt::set_socket_linger(self.fd(), Some(Duration::ZERO));
+    /// Resets the connection now, so that the peer cannot take a cut-off body for a whole one. A close would come too late:
+    /// the write half sends a FIN when it is dropped.
+    pub fn reset(&self) {
+        let _ = rustix::net::connect_unspec(self.fd());
     }
 
     fn fd(&self) -> BorrowedFd<'_> {

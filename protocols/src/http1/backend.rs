@@ -91,17 +91,19 @@ fn expects_body(method: Method) -> bool {
 }
 
 /// Receives a final response head into `head`. Answers with the framing of its body and where the head ends in
-/// `head.headers.received()`.
+/// `head.headers.received()`, and sets `began` when the first byte is there.
 pub async fn read_response_head(
     receiver: &mut Receiver,
     head: &mut ResponseHead,
     method: Method,
     head_bytes_max: usize,
+    began: &mut bool,
 ) -> Result<(ResponseFraming, usize), ErrorClass> {
     let mut buffer = Buffer::none();
     let mut interim = 0;
     loop {
         if !buffer.is_empty() {
+            *began = true;
             head.headers.reset();
             match parse::response(&buffer, FIELDS_MAX, head).map_err(|_| ErrorClass::ProtocolError)? {
                 Some(length) if head.status < 200 && head.status != 101 => {

@@ -138,6 +138,7 @@ impl Connection {
         } else {
             self.deadline.set(Some(timeout_ms));
         }
+        let mut begun = !buffer.is_empty();
         loop {
             // Blank lines before a request are nothing (RFC 9112 §2.2), and are not looked at twice.
             while buffer.starts_with(b"\r\n") {
@@ -167,14 +168,15 @@ impl Connection {
             let had_bytes = !buffer.is_empty();
             match self.receive(&mut buffer).await {
                 Some(Ok(count)) if count > 0 => {}
-                None if !had_bytes && parks && !self.worker.core.overload.is_draining() => return Err(End::Idle),
+                None if !begun && parks && !self.worker.core.overload.is_draining() => return Err(End::Idle),
                 _ => return Err(End::Silent),
             }
             if !had_bytes && self.worker.core.overload.is_draining() {
                 // The drain found this connection with a request under way: it gets its answer and is closed.
                 self.inbox.close.set(true);
             }
-            if !had_bytes {
+            // From the first byte on, be it a blank line's.
+            if !std::mem::replace(&mut begun, true) {
                 self.deadline.set(Some(timeout_ms));
             }
         }

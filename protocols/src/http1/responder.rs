@@ -48,7 +48,7 @@ impl Drop for Http1Stream<'_> {
         self.inbox.close.set(true);
         if self.framing == Framing::Close {
             // Without a length only a reset tells a cut body from a whole one.
-            self.inbox.with_sender(|sender| sender.reset_on_close());
+            self.inbox.with_sender(|sender| sender.reset());
         }
     }
 }

@@ -12,7 +12,7 @@ use super::vocabulary::{MigrateAction, Mode};
 use super::{Deferred, Settings, SettingsError, Sources};
 
 /// The shortest secret that signs tokens: the output size of HMAC-SHA256.
-pub(super) const SECRET_BYTES_MIN: usize = 32;
+pub(crate) const SECRET_BYTES_MIN: usize = 32;
 
 /// Checks the combinations, in the order of the table, and settles values that depend on others.
 pub(super) fn apply(
