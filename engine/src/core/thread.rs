@@ -67,6 +67,7 @@ impl Core {
         loop {
             net::sleep(TICK).await;
             self.deadlines.tick();
+            net::note_tick();
             self.counters().log_lines_lost.add(self.log.hand_over());
         }
     }

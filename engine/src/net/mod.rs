@@ -3,6 +3,7 @@
 mod doorbell;
 mod listener;
 mod networks;
+mod pace;
 mod pipe;
 mod reactor;
 mod receiver;
@@ -13,6 +14,7 @@ mod stream;
 pub use doorbell::{Bell, Doorbell};
 pub use listener::{Accepted, ListenOptions, Listener, bind};
 pub use networks::TrustedNetworks;
+pub use pace::note_tick;
 pub use pipe::Pipe;
 pub use reactor::{Reactor, ReactorChoice, ReactorOptions, probe_io_uring, run, sleep, spawn};
 pub use receiver::{Receiver, Silence};

@@ -12,7 +12,7 @@ use monoio::net::TcpStream;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, Shutdown};
 
-use super::{Pipe, Receiver};
+use super::{Pipe, Receiver, pace};
 use crate::buffer::{Buffer, Unsent};
 
 /// How outgoing connections are made.
@@ -61,11 +61,14 @@ impl Stream {
 
 impl Sender {
     /// Sends what the kernel takes, and says how much that was. Nearly every send finds room, and a system call of its own
-    /// then costs less than an operation of the ring with the second turn through the task that its completion takes; the
-    /// ring is for those that have to wait (docs/design/sends.md).
+    /// then costs less than an operation of the ring with the second turn through the task that its completion takes. The
+    /// ring is for those that have to wait, and for a busy core, which gains more by making many of them in one go
+    /// (docs/design/sends.md).
     pub async fn send_some(&mut self, unsent: Unsent) -> (io::Result<usize>, Unsent) {
         let mut unsent = unsent;
-        if let Some(sent) = self.try_send(&unsent.buffer[unsent.sent..]) {
+        if !pace::count_send()
+            && let Some(sent) = self.try_send(&unsent.buffer[unsent.sent..])
+        {
             return (sent, unsent);
         }
         loop {

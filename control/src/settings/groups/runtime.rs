@@ -114,7 +114,7 @@ settings_group! {
 settings_group! {
     /// Kernel features: `auto` probes, `true` forces, `false` disables. A feature the kernel lacks is never fatal.
     KernelSettings "Kernel features and buffers" {
-        /// TCP Fast Open on listeners and towards backends; `auto` follows `net.ipv4.tcp_fastopen`.
+        /// TCP Fast Open on listeners; `auto` follows `net.ipv4.tcp_fastopen`. Backends are dialled without it.
         tcp_fastopen_enabled: Tri = Tri::Auto, "", "proxy", strict();
         /// Queue of Fast Open requests.
         tcp_fastopen_queue_len: u16 = 256, "", "proxy", strict();
