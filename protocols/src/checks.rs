@@ -11,7 +11,6 @@ use crate::settings::HttpSettings;
 /// What the framing fields say.
 #[derive(Default)]
 struct Framing<'a> {
-    content_lengths: u32,
     transfer_encodings: u32,
     transfer_encoding: &'a [u8],
     hosts: u32,
@@ -45,7 +44,6 @@ fn header_sizes<'a>(head: &'a RequestHead, settings: &HttpSettings) -> Result<Fr
         }
         total += size;
         match field.known {
-            Known::ContentLength => framing.content_lengths += 1,
             Known::TransferEncoding => {
                 framing.transfer_encodings += 1;
                 framing.transfer_encoding = field.value;
@@ -93,7 +91,7 @@ fn body_size(head: &RequestHead, framing: &Framing<'_>) -> Result<BodySize, Refu
         if head.version == Version::Http10 {
             return refuse("HTTP/1.0 does not support Transfer-Encoding");
         }
-        if framing.content_lengths > 0 {
+        if head.headers.has(Known::ContentLength) {
             return refuse("Request contains both Content-Length and Transfer-Encoding headers");
         }
         if framing.transfer_encodings > 1 || !framing.transfer_encoding.eq_ignore_ascii_case(b"chunked") {

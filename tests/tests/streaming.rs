@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tests::{Backend, Document, Fault, Gate, Gateway, Proxy, Reply, eventually};
+use tests::{Backend, Document, Fault, Gate, Gateway, GatewayBuilder, Proxy, Reply, eventually};
 
 const MIB: u64 = 1 << 20;
 const LARGE: u64 = 256 * MIB;
@@ -12,12 +12,20 @@ const IN_FLIGHT_MAX: u64 = 48 * MIB;
 
 /// A gateway without body limits and without a time limit for the backend.
 fn boundless(backend: &Backend) -> Gateway {
+    boundless_builder(backend).start()
+}
+
+/// The same on one core with that event loop.
+fn boundless_on(reactor: &str, backend: &Backend) -> Gateway {
+    boundless_builder(backend).env("FERRUM_REACTOR", reactor).env("FERRUM_CORES", 0).start()
+}
+
+fn boundless_builder(backend: &Backend) -> GatewayBuilder {
     let proxy = Proxy::new("app").path("/").set("backend_read_timeout_ms", 0).to(backend.port());
     Gateway::builder()
         .document(&Document::new().proxy(proxy))
         .env("FERRUM_MAX_REQUEST_BODY_SIZE_BYTES", 0)
         .env("FERRUM_MAX_RESPONSE_BODY_SIZE_BYTES", 0)
-        .start()
 }
 
 #[test]
@@ -112,12 +120,7 @@ fn a_body_of_any_length_arrives_as_it_was_sent_and_both_connections_go_on() {
             let length = request.target.trim_start_matches('/').parse().expect("a length");
             Reply::new(200).body(numbered(length))
         });
-        let proxy = Proxy::new("app").path("/").to(backend.port());
-        let gateway = Gateway::builder()
-            .document(&Document::new().proxy(proxy))
-            .env("FERRUM_REACTOR", reactor)
-            .env("FERRUM_CORES", 0)
-            .start();
+        let gateway = boundless_on(reactor, &backend);
         let mut client = gateway.raw();
         for length in lengths {
             let response = client.get(&format!("/{length}"));
@@ -391,7 +394,8 @@ fn a_client_that_starts_to_read_late_gets_everything() {
 #[test]
 fn a_client_that_does_not_read_delays_nobody_else() {
     for reactor in ["io_uring", "epoll"] {
-        let backend = Backend::scripted(|connection| {
+        let (full, filled) = std::sync::mpsc::channel();
+        let backend = Backend::scripted(move |connection| {
             while let Some(request) = connection.read_request() {
                 if request.target == "/quick" {
                     connection.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nquick");
@@ -399,25 +403,21 @@ fn a_client_that_does_not_read_delays_nobody_else() {
                 }
                 connection.send("HTTP/1.1 200 OK\r\nContent-Length: 9000000000\r\n\r\n");
                 connection.flood(Duration::from_secs(1));
+                full.send(()).ok();
+                connection.wait_closed();
                 return;
             }
         });
-        let proxy = Proxy::new("app").path("/").set("backend_read_timeout_ms", 0).to(backend.port());
-        let gateway = Gateway::builder()
-            .document(&Document::new().proxy(proxy))
-            .env("FERRUM_MAX_RESPONSE_BODY_SIZE_BYTES", 0)
-            .env("FERRUM_REACTOR", reactor)
-            .env("FERRUM_CORES", 0)
-            .start();
+        let gateway = boundless_on(reactor, &backend);
         let mut stuck = gateway.raw();
         stuck.send("GET /long HTTP/1.1\r\nHost: a\r\n\r\n");
         assert_eq!(stuck.head().status, 200);
         backend.wait_for_requests(1);
-        // Before, while and after both sides' buffers fill up.
-        for _ in 0..20 {
+        // While both sides' buffers fill up, and when they have been full for a while.
+        while filled.try_recv().is_err() {
             assert_eq!(gateway.get("/quick").text(), "quick", "{reactor}");
-            std::thread::sleep(Duration::from_millis(20));
         }
+        assert_eq!(gateway.get("/quick").text(), "quick", "{reactor}");
     }
 }
 

@@ -12,9 +12,6 @@ use std::time::{Duration, Instant};
 use super::TICK;
 use crate::net;
 
-/// The shortest time the event loop's timers know.
-const PAUSE: Duration = Duration::from_millis(1);
-
 #[derive(Default)]
 pub(super) struct Activity {
     seen: Cell<u64>,
@@ -41,7 +38,7 @@ impl Activity {
             while since.elapsed() < idle_max {
                 turn().await;
                 if paused.elapsed() >= TICK {
-                    net::sleep(PAUSE).await;
+                    net::pause().await;
                     paused = Instant::now();
                 }
                 if self.seen.get() != seen {

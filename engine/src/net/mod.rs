@@ -16,7 +16,7 @@ pub use listener::{Accepted, ListenOptions, Listener, bind};
 pub use networks::TrustedNetworks;
 pub use pace::note_tick;
 pub use pipe::Pipe;
-pub use reactor::{Reactor, ReactorChoice, ReactorOptions, probe_io_uring, run, sleep, spawn};
+pub use reactor::{Reactor, ReactorChoice, ReactorOptions, pause, probe_io_uring, run, sleep, spawn};
 pub use receiver::{Receiver, Silence};
 pub use steering::{Steering, steer_by_cpu};
 pub use stint::Stint;

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-/// Sends of a tick from which on the core counts as busy: 80,000 a second, four fifths of what one core can do.
+/// Sends of a tick from which on the core counts as busy: 80,000 a second, which is about half of what one core can do.
 const BUSY_SENDS_MIN: u32 = 800;
 
 thread_local! {

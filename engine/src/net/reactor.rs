@@ -104,6 +104,14 @@ pub fn spawn(task: impl Future<Output = ()> + 'static, on_panic: impl FnOnce(&st
     drop(monoio::spawn(CatchPanic { task, on_panic: Some(on_panic) }));
 }
 
+/// The shortest time the event loop's timers know.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Lets everything else of the core go on, timers too: the event loop looks at those only where it would block.
+pub async fn pause() {
+    sleep(PAUSE).await;
+}
+
 pub async fn sleep(duration: Duration) {
     monoio::time::sleep(duration).await;
 }
