@@ -1,5 +1,6 @@
 //! Configurations on their way to the cores.
 
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,12 +9,25 @@ use engine::model::Document;
 use engine::publish::Fanout;
 use engine::snapshot::Snapshot;
 use plugins::PluginSet;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::dns::Dns;
+use crate::dns::{Dns, NameSpec};
 use crate::source::{CompileOptions, FileSource, SourceError, backend_names};
 
 pub(super) type Published = Arc<Snapshot<PluginSet>>;
+
+/// What is served, as the cores and as users see it.
+struct Configuration {
+    snapshot: Published,
+    document: Arc<Document>,
+}
+
+/// A configuration that can replace the one being served.
+struct Loaded {
+    configuration: Configuration,
+    names: Vec<NameSpec>,
+}
 
 /// Compiles and logs what the plugins warn about.
 pub(super) fn compile(
@@ -44,7 +58,7 @@ pub(super) struct Publication {
     generation: AtomicU64,
     document: Mutex<Arc<Document>>,
     /// Replaced ones that a core may still use. They are freed here, so that no core ever spends its time on it.
-    retired: Mutex<Vec<Published>>,
+    retired: Mutex<Vec<Configuration>>,
     /// Names of replaced configurations are still kept resolved. Locked while that changes.
     has_former_names: tokio::sync::Mutex<bool>,
 }
@@ -78,22 +92,11 @@ impl Publication {
 
     /// Reads the file again. A document that is not valid changes nothing.
     pub(super) async fn reload(self: &Arc<Self>) {
-        let this = self.clone();
-        let (done, result) = tokio::sync::oneshot::channel();
-        // A thread of its own and of the lowest priority: on a host without a spare CPU the cores come first.
-        let spawned = std::thread::Builder::new().name("ferrum-compile".to_owned()).spawn(move || {
-            engine::core::yield_to_cores();
-            (this.pin)();
-            let _ = done.send(this.load());
+        let loaded = self.aside(Self::load).await.unwrap_or_else(|error| {
+            Err(SourceError { summary: format!("cannot compile the configuration: {error}"), errors: Vec::new() })
         });
-        let loaded = match spawned {
-            Ok(_) => result.await.unwrap_or_else(|_| {
-                Err(SourceError { summary: "compiling the configuration panicked".to_owned(), errors: Vec::new() })
-            }),
-            Err(error) => Err(SourceError { summary: format!("no thread to compile on: {error}"), errors: Vec::new() }),
-        };
         match loaded {
-            Ok((document, snapshot)) => self.replace(document, snapshot).await,
+            Ok(loaded) => self.replace(loaded).await,
             Err(error) => {
                 for line in &error.errors {
                     tracing::error!("{line}");
@@ -103,24 +106,43 @@ impl Publication {
         }
     }
 
-    fn load(&self) -> Result<(Arc<Document>, Published), SourceError> {
+    /// Does what takes long on a thread of its own and of the lowest priority: on a host without a spare CPU the cores come
+    /// first.
+    async fn aside<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> io::Result<T> {
+        let this = self.clone();
+        let (done, result) = oneshot::channel();
+        std::thread::Builder::new().name("ferrum-compile".to_owned()).spawn(move || {
+            engine::core::yield_to_cores();
+            (this.pin)();
+            let _ = done.send(work(&this));
+        })?;
+        result.await.map_err(|_| io::Error::other("its thread panicked"))
+    }
+
+    fn load(&self) -> Result<Loaded, SourceError> {
         let document = self.source.load()?;
         let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
         let snapshot = compile(&document, &self.options, generation, self.snapshots.latest().as_deref())?;
-        Ok((document, snapshot))
+        let names = backend_names(&document);
+        Ok(Loaded { configuration: Configuration { snapshot, document }, names })
     }
 
-    async fn replace(&self, document: Arc<Document>, snapshot: Published) {
+    async fn replace(&self, loaded: Loaded) {
+        let Loaded { configuration: Configuration { snapshot, document }, names } = loaded;
         // New names are resolved before the first request needs them, and the former ones stay until the last request that
         // may need them has gone.
         let mut has_former_names = self.has_former_names.lock().await;
-        let names = backend_names(&document).into_iter().chain(backend_names(&self.document())).collect();
+        let names = names.into_iter().chain(backend_names(&self.document())).collect();
         self.dns.warm_up(names).await;
         *has_former_names = true;
         let previous = self.snapshots.latest();
         self.snapshots.publish(&snapshot);
-        *self.document.lock().unwrap_or_else(PoisonError::into_inner) = document;
-        self.retired.lock().unwrap_or_else(PoisonError::into_inner).extend(previous);
+        let former = std::mem::replace(&mut *self.document.lock().unwrap_or_else(PoisonError::into_inner), document);
+        let retired = previous.map(|snapshot| Configuration { snapshot, document: former });
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner).extend(retired);
         tracing::info!("Configuration reloaded successfully");
     }
 
@@ -133,16 +155,23 @@ impl Publication {
         }
     }
 
+    /// Takes out the replaced configurations that no core holds any more.
+    fn unused(&self) -> Vec<Configuration> {
+        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        retired.extract_if(.., |former| Arc::strong_count(&former.snapshot) == 1).collect()
+    }
+
     /// Frees replaced configurations once no core holds them.
     pub(super) fn start_tidying(self: Arc<Self>) -> JoinHandle<()> {
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(Duration::from_secs(1)).await;
-                let unused: Vec<Published> = {
-                    let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
-                    retired.extract_if(.., |snapshot| Arc::strong_count(snapshot) == 1).collect()
-                };
-                drop(unused);
+                let unused = self.unused();
+                if !unused.is_empty()
+                    && let Err(error) = self.aside(move |_| drop(unused)).await
+                {
+                    tracing::warn!("cannot free a replaced configuration aside: {error}");
+                }
                 self.forget_former_names();
             }
         })

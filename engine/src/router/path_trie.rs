@@ -2,7 +2,7 @@
 //!
 //! A tier is a root node; every other node is reached from its parent by one path segment. One open-addressed table keyed by
 //! (parent, segment) holds all those steps, so a route costs a node and its text, not a map of its own, and a step touches
-//! one slot and one node. A walk hashes each byte of the path once and ends at the first segment that no route has: a path
+//! one slot and one node, which is one cache line: a slot knows the hash of its step, so that no other node is looked at. A walk hashes each byte of the path once and ends at the first segment that no route has: a path
 //! of 8,192 slashes ends at its second one unless the operator configured `//`.
 
 use std::hash::Hasher;
@@ -12,11 +12,12 @@ use rustc_hash::FxHasher;
 /// No route here.
 const NONE: u32 = u32::MAX;
 /// Segments up to this length stand in their node; the few longer ones in the trie's text.
-const INLINE_BYTES: usize = 15;
+const INLINE_BYTES: usize = 40;
 
 pub(super) type NodeId = u32;
 
 #[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
 struct Node {
     /// `=/a`: the path ends here.
     exact: u32,
@@ -26,11 +27,22 @@ struct Node {
     prefix_slash: u32,
     /// Where the node is reached from, and by which segment; a root is not in the slots and never reached.
     parent: NodeId,
-    hash: u32,
     segment: Segment,
     /// Whether any route goes on below; most end here, and a path that goes on then needs no look at the slots.
     is_parent: bool,
 }
+
+const _: () = assert!(size_of::<Node>() == 64);
+
+/// One step of the trie.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    hash: u32,
+    /// [`NONE`] = free.
+    node: NodeId,
+}
+
+const FREE: Slot = Slot { hash: 0, node: NONE };
 
 #[derive(Debug, Clone, Copy)]
 struct Segment {
@@ -45,8 +57,8 @@ pub(super) struct PathTrie {
     nodes: Vec<Node>,
     /// Segments too long for their node.
     text: Vec<u8>,
-    /// Node number + 1, 0 = free; a power of two long and at most half full, so that a miss ends soon.
-    slots: Vec<u32>,
+    /// A power of two long and at most half full, so that a miss ends soon.
+    slots: Vec<Slot>,
 }
 
 /// What a walk found: the route and how much of the path it matched.
@@ -58,7 +70,7 @@ pub(super) struct Taken(pub(super) u32);
 
 impl PathTrie {
     pub(super) fn add_root(&mut self) -> NodeId {
-        self.push(NONE, 0, Segment { len: 0, bytes: [0; INLINE_BYTES] })
+        self.push(NONE, Segment { len: 0, bytes: [0; INLINE_BYTES] })
     }
 
     /// Enters `/…` as a prefix route. `path` starts with a slash.
@@ -122,10 +134,15 @@ impl PathTrie {
         let hash = step_hash(parent, segment);
         let mut slot = hash as usize & mask;
         loop {
-            let id = self.slots[slot].checked_sub(1)?;
-            let node = &self.nodes[id as usize];
-            if node.hash == hash && node.parent == parent && self.segment(&node.segment) == segment {
-                return Some(id);
+            let found = self.slots[slot];
+            if found.node == NONE {
+                return None;
+            }
+            if found.hash == hash {
+                let node = &self.nodes[found.node as usize];
+                if node.parent == parent && self.segment(&node.segment) == segment {
+                    return Some(found.node);
+                }
             }
             slot = (slot + 1) & mask;
         }
@@ -150,7 +167,7 @@ impl PathTrie {
             bytes[..4].copy_from_slice(&(self.text.len() as u32).to_le_bytes());
             self.text.extend_from_slice(segment);
         }
-        let id = self.push(parent, step_hash(parent, segment), Segment { len: segment.len() as u32, bytes });
+        let id = self.push(parent, Segment { len: segment.len() as u32, bytes });
         self.nodes[parent as usize].is_parent = true;
         if self.nodes.len() * 2 > self.slots.len() {
             self.fill_slots((self.nodes.len() * 4).next_power_of_two());
@@ -160,14 +177,14 @@ impl PathTrie {
         id
     }
 
-    fn push(&mut self, parent: NodeId, hash: u32, segment: Segment) -> NodeId {
+    fn push(&mut self, parent: NodeId, segment: Segment) -> NodeId {
         let (exact, prefix, prefix_slash) = (NONE, NONE, NONE);
-        self.nodes.push(Node { exact, prefix, prefix_slash, parent, hash, segment, is_parent: false });
+        self.nodes.push(Node { exact, prefix, prefix_slash, parent, segment, is_parent: false });
         (self.nodes.len() - 1) as NodeId
     }
 
     fn fill_slots(&mut self, count: usize) {
-        self.slots = vec![0; count];
+        self.slots = vec![FREE; count];
         for id in 0..self.nodes.len() as NodeId {
             if self.nodes[id as usize].parent != NONE {
                 self.enter(id);
@@ -177,11 +194,13 @@ impl PathTrie {
 
     fn enter(&mut self, id: NodeId) {
         let mask = self.slots.len() - 1;
-        let mut slot = self.nodes[id as usize].hash as usize & mask;
-        while self.slots[slot] != 0 {
+        let node = &self.nodes[id as usize];
+        let hash = step_hash(node.parent, self.segment(&node.segment));
+        let mut slot = hash as usize & mask;
+        while self.slots[slot].node != NONE {
             slot = (slot + 1) & mask;
         }
-        self.slots[slot] = id + 1;
+        self.slots[slot] = Slot { hash, node: id };
     }
 
     /// Gives back what growing left over, with the slots at the smallest size that is at most half full.
@@ -195,7 +214,7 @@ impl PathTrie {
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
-        self.nodes.capacity() * size_of::<Node>() + self.text.capacity() + self.slots.capacity() * size_of::<u32>()
+        self.nodes.capacity() * size_of::<Node>() + self.text.capacity() + self.slots.capacity() * size_of::<Slot>()
     }
 }
 
@@ -309,12 +328,12 @@ mod tests {
 
     #[test]
     fn segments_are_compared_whole_whether_they_fit_their_node_or_not() {
-        let paths: Vec<String> = [15, 16, 17, 40].into_iter().map(|len| format!("/{}", "s".repeat(len))).collect();
+        let paths: Vec<String> = [39, 40, 41, 60].into_iter().map(|len| format!("/{}", "s".repeat(len))).collect();
         let (trie, root) = trie(&paths.iter().map(String::as_str).collect::<Vec<_>>(), &[]);
         for (route, path) in paths.iter().enumerate() {
             assert_eq!(trie.find(root, path.as_bytes()), Some((route as u32, path.len())));
             assert_eq!(trie.find(root, format!("{path}/x").as_bytes()), Some((route as u32, path.len())));
         }
-        assert_eq!(trie.find(root, format!("/{}", "s".repeat(18)).as_bytes()), None);
+        assert_eq!(trie.find(root, format!("/{}", "s".repeat(42)).as_bytes()), None);
     }
 }
