@@ -16,3 +16,4 @@ pub mod pool;
 pub mod publish;
 pub mod router;
 pub mod snapshot;
+pub mod tls;

@@ -161,7 +161,7 @@ async fn attempts<B: Body, R: Responder>(
 /// An idle connection that still waits, or a new one.
 async fn checkout(forwarding: &Forwarding<'_>, fresh: bool) -> Result<Box<BackendConnection>, Failure> {
     let counters = forwarding.worker.core.counters();
-    while !fresh && let Some(connection) = forwarding.destination.pool.take() {
+    while !fresh && let Some(mut connection) = forwarding.destination.pool.take() {
         if connection.is_silent() {
             counters.backend_reuses.one();
             return Ok(connection);

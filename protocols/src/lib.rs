@@ -18,6 +18,7 @@ mod pipeline;
 mod refusal;
 mod respond;
 mod settings;
+mod tls;
 mod transaction;
 mod worker;
 
@@ -25,9 +26,10 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use engine::core::{Core, Mail, Mailbox};
-use engine::net::Listener;
+use engine::net::{Listener, Opening};
 use engine::publish::View;
 use engine::snapshot::Snapshot;
+use engine::tls::ServerConfig;
 use plugins::PluginSet;
 
 pub use per_ip::PerIp;
@@ -41,14 +43,20 @@ pub struct CoreWork {
     pub mailbox: Mailbox,
     /// This core's sockets of the plain HTTP listener.
     pub http: Vec<std::net::TcpListener>,
+    /// Those of the HTTPS listener.
+    pub https: Vec<std::net::TcpListener>,
+    /// What the HTTPS listener offers; there if it is.
+    pub tls: Option<View<ServerConfig>>,
 }
 
 /// Serves until told to stop.
 pub async fn run_core(core: Rc<Core>, work: CoreWork) {
-    let worker = worker::Worker::new(core.clone(), work.shared, work.snapshots);
+    let worker = worker::Worker::new(core.clone(), work.shared, work.snapshots, work.tls);
     let gate = Rc::new(listen::Gate::default());
-    for socket in work.http {
-        match Listener::new(socket) {
+    let plain = work.http.into_iter().map(|socket| (socket, Opening::Plain));
+    let tls = work.https.into_iter().map(|socket| (socket, Opening::Tls));
+    for (socket, opening) in plain.chain(tls) {
+        match Listener::new(socket, opening) {
             Ok(listener) => core.spawn(listen::accept_loop(worker.clone(), listener, gate.clone())),
             Err(error) => tracing::error!(core = core.index, "cannot listen: {error}"),
         }

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use engine::core::Mail;
 use engine::ledger::Held;
-use engine::net::{Accepted, Listener, Steering, sleep};
+use engine::net::{Accepted, Listener, Opening, Steering, sleep};
 
 use crate::http1;
+use crate::tls;
 use crate::worker::Worker;
 
 /// A core that has at least this many connections more than another one hands new ones over.
@@ -94,9 +95,14 @@ fn less_busy(worker: &Worker) -> Option<usize> {
 /// Starts a connection's task on this core.
 pub fn serve(worker: &Rc<Worker>, accepted: Accepted) {
     let counters = worker.core.counters();
+    let opening = accepted.opening();
+    let connections = match opening {
+        Opening::Plain => &worker.shared.connections,
+        Opening::Tls => &worker.shared.tls_connections,
+    };
     let place = match worker.settings.connections_max {
         0 => None,
-        _ => match worker.shared.connections.hold(worker.core.index) {
+        _ => match connections.hold(worker.core.index) {
             Some(place) => Some(place),
             None => {
                 counters.connections_refused.one();
@@ -108,7 +114,10 @@ pub fn serve(worker: &Rc<Worker>, accepted: Accepted) {
     let open = OpenConnection::new(worker.clone(), place);
     let worker = worker.clone();
     open.worker.core.clone().spawn(async move {
-        http1::serve_connection(worker, stream).await;
+        match opening {
+            Opening::Plain => http1::serve_connection(worker, stream, false).await,
+            Opening::Tls => tls::serve_connection(worker, stream).await,
+        }
         drop(open);
     });
 }

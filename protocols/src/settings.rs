@@ -39,6 +39,8 @@ pub struct HttpSettings {
     pub response_body_bytes_max: u64,
     /// Responses up to this length are forwarded as one piece.
     pub response_buffer_cutoff_bytes: u64,
+    /// From the first byte to the end of the handshake. Zero = none.
+    pub tls_handshake_timeout_ms: u64,
     /// From the start of a request head to its end, and between requests. Zero = none.
     pub header_read_timeout_ms: u64,
     pub requests_per_ip_max: u64,

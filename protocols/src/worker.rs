@@ -12,6 +12,7 @@ use engine::net::{Steering, sleep};
 use engine::pool::Pools;
 use engine::publish::View;
 use engine::snapshot::Snapshot;
+use engine::tls::ServerConfig;
 use plugins::{CoreEnv, PluginSet};
 
 use crate::generation::Generation;
@@ -29,6 +30,8 @@ pub struct Shared {
     pub cores: Vec<PostBox>,
     /// Connections of the HTTP listener, over all cores.
     pub connections: Arc<Cap>,
+    /// Those of the HTTPS listener.
+    pub tls_connections: Arc<Cap>,
     pub counters: Counters,
 }
 
@@ -40,13 +43,19 @@ pub struct Worker {
     pub pools: Pools<Box<BackendConnection>>,
     pub env: CoreEnv,
     snapshots: RefCell<View<Snapshot<PluginSet>>>,
+    tls: Option<RefCell<View<ServerConfig>>>,
     generation: RefCell<Rc<Generation>>,
     date: DateText,
     random: Cell<u64>,
 }
 
 impl Worker {
-    pub fn new(core: Rc<Core>, shared: Shared, mut snapshots: View<Snapshot<PluginSet>>) -> Rc<Self> {
+    pub fn new(
+        core: Rc<Core>,
+        shared: Shared,
+        mut snapshots: View<Snapshot<PluginSet>>,
+        tls: Option<View<ServerConfig>>,
+    ) -> Rc<Self> {
         let counting = core.clone();
         let env = CoreEnv {
             core: core.index,
@@ -67,6 +76,7 @@ impl Worker {
             pools: Pools::default(),
             env,
             snapshots: RefCell::new(snapshots),
+            tls: tls.map(RefCell::new),
             generation: RefCell::new(generation),
             date: DateText::default(),
         })
@@ -82,6 +92,11 @@ impl Worker {
             *self.generation.borrow_mut() = Rc::new(next);
         }
         self.generation.borrow().clone()
+    }
+
+    /// What the HTTPS listener offers now; nothing if there is none.
+    pub fn tls(&self) -> Option<Arc<ServerConfig>> {
+        self.tls.as_ref().map(|view| view.borrow_mut().look().0.clone())
     }
 
     /// Looks for a new configuration even without requests, so that an idle core lets go of the old one.

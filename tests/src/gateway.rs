@@ -88,7 +88,7 @@ impl GatewayBuilder {
 
     /// Starts the process with these arguments and does not wait for anything.
     pub fn launch(&self, arguments: &[&str]) -> Gateway {
-        let (proxy, admin) = (PortLease::take(), PortLease::take());
+        let (proxy, https, admin) = (PortLease::take(), PortLease::take(), PortLease::take());
         let folder = fresh_folder();
         let config = folder.join("resources.yaml");
         std::fs::write(&config, &self.document).expect("the document is written");
@@ -99,6 +99,7 @@ impl GatewayBuilder {
             .env("FERRUM_MODE", "file")
             .env("FERRUM_FILE_CONFIG_PATH", &config)
             .env("FERRUM_PROXY_HTTP_PORT", proxy.number().to_string())
+            .env("FERRUM_PROXY_HTTPS_PORT", https.number().to_string())
             .env("FERRUM_PROXY_BIND_ADDRESS", "127.0.0.1")
             .env("FERRUM_ADMIN_HTTP_PORT", admin.number().to_string())
             .env("FERRUM_ADMIN_BIND_ADDRESS", "127.0.0.1")
@@ -111,7 +112,7 @@ impl GatewayBuilder {
         let mut child = command.spawn().expect("the gateway's binary starts");
         let stdout = Lines::follow(child.stdout.take().expect("a pipe"));
         let stderr = Lines::follow(child.stderr.take().expect("a pipe"));
-        Gateway { child, folder, config, proxy, admin, stdout, stderr }
+        Gateway { child, folder, config, proxy, https, admin, stdout, stderr }
     }
 }
 
@@ -120,6 +121,7 @@ pub struct Gateway {
     folder: PathBuf,
     config: PathBuf,
     proxy: PortLease,
+    https: PortLease,
     admin: PortLease,
     stdout: Lines,
     stderr: Lines,
@@ -144,6 +146,11 @@ impl Gateway {
 
     pub fn port(&self) -> u16 {
         self.proxy.number()
+    }
+
+    /// Listens only if the gateway was given a certificate.
+    pub fn https_port(&self) -> u16 {
+        self.https.number()
     }
 
     pub fn admin_port(&self) -> u16 {
@@ -177,6 +184,21 @@ impl Gateway {
     pub fn curl(&self, path: &str, arguments: &[&str]) -> CurlResponse {
         let url = format!("http://127.0.0.1:{}{path}", self.port());
         curl(&[arguments, &["--path-as-is", url.as_str()]].concat())
+    }
+
+    /// curl against the HTTPS port, under the name of this host.
+    pub fn curl_tls(&self, host: &str, path: &str, arguments: &[&str]) -> CurlResponse {
+        let port = self.https_port();
+        let (url, resolve) = (format!("https://{host}:{port}{path}"), format!("{host}:{port}:127.0.0.1"));
+        curl(&[arguments, &["--path-as-is", "--resolve", &resolve, url.as_str()]].concat())
+    }
+
+    /// A figure of `/metrics`, added up over the cores.
+    #[track_caller]
+    pub fn metric(&self, name: &str) -> u64 {
+        let text = self.admin("/metrics", &[]).text();
+        let rows = text.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
+        rows.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as u64
     }
 
     /// A GET on the admin port, with these header lines.

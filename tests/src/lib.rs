@@ -7,6 +7,7 @@
 //! condition with a bound ([`eventually`], [`Gate`]).
 
 mod backend;
+mod certificates;
 mod client;
 mod curl;
 mod document;
@@ -17,6 +18,7 @@ mod wait;
 mod wire;
 
 pub use backend::{Backend, Connection, DeafPort, RefusingPort, Reply, Request};
+pub use certificates::{Authority, Identity, Validity};
 pub use client::RawClient;
 pub use curl::{CurlResponse, curl};
 pub use document::{Document, Proxy};

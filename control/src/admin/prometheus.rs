@@ -19,13 +19,22 @@ const ALWAYS_ANNOUNCED: [(&str, &str, &str); 4] = [
 /// A figure of one core.
 type Figure = fn(&CoreCounters) -> u64;
 
-const PER_CORE: [(&str, &str, &str, Figure); 16] = [
+const PER_CORE: [(&str, &str, &str, Figure); 19] = [
     ("ferrum_core_connections_active", "gauge", "Client connections open", CoreCounters::connections_active),
     ("ferrum_core_connections_accepted_total", "counter", "Client connections accepted", |core| {
         core.connections_accepted.get()
     }),
     ("ferrum_core_connections_refused_total", "counter", "Client connections closed unserved", |core| {
         core.connections_refused.get()
+    }),
+    ("ferrum_core_tls_handshakes_total", "counter", "TLS handshakes with clients finished", |core| {
+        core.tls_handshakes.get()
+    }),
+    ("ferrum_core_tls_handshakes_resumed_total", "counter", "Those that resumed a session", |core| {
+        core.tls_handshakes_resumed.get()
+    }),
+    ("ferrum_core_tls_handshake_failures_total", "counter", "TLS handshakes with clients that failed", |core| {
+        core.tls_handshake_failures.get()
     }),
     ("ferrum_core_requests_active", "gauge", "Requests whose response is not finished", CoreCounters::requests_active),
     ("ferrum_core_requests_total", "counter", "Requests admitted", |core| core.requests.get()),

@@ -14,6 +14,7 @@ use engine::net::{ListenOptions, Reactor, ReactorOptions, Steering, bind, steer_
 use engine::overload::Overload;
 use engine::publish::Fanout;
 use engine::snapshot::Snapshot;
+use engine::tls::ServerConfig;
 use plugins::PluginSet;
 use protocols::{CoreWork, PerIp, Shared, run_core};
 
@@ -77,6 +78,8 @@ pub(super) struct Start<'a> {
     pub overload: Arc<Overload>,
     pub snapshots: &'a Fanout<Snapshot<PluginSet>>,
     pub tables: &'a Fanout<DnsTable>,
+    /// What the HTTPS listener offers; nothing = there is none.
+    pub tls: Option<&'a Fanout<ServerConfig>>,
     pub reactor: Reactor,
 }
 
@@ -88,7 +91,7 @@ pub(super) struct Cores {
 impl Cores {
     /// Binds every socket first, so that a port in use is one message and no core has started.
     pub(super) fn start(with: Start<'_>) -> Result<Self, Fatal> {
-        let mut sockets = sockets(with.settings, with.cpus)?;
+        let mut sockets = sockets(with.settings, with.cpus, with.tls.is_some())?;
         let cannot = |error: std::io::Error| Fatal::new(format!("cannot start a core: {error}"));
         let boxes: Vec<(PostBox, Mailbox)> =
             with.cpus.iter().map(|_| mailbox()).collect::<Result<_, _>>().map_err(cannot)?;
@@ -117,7 +120,9 @@ impl Cores {
                 shared: shared.clone(),
                 snapshots: with.snapshots.view(index),
                 mailbox,
-                http: sockets.get_mut(index).map(std::mem::take).unwrap_or_default(),
+                http: sockets.http.get_mut(index).map(std::mem::take).unwrap_or_default(),
+                https: sockets.https.get_mut(index).map(std::mem::take).unwrap_or_default(),
+                tls: with.tls.map(|published| published.view(index)),
             };
             threads.push(start(parts, move |core| run_core(core, work)).map_err(cannot)?);
         }
@@ -166,6 +171,7 @@ fn shared(with: &Start<'_>, boxes: Vec<PostBox>) -> Shared {
         steering: steering(with.settings),
         cores: boxes,
         connections: Arc::new(Cap::new(with.settings.runtime.max_connections as u64, with.cpus.len())),
+        tls_connections: Arc::new(Cap::new(with.settings.runtime.max_connections as u64, with.cpus.len())),
         counters: with.counters.clone(),
     }
 }
@@ -178,15 +184,37 @@ fn steering(settings: &Settings) -> Steering {
     }
 }
 
-/// The plain HTTP listener: one socket per core, in core order, which is the order steering counts in.
-fn sockets(settings: &Settings, cpus: &[usize]) -> Result<Vec<Vec<std::net::TcpListener>>, Fatal> {
-    let port = settings.listeners.proxy_http_port;
-    if port == 0 {
+/// One socket per core and listener, in core order, which is the order steering counts in.
+type CoreSockets = Vec<Vec<std::net::TcpListener>>;
+
+struct Sockets {
+    http: CoreSockets,
+    https: CoreSockets,
+}
+
+fn sockets(settings: &Settings, cpus: &[usize], has_tls: bool) -> Result<Sockets, Fatal> {
+    let listeners = &settings.listeners;
+    let mut sockets = Sockets { http: Vec::new(), https: Vec::new() };
+    if listeners.proxy_http_port != 0 {
+        sockets.http = listener_sockets(settings, cpus, ("HTTP", listeners.proxy_http_port, "FERRUM_PROXY_HTTP_PORT"))?;
+    } else {
         tracing::info!("The plain HTTP listener is off (FERRUM_PROXY_HTTP_PORT=0)");
-        tracing::warn!("No HTTP or HTTPS proxy listeners are active: FERRUM_PROXY_HTTP_PORT=0 and no TLS listener");
-        return Ok(Vec::new());
     }
-    let options = ListenOptions {
+    if has_tls {
+        sockets.https =
+            listener_sockets(settings, cpus, ("HTTPS", listeners.proxy_https_port, "FERRUM_PROXY_HTTPS_PORT"))?;
+    } else if listeners.proxy_http_port == 0 {
+        tracing::warn!("No HTTP or HTTPS proxy listeners are active: FERRUM_PROXY_HTTP_PORT=0 and no TLS listener");
+    }
+    Ok(sockets)
+}
+
+fn listener_sockets(
+    settings: &Settings,
+    cpus: &[usize],
+    (name, port, setting): (&str, u16, &str),
+) -> Result<CoreSockets, Fatal> {
+    let mut options = ListenOptions {
         address: SocketAddr::new(settings.listeners.proxy_bind_address, port),
         backlog: settings.runtime.tcp_listen_backlog,
         reuse_port: cpus.len() > 1,
@@ -194,16 +222,22 @@ fn sockets(settings: &Settings, cpus: &[usize]) -> Result<Vec<Vec<std::net::TcpL
     };
     let mut sockets = Vec::new();
     for _ in cpus {
-        match bind(&options) {
+        let address = options.address;
+        let bound = bind(&options).and_then(|socket| {
+            // Port 0 lets the system choose, once for all cores.
+            options.address = socket.local_addr()?;
+            Ok(socket)
+        });
+        match bound {
             Ok(socket) => sockets.push(vec![socket]),
             Err(error) => {
-                let address = options.address;
                 tracing::error!(
-                    "Port {port} is already in use or not available on {}: {error}; \
-                     FERRUM_PROXY_HTTP_PORT and FERRUM_PROXY_BIND_ADDRESS choose {address}",
+                    "Port {} is already in use or not available on {}: {error}; \
+                     {setting} and FERRUM_PROXY_BIND_ADDRESS choose {address}",
+                    address.port(),
                     address.ip()
                 );
-                return Err(Fatal::new("HTTP proxy listener exited before completing startup"));
+                return Err(Fatal::new(format!("{name} proxy listener exited before completing startup")));
             }
         }
     }
@@ -212,7 +246,7 @@ fn sockets(settings: &Settings, cpus: &[usize]) -> Result<Vec<Vec<std::net::TcpL
     {
         tracing::warn!("FERRUM_ACCEPT_STEERING=cpu is not possible here, the kernel's hash is used: {error}");
     }
-    tracing::info!("HTTP proxy listener on {} with {} core(s)", options.address, cpus.len());
+    tracing::info!("{name} proxy listener on {} with {} core(s)", options.address, cpus.len());
     Ok(sockets)
 }
 

@@ -7,6 +7,7 @@ mod options;
 mod probe;
 mod publication;
 mod signals;
+mod tls;
 mod warm_up;
 
 use std::process::ExitCode;
@@ -32,6 +33,7 @@ use crate::source::{FileSource, SourceError, backend_names};
 use cores::Cores;
 use publication::Publication;
 use signals::{Signals, Stopped};
+use tls::FrontTls;
 
 /// Why a gateway ends other than by being told to.
 #[derive(Debug, thiserror::Error)]
@@ -200,6 +202,7 @@ async fn live(
     let compiled = publication::compile(&document, &options, 1, None)?;
     let snapshots: Arc<Fanout<Snapshot<PluginSet>>> = Arc::new(Fanout::new(cpus.len(), compiled));
     let tables = Arc::new(Fanout::new(cpus.len(), Arc::new(engine::dns::DnsTable::default())));
+    let tls = FrontTls::start(settings, cpus.len())?;
     let dns = Dns::start(options::dns(settings), tables.clone()).map_err(|error| Fatal::new(error.to_string()))?;
     let warm_ups = async {
         dns.warm_up(backend_names(&document)).await;
@@ -227,6 +230,7 @@ async fn live(
         overload: overload.clone(),
         snapshots: &snapshots,
         tables: &tables,
+        tls: tls.as_deref().map(FrontTls::published),
         reactor: reactor(settings)?,
     })?;
     let gauges = Arc::new(probe::ProbedGauges::new(counters.clone(), cores.post_boxes()));
@@ -246,6 +250,9 @@ async fn live(
     if readiness.set_ready() {
         tracing::info!("Gateway startup complete; /health now reports ready");
     }
+    let every = Duration::from_secs(settings.listeners.frontend_tls_watch_interval_seconds);
+    let _watching =
+        tls.filter(|_| settings.listeners.frontend_tls_live_reload_enabled).map(|tls| tls.start_watching(every));
     let _tidying = publication.clone().start_tidying();
 
     let ended = tokio::select! {

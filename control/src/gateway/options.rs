@@ -24,10 +24,10 @@ pub(super) fn seconds(value: u64) -> Duration {
 
 /// Settings that are in use and that this release does not act on, one line each.
 pub(super) fn unserved(settings: &Settings) -> Vec<String> {
-    let tls = settings.listeners.frontend_tls_cert_path.is_some() && settings.listeners.frontend_tls_key_path.is_some();
+    let early_data = !settings.tls.tls_early_data_methods.0.is_empty();
     let admin_tls = settings.admin.admin_tls_cert_path.is_some() && settings.admin.admin_tls_key_path.is_some();
     let uses = [
-        (tls, "FERRUM_FRONTEND_TLS_CERT_PATH", "the HTTPS listener"),
+        (early_data, "FERRUM_TLS_EARLY_DATA_METHODS", "TLS early data (0-RTT)"),
         (admin_tls, "FERRUM_ADMIN_TLS_CERT_PATH", "the admin HTTPS listener"),
         (settings.http3.enable_http3, "FERRUM_ENABLE_HTTP3", "the HTTP/3 listener"),
         (settings.kernel.ktls_enabled == Tri::On, "FERRUM_KTLS_ENABLED", "kernel TLS"),
@@ -65,6 +65,7 @@ pub(super) fn http(settings: &Settings) -> HttpSettings {
         request_body_bytes_max: limits.max_request_body_size_bytes as u64,
         response_body_bytes_max: limits.max_response_body_size_bytes as u64,
         response_buffer_cutoff_bytes: limits.response_buffer_cutoff_bytes as u64,
+        tls_handshake_timeout_ms: settings.listeners.frontend_tls_handshake_timeout_seconds.saturating_mul(1000),
         header_read_timeout_ms: limits.http_header_read_timeout_seconds.saturating_mul(1000),
         requests_per_ip_max: runtime.max_concurrent_requests_per_ip,
         via: client.add_via_header.then(|| Via::new(&client.via_pseudonym)),

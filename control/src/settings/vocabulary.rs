@@ -249,6 +249,20 @@ pub enum Curve {
     X25519,
     Secp256r1,
     Secp384r1,
+    /// X25519 together with ML-KEM-768, which a quantum computer does not break.
+    X25519MlKem768,
+}
+
+impl Curve {
+    /// As users write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::X25519 => "X25519",
+            Self::Secp256r1 => "secp256r1",
+            Self::Secp384r1 => "secp384r1",
+            Self::X25519MlKem768 => "X25519MLKEM768",
+        }
+    }
 }
 
 /// Key-exchange groups, the preferred one first. Never empty.
@@ -271,19 +285,17 @@ impl Value for Curves {
             "x25519" => Ok(Curve::X25519),
             "secp256r1" | "p-256" | "p256" => Ok(Curve::Secp256r1),
             "secp384r1" | "p-384" | "p384" => Ok(Curve::Secp384r1),
-            _ => Err(format!("Unknown curve/group '{item}'. Supported: X25519, secp256r1 (P-256), secp384r1 (P-384)")),
+            "x25519mlkem768" => Ok(Curve::X25519MlKem768),
+            _ => Err(format!(
+                "Unknown curve/group '{item}'. Supported: X25519, secp256r1 (P-256), secp384r1 (P-384), X25519MLKEM768"
+            )),
         };
         let curves = items(raw).map(curve).collect::<Result<Vec<_>, _>>()?;
         if curves.is_empty() { Err("No curves/groups specified".to_owned()) } else { Ok(Self(curves)) }
     }
 
     fn show(&self) -> String {
-        let name = |curve: &Curve| match curve {
-            Curve::X25519 => "X25519",
-            Curve::Secp256r1 => "secp256r1",
-            Curve::Secp384r1 => "secp384r1",
-        };
-        self.0.iter().map(name).collect::<Vec<_>>().join(",")
+        self.0.iter().map(|curve| curve.name()).collect::<Vec<_>>().join(",")
     }
 }
 

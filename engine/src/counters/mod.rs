@@ -48,6 +48,10 @@ pub struct CoreCounters {
     pub connections_accepted: Cell,
     pub connections_closed: Cell,
     pub connections_refused: Cell,
+    /// Finished ones, the resumed among them.
+    pub tls_handshakes: Cell,
+    pub tls_handshakes_resumed: Cell,
+    pub tls_handshake_failures: Cell,
     /// Requests that were admitted; `requests_finished` follows when the response has been sent or given up.
     pub requests: Cell,
     pub requests_finished: Cell,
@@ -81,6 +85,9 @@ impl CoreCounters {
             connections_accepted: Cell::default(),
             connections_closed: Cell::default(),
             connections_refused: Cell::default(),
+            tls_handshakes: Cell::default(),
+            tls_handshakes_resumed: Cell::default(),
+            tls_handshake_failures: Cell::default(),
             requests: Cell::default(),
             requests_finished: Cell::default(),
             requests_unrouted: Cell::default(),

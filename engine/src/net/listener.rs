@@ -64,15 +64,29 @@ fn fast_open(socket: &Socket, queue: u16) {
     }
 }
 
+/// What clients of a listener begin with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Opening {
+    /// Requests.
+    Plain,
+    /// A TLS handshake.
+    Tls,
+}
+
 /// A connection that belongs to no core yet.
 pub struct Accepted {
     fd: OwnedFd,
     peer: SocketAddr,
+    opening: Opening,
 }
 
 impl Accepted {
     pub fn peer(&self) -> SocketAddr {
         self.peer
+    }
+
+    pub fn opening(&self) -> Opening {
+        self.opening
     }
 
     /// Takes the connection into this core's reactor.
@@ -85,11 +99,12 @@ impl Accepted {
 /// A listening socket in this core's reactor.
 pub struct Listener {
     listener: TcpListener,
+    opening: Opening,
 }
 
 impl Listener {
-    pub fn new(listener: std::net::TcpListener) -> io::Result<Self> {
-        Ok(Self { listener: TcpListener::from_std(listener)? })
+    pub fn new(listener: std::net::TcpListener, opening: Opening) -> io::Result<Self> {
+        Ok(Self { listener: TcpListener::from_std(listener)?, opening })
     }
 
     /// The next connection. Dropping the future takes the wait back.
@@ -99,6 +114,6 @@ impl Listener {
         // SAFETY: `into_raw_fd` gave up the descriptor, so it has exactly one owner again.
         #[allow(unsafe_code)]
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Accepted { fd, peer })
+        Ok(Accepted { fd, peer, opening: self.opening })
     }
 }

@@ -10,14 +10,16 @@ mod receiver;
 mod steering;
 mod stint;
 mod stream;
+mod wire;
 
 pub use doorbell::{Bell, Doorbell};
-pub use listener::{Accepted, ListenOptions, Listener, bind};
+pub use listener::{Accepted, ListenOptions, Listener, Opening, bind};
 pub use networks::TrustedNetworks;
 pub use pace::note_tick;
 pub use pipe::Pipe;
 pub use reactor::{Reactor, ReactorChoice, ReactorOptions, pause, probe_io_uring, run, sleep, spawn};
-pub use receiver::{Receiver, Silence};
+pub use receiver::Receiver;
 pub use steering::{Steering, steer_by_cpu};
 pub use stint::Stint;
 pub use stream::{ConnectOptions, Sender, Stream};
+pub use wire::Silence;

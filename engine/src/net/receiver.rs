@@ -1,165 +1,106 @@
-//! The receiving side of a connection.
+//! The receiving side of a connection, in the clear or under TLS.
 //!
-//! A receive can be started, left in flight while the connection's task does other things, and polled later by whoever
-//! owns the connection then. So the receive that notices that a client goes away while its response is being made is the
-//! one that brings its next request when it stays.
-//!
-//! A receive is started late, when the bytes are likely to be there: the kernel then completes it at once, where an early
-//! one has to be parked on the socket and woken again.
-//!
-//! A receive in flight holds a buffer. A core lends at most [`LENT_MAX`] buffers to connections that only wait; past
-//! that a connection waits for readability, without memory, and takes a buffer when bytes are there.
+//! Whoever receives does not know which: it starts a receive, leaves it in flight or polls it, and gets bytes of the peer's
+//! application. Under TLS a receive may take several of the wire, or none.
 
-use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
+use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use monoio::io::{AsyncReadRent, OwnedReadHalf};
-use monoio::net::TcpStream;
 use rustix::io::Errno;
-use rustix::net::RecvFlags;
+use rustix::net::{RecvFlags, SendFlags};
 
 use super::Pipe;
-use super::stream::raw;
-use crate::buffer::{Buffer, Tail};
+use super::wire::{Silence, Wire};
+use crate::buffer::{Buffer, HEAD_BUFFER_BYTES};
+use crate::tls::{Opened, Session};
 
-/// 512 × 16 KiB = 8 MiB per core, whatever the number of connections.
-const LENT_MAX: usize = 512;
+/// So many pieces of what nobody asked for are looked at before the peer counts as one that talks.
+const SILENT_LOOKS_MAX: usize = 8;
 
-thread_local! {
-    static LENT: Cell<usize> = const { Cell::new(0) };
-}
-
-/// Counts one buffer that waits in flight.
-struct Loan;
-
-impl Loan {
-    fn take() -> Option<Loan> {
-        LENT.with(|lent| {
-            (lent.get() < LENT_MAX).then(|| {
-                lent.set(lent.get() + 1);
-                Loan
-            })
-        })
-    }
-}
-
-impl Drop for Loan {
-    fn drop(&mut self) {
-        let _ = LENT.try_with(|lent| lent.set(lent.get() - 1));
-    }
-}
-
-enum Order {
-    /// Receive behind what the buffer holds.
-    Into(Buffer),
-    /// Wait for the first bytes of something that may be long in coming.
-    Idle,
-    /// Only wait until there is something to receive.
-    Readable,
-}
-
-#[derive(Default)]
-struct Shared {
-    order: Cell<Option<Order>>,
-    result: RefCell<Option<(io::Result<usize>, Buffer)>>,
-}
-
-/// What stands in a socket that nobody reads from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Silence {
-    /// Nothing, and the peer may still send.
-    Silent,
-    /// Bytes nobody asked for, or the end of the stream, or an error.
-    Broken,
-}
+/// Room that is left behind a part of a record; with less the next receive is into a bulk buffer, which every record fits.
+const RECORD_ROOM_BYTES: usize = 4 * 1024;
 
 pub struct Receiver {
-    shared: Rc<Shared>,
-    fd: RawFd,
-    /// Made once per connection; carries out one order after the other.
-    work: Pin<Box<dyn Future<Output = ()>>>,
-    started: bool,
+    wire: Wire,
+    sealed: Option<Box<Sealed>>,
+}
+
+/// Ciphertext on its way to whoever receives.
+struct Sealed {
+    session: Rc<RefCell<Session>>,
+    /// Copied in front of what is being received now.
+    lent: usize,
+    /// Where plaintext goes. An idle receive has none until there is some.
+    target: Buffer,
+    is_started: bool,
 }
 
 impl Receiver {
-    pub(super) fn new(half: OwnedReadHalf<TcpStream>) -> Self {
-        let shared = Rc::new(Shared::default());
-        let fd = raw(&half.0).as_raw_fd();
-        let work = Box::pin(work(half, shared.clone()));
-        Self { shared, fd, work, started: false }
+    pub(super) fn new(wire: Wire) -> Self {
+        Self { wire, sealed: None }
     }
 
-    /// Looks without taking anything: one system call, for an idle connection that is about to be used again.
-    pub fn silence(&self) -> Silence {
-        match rustix::net::recv(self.fd(), &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-            Err(Errno::AGAIN) => Silence::Silent,
-            _ => Silence::Broken,
-        }
+    /// From now on what is received is ciphertext, beginning with what the session has already.
+    pub(super) fn seal(&mut self, session: Rc<RefCell<Session>>) {
+        self.sealed = Some(Box::new(Sealed { session, lent: 0, target: Buffer::none(), is_started: false }));
     }
 
-    fn fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the descriptor is open as long as the work holds the stream.
-        #[allow(unsafe_code)]
-        unsafe {
-            BorrowedFd::borrow_raw(self.fd)
+    /// Looks without taking anything that is meant for the one who receives: for an idle connection that is about to be used
+    /// again.
+    pub fn silence(&mut self) -> Silence {
+        match &mut self.sealed {
+            None => self.wire.silence(),
+            Some(sealed) => sealed.silence(&self.wire),
         }
     }
 
     pub fn is_started(&self) -> bool {
-        self.started
+        match &self.sealed {
+            None => self.wire.is_started(),
+            Some(sealed) => sealed.is_started,
+        }
     }
 
     /// Starts to receive behind what `buffer` holds. The operation is submitted by the next poll.
     pub fn start(&mut self, buffer: Buffer) {
-        self.order(Order::Into(buffer));
+        match &mut self.sealed {
+            None => self.wire.start(buffer),
+            Some(sealed) => {
+                sealed.target = buffer;
+                sealed.is_started = true;
+            }
+        }
     }
 
     /// Starts to wait for bytes into a buffer of the core's.
     pub fn start_idle(&mut self) {
-        self.order(Order::Idle);
-    }
-
-    /// Moves what is there into the pipe, at most `max` bytes; waits when nothing is. Zero: the peer sends no more. Not
-    /// while a receive is in flight.
-    pub async fn fill(&mut self, pipe: &mut Pipe, max: usize) -> io::Result<usize> {
-        // Into an empty pipe only: a full one and a silent peer would look the same.
-        debug_assert_eq!(pipe.held(), 0);
-        loop {
-            match pipe.fill(self.fd(), max) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.order(Order::Readable);
-                    self.received().await.0?;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                filled => return filled,
-            }
+        match &mut self.sealed {
+            None => self.wire.start_idle(),
+            Some(sealed) => sealed.is_started = true,
         }
     }
 
-    fn order(&mut self, order: Order) {
-        debug_assert!(!self.started, "one receive at a time");
-        self.shared.order.set(Some(order));
-        self.started = true;
+    /// Whether bytes can be moved by the kernel, unseen.
+    pub fn fills_pipes(&self) -> bool {
+        self.sealed.is_none()
+    }
+
+    /// Moves what is there into the pipe, at most `max` bytes; waits when nothing is. Zero: the peer sends no more. Not
+    /// while a receive is in flight, and only if it fills pipes.
+    pub async fn fill(&mut self, pipe: &mut Pipe, max: usize) -> io::Result<usize> {
+        debug_assert!(self.fills_pipes());
+        self.wire.fill(pipe, max).await
     }
 
     /// What was received, and the buffer. Zero bytes: the peer sends no more. Pending when nothing was started.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(io::Result<usize>, Buffer)> {
-        if !self.started {
-            return Poll::Pending;
-        }
-        // The work never ends: it waits for the next order.
-        let _ = self.work.as_mut().poll(cx);
-        match self.shared.result.borrow_mut().take() {
-            Some(result) => {
-                self.started = false;
-                Poll::Ready(result)
-            }
-            None => Poll::Pending,
+        match &mut self.sealed {
+            None => self.wire.poll(cx),
+            Some(sealed) if sealed.is_started => sealed.poll(&mut self.wire, cx),
+            Some(_) => Poll::Pending,
         }
     }
 
@@ -168,42 +109,114 @@ impl Receiver {
     }
 }
 
-async fn work(mut half: OwnedReadHalf<TcpStream>, shared: Rc<Shared>) {
-    loop {
-        let order = poll_fn(|_| match shared.order.take() {
-            Some(order) => Poll::Ready(order),
-            None => Poll::Pending,
-        })
-        .await;
-        let result = match order {
-            Order::Into(buffer) => read(&mut half, buffer).await,
-            Order::Readable => (raw(&half.0).readable(false).await.map(|()| 0), Buffer::none()),
-            Order::Idle => match Loan::take() {
-                Some(_loan) => read(&mut half, Buffer::head()).await,
-                None => match raw(&half.0).readable(false).await {
-                    Ok(()) => read(&mut half, Buffer::head()).await,
-                    Err(error) => (Err(error), Buffer::none()),
-                },
-            },
-        };
-        *shared.result.borrow_mut() = Some(result);
+impl Sealed {
+    fn poll(&mut self, wire: &mut Wire, cx: &mut Context<'_>) -> Poll<(io::Result<usize>, Buffer)> {
+        loop {
+            if !wire.is_started()
+                && let Some(opened) = self.open(wire)
+            {
+                self.is_started = false;
+                return Poll::Ready((opened, std::mem::take(&mut self.target)));
+            }
+            if !wire.is_started() {
+                self.start_wire(wire);
+            }
+            let (count, received) = ready!(wire.poll(cx));
+            self.took(received);
+            let ended = match count {
+                // Without the peer's word an end is a cut (RFC 8446 §6.1).
+                Ok(0) => io::ErrorKind::UnexpectedEof.into(),
+                Ok(_) => continue,
+                Err(error) => error,
+            };
+            self.is_started = false;
+            return Poll::Ready((Err(ended), std::mem::take(&mut self.target)));
+        }
     }
-}
 
-async fn read(half: &mut OwnedReadHalf<TcpStream>, buffer: Buffer) -> (io::Result<usize>, Buffer) {
-    debug_assert!(buffer.spare() > 0, "a receive into a full buffer looks like the end of the stream");
-    let mut buffer = buffer;
-    loop {
-        let (received, Tail(back)) = half.read(Tail(buffer)).await;
-        buffer = back;
-        match received {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // A submission thread of the kernel may have begun just while a pipe moved bytes of this socket (`Pipe`).
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => match raw(&half.0).readable(false).await {
-                Ok(()) => {}
-                Err(error) => return (Err(error), buffer),
-            },
-            received => return (received, buffer),
+    /// Opens what is at hand; nothing when that is not enough.
+    fn open(&mut self, wire: &Wire) -> Option<io::Result<usize>> {
+        let mut session = self.session.borrow_mut();
+        if session.received().is_empty() && !session.has_rest() && !session.is_closed() {
+            return None;
+        }
+        let is_idle = !self.target.has_memory();
+        if is_idle {
+            self.target = Buffer::head();
+        }
+        match session.open(&mut self.target) {
+            Ok(Opened::Data(count)) => Some(Ok(count)),
+            Ok(Opened::Closed) => Some(Ok(0)),
+            Ok(Opened::NeedsMore) => {
+                if is_idle {
+                    self.target = Buffer::none();
+                }
+                None
+            }
+            Err(error) => {
+                // The peer is told why, if the socket takes it; nothing can be sent after it.
+                if let Some(alert) = session.take_outgoing() {
+                    let _ = rustix::net::send(wire.fd(), &alert, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+                }
+                Some(Err(io::Error::new(io::ErrorKind::InvalidData, error)))
+            }
+        }
+    }
+
+    /// Receives behind a copy of what is there already: the session needs its own for what is sent meanwhile.
+    fn start_wire(&mut self, wire: &mut Wire) {
+        let session = self.session.borrow();
+        let known = session.received();
+        self.lent = known.len();
+        let is_idle = !self.target.has_memory();
+        if known.is_empty() && is_idle {
+            wire.start_idle();
+            return;
+        }
+        let is_bulk = self.target.capacity() > HEAD_BUFFER_BYTES || known.len() + RECORD_ROOM_BYTES > HEAD_BUFFER_BYTES;
+        let mut buffer = if is_bulk { Buffer::bulk() } else { Buffer::head() };
+        buffer.extend(known);
+        wire.start(buffer);
+    }
+
+    /// What the wire gave back, in which the session may have used up some of what was lent.
+    fn took(&mut self, mut received: Buffer) {
+        let mut session = self.session.borrow_mut();
+        received.consume(self.lent.saturating_sub(session.received().len()).min(received.len()));
+        self.lent = 0;
+        session.set_received(received);
+    }
+
+    /// Tickets and key updates are not meant for the one who receives, and do not break the silence.
+    fn silence(&mut self, wire: &Wire) -> Silence {
+        for _ in 0..SILENT_LOOKS_MAX {
+            if self.open(wire).is_some() {
+                return Silence::Broken;
+            }
+            if wire.silence() == Silence::Silent {
+                return Silence::Silent;
+            }
+            if self.receive_now(wire).is_none() {
+                return Silence::Broken;
+            }
+        }
+        Silence::Broken
+    }
+
+    /// Takes what the socket has, without waiting.
+    fn receive_now(&self, wire: &Wire) -> Option<()> {
+        let mut bytes = [0; 4096];
+        match rustix::net::recv(wire.fd(), &mut bytes, RecvFlags::DONTWAIT) {
+            Ok((count, _)) if count > 0 => {
+                let mut session = self.session.borrow_mut();
+                let mut received = Buffer::with_capacity(session.received().len() + count);
+                received.extend(session.received());
+                received.extend(&bytes[..count]);
+                session.set_received(received);
+                Some(())
+            }
+            Err(Errno::INTR) => Some(()),
+            _ => None,
         }
     }
 }

@@ -1,6 +1,7 @@
-//! A TCP connection: a receiver that can stay in flight while other things happen, and a sender.
+//! A TCP connection: a receiver that can stay in flight while other things happen, and a sender. Either is in the clear until
+//! [`Stream::sealed`] puts TLS over both.
 
-use std::cell::UnsafeCell;
+use std::cell::{RefCell, UnsafeCell};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -12,8 +13,10 @@ use monoio::net::TcpStream;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, Shutdown};
 
+use super::wire::Wire;
 use super::{Pipe, Receiver, pace};
-use crate::buffer::{Buffer, Unsent};
+use crate::buffer::{Buffer, HEAD_BUFFER_BYTES, Unsent};
+use crate::tls::{Handshake, Session};
 
 /// How outgoing connections are made.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,12 +37,20 @@ pub struct Stream {
 
 pub struct Sender {
     half: OwnedWriteHalf<TcpStream>,
+    sealed: Option<Rc<RefCell<Session>>>,
 }
+
+/// Plaintext that is encrypted in one go: six records, which with their overhead fit a bulk buffer.
+const SEALED_BYTES_MAX: usize = 96 * 1024;
+/// What a short piece may grow by when it is encrypted, key updates and tickets included.
+const SEALED_GROWTH_BYTES: usize = 1024;
+/// Received bytes of a handshake that are not understood yet: a record, and the beginning of the next.
+const HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
 
 impl Stream {
     pub(super) fn new(stream: TcpStream, peer: SocketAddr) -> Self {
         let (reading, half): (OwnedReadHalf<TcpStream>, _) = stream.into_split();
-        Self { receiver: Receiver::new(reading), sender: Sender { half }, peer }
+        Self { receiver: Receiver::new(Wire::new(reading)), sender: Sender { half, sealed: None }, peer }
     }
 
     /// Connects; the caller bounds the time by dropping the future. Fast open is not used: with it a connection is there before
@@ -57,6 +68,60 @@ impl Stream {
     pub fn peer(&self) -> SocketAddr {
         self.peer
     }
+
+    /// Makes the handshake; what is sent and received from then on is under TLS. The caller bounds the time by dropping the
+    /// future, which closes the connection.
+    ///
+    /// # Errors
+    /// The connection failed, or the handshake did: then the kind is `InvalidData`, and the peer was told why.
+    pub async fn sealed(mut self, session: Session) -> io::Result<(Self, Rc<RefCell<Session>>)> {
+        let mut session = session;
+        loop {
+            let shaken = session.shake();
+            if let Some(buffer) = session.take_outgoing() {
+                let sent = self.sender.send(Unsent { buffer, sent: 0 }).await.0;
+                // Whoever refuses us may have stopped listening.
+                if shaken.is_ok() {
+                    sent?;
+                }
+            }
+            match shaken {
+                Ok(Handshake::Done) => break,
+                Ok(Handshake::NeedsMore) => {
+                    let received = self.more_of_handshake(session.take_received()).await?;
+                    session.set_received(received);
+                }
+                Err(error) => {
+                    self.sender.shutdown_send();
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+                }
+            }
+        }
+        let session = Rc::new(RefCell::new(session));
+        self.receiver.seal(session.clone());
+        self.sender.sealed = Some(session.clone());
+        Ok((self, session))
+    }
+
+    async fn more_of_handshake(&mut self, mut received: Buffer) -> io::Result<Buffer> {
+        if received.is_empty() {
+            self.receiver.start_idle();
+        } else {
+            if received.spare() == 0 {
+                let doubled = received.capacity() * 2;
+                if doubled > HANDSHAKE_BYTES_MAX {
+                    return Err(io::ErrorKind::InvalidData.into());
+                }
+                received.grow_to(doubled);
+            }
+            self.receiver.start(received);
+        }
+        match self.receiver.received().await {
+            (Ok(0), _) => Err(io::ErrorKind::UnexpectedEof.into()),
+            (Ok(_), received) => Ok(received),
+            (Err(error), _) => Err(error),
+        }
+    }
 }
 
 impl Sender {
@@ -65,6 +130,35 @@ impl Sender {
     /// ring is for those that have to wait, and for a busy core, which gains more by making many of them in one go
     /// (docs/design/sends.md).
     pub async fn send_some(&mut self, unsent: Unsent) -> (io::Result<usize>, Unsent) {
+        match self.sealed.clone() {
+            None => self.send_to_wire(unsent).await,
+            Some(session) => self.send_sealed(session, unsent).await,
+        }
+    }
+
+    /// Encrypts a piece and sends it whole: what is encrypted has its place in the stream and cannot be taken back.
+    async fn send_sealed(&mut self, session: Rc<RefCell<Session>>, unsent: Unsent) -> (io::Result<usize>, Unsent) {
+        let left = &unsent.buffer[unsent.sent..];
+        let count = left.len().min(SEALED_BYTES_MAX);
+        let is_short = count + SEALED_GROWTH_BYTES <= HEAD_BUFFER_BYTES;
+        let mut sealed = Unsent { buffer: if is_short { Buffer::head() } else { Buffer::bulk() }, sent: 0 };
+        let encrypted = session.borrow_mut().seal(&left[..count], sealed.buffer.as_vec_mut());
+        if let Err(error) = encrypted {
+            return (Err(io::Error::other(error)), unsent);
+        }
+        while sealed.sent < sealed.buffer.len() {
+            let (sent, back) = self.send_to_wire(sealed).await;
+            sealed = back;
+            match sent {
+                Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), unsent),
+                Ok(count) => sealed.sent += count,
+                Err(error) => return (Err(error), unsent),
+            }
+        }
+        (Ok(count), unsent)
+    }
+
+    async fn send_to_wire(&mut self, unsent: Unsent) -> (io::Result<usize>, Unsent) {
         let mut unsent = unsent;
         if !pace::count_send()
             && let Some(sent) = self.try_send(&unsent.buffer[unsent.sent..])
@@ -95,7 +189,12 @@ impl Sender {
         }
     }
 
-    /// Sends what the kernel takes of what the pipe holds; waits until it takes something.
+    /// Whether bytes can be moved by the kernel, unseen.
+    pub fn takes_pipes(&self) -> bool {
+        self.sealed.is_none()
+    }
+
+    /// Sends what the kernel takes of what the pipe holds; waits until it takes something. Only if it takes pipes.
     pub async fn send_from(&mut self, pipe: &mut Pipe) -> io::Result<usize> {
         loop {
             match pipe.drain(self.fd()) {
@@ -123,6 +222,13 @@ impl Sender {
 
     /// Tells the peer that nothing more will be sent.
     pub fn shutdown_send(&self) {
+        if let Some(session) = &self.sealed {
+            let mut alert = Vec::new();
+            // As good as the socket takes it: the end of the stream follows in any case.
+            if session.borrow_mut().close(&mut alert).is_ok() {
+                let _ = self.try_send(&alert);
+            }
+        }
         // A peer that has gone meanwhile needs not be told.
         let _ = rustix::net::shutdown(self.fd(), Shutdown::Write);
     }

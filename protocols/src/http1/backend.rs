@@ -48,7 +48,7 @@ impl BackendConnection {
     }
 
     /// Whether the idle connection can take another request: the backend has neither closed it nor sent anything since.
-    pub fn is_silent(&self) -> bool {
+    pub fn is_silent(&mut self) -> bool {
         self.receiver.silence() == Silence::Silent
     }
 }

@@ -32,8 +32,8 @@ const PARK_MS: u64 = 50;
 const LINGER_MS: u64 = 2_000;
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
 
-pub async fn serve_connection(worker: Rc<Worker>, stream: Stream) {
-    let peer = Peer::new(stream.peer().ip(), false);
+pub async fn serve_connection(worker: Rc<Worker>, stream: Stream, is_tls: bool) {
+    let peer = Peer::new(stream.peer().ip(), is_tls);
     let Stream { receiver, sender, .. } = stream;
     let deadline = worker.core.deadlines.deadline();
     let inbox = Inbox::new(receiver, sender, &worker.core.deadlines);

@@ -25,6 +25,8 @@ pub struct Inbox {
     patience: Deadline,
     receiver: RefCell<Receiver>,
     sender: Cell<Option<Sender>>,
+    /// Whether bytes can go out as they are.
+    pub takes_pipes: bool,
     /// Received and not used yet.
     pub rest: RefCell<Buffer>,
     /// The request body has been received whole.
@@ -49,6 +51,7 @@ impl Inbox {
             send_stall: deadlines.deadline(),
             patience: deadlines.deadline(),
             receiver: RefCell::new(receiver),
+            takes_pipes: sender.takes_pipes(),
             sender: Cell::new(Some(sender)),
             rest: RefCell::new(Buffer::none()),
             body_complete: Cell::new(true),

@@ -192,7 +192,7 @@ impl ResponseStream for Http1Stream<'_> {
     }
 
     fn takes_pipes(&self) -> bool {
-        matches!(self.framing, Framing::Length { .. } | Framing::Close)
+        self.inbox.takes_pipes && matches!(self.framing, Framing::Length { .. } | Framing::Close)
     }
 
     async fn write_from(&mut self, pipe: &mut Pipe) -> Result<(), ClientGone> {

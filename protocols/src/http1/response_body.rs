@@ -63,7 +63,7 @@ impl<'c> BackendBody<'c> {
     /// Whether so much of the body is still to come, and as it is, that moving it through a pipe spares something.
     pub fn fills_pipes(&self) -> bool {
         let is_long = matches!(self.framing, Framing::Length { left } if left >= MOVED_BYTES_MIN as u64);
-        is_long && self.early.is_none() && !self.receiver.is_started()
+        is_long && self.early.is_none() && !self.receiver.is_started() && self.receiver.fills_pipes()
     }
 
     /// Moves the next piece into the pipe instead of handing it out; only if the body fills pipes. Answers how much it was.

@@ -1,0 +1,23 @@
+//! TLS over TCP: what control builds from settings and files, and what a core runs per connection.
+//!
+//! A [`Policy`] holds versions, cipher suites and groups for every direction; [`server_config`] makes of it, of certificates and
+//! of [`ClientAuth`] what a listener uses. A [`Session`] is one connection's state. It is given bytes and gives bytes, and knows no
+//! socket: `net` runs it.
+
+mod material;
+mod policy;
+mod server;
+mod session;
+
+pub use material::{Identity, revocation_lists, roots};
+pub use policy::{Policy, TlsVersion, group, suite};
+pub use server::{ClientAuth, ServerOptions, Tickets, server_config};
+pub use session::{Handshake, Opened, Session};
+
+pub use rustls::HandshakeKind;
+
+/// What a listener of this process offers and asks for. Shared by all cores, replaced when its files change.
+pub type ServerConfig = rustls::ServerConfig;
+
+/// Why TLS material cannot be used: the setting, the file and the reason.
+pub type Refused = String;

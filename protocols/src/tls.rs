@@ -1,0 +1,41 @@
+//! A connection of the HTTPS listener: its handshake, and then the protocol that was agreed on.
+
+use std::io;
+use std::rc::Rc;
+
+use engine::net::Stream;
+use engine::tls::{HandshakeKind, Session};
+
+use crate::exchange::boxed;
+use crate::http1;
+use crate::worker::Worker;
+
+pub async fn serve_connection(worker: Rc<Worker>, stream: Stream) {
+    let counters = worker.core.counters();
+    let peer = stream.peer();
+    let stream = match boxed(|| handshake(&worker, stream)).await {
+        Ok(stream) => stream,
+        Err(error) => {
+            counters.tls_handshake_failures.one();
+            tracing::debug!(%peer, "Frontend TLS handshake failed: {error}");
+            return;
+        }
+    };
+    http1::serve_connection(worker, stream, true).await;
+}
+
+/// A handshake, within its time.
+async fn handshake(worker: &Worker, stream: Stream) -> io::Result<Stream> {
+    let counters = worker.core.counters();
+    let Some(config) = worker.tls() else { return Err(io::ErrorKind::NotFound.into()) };
+    let session = Session::server(config).map_err(io::Error::other)?;
+    let deadline = worker.core.deadlines.deadline();
+    deadline.set(Some(worker.settings.tls_handshake_timeout_ms));
+    let (stream, session) =
+        deadline.bound(stream.sealed(session)).await.unwrap_or(Err(io::ErrorKind::TimedOut.into()))?;
+    counters.tls_handshakes.one();
+    if session.borrow().common().handshake_kind() == Some(HandshakeKind::Resumed) {
+        counters.tls_handshakes_resumed.one();
+    }
+    Ok(stream)
+}
