@@ -339,6 +339,20 @@ fn a_handshake_has_its_time() {
 }
 
 #[test]
+fn an_idle_connection_ends_with_a_word() {
+    let authority = Authority::new();
+    let identity = authority.issue(&[HOST]);
+    let backend = Backend::naming_targets();
+    let gateway = secured(&backend, &identity).env("FERRUM_HTTP_HEADER_READ_TIMEOUT_SECONDS", 1).start();
+    let asked = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
+    for input in ["", asked] {
+        let said = openssl(&gateway, &["-ign_eof"], input);
+        assert!(said.contains("closed") && !said.contains("unexpected eof"), "{said}");
+        assert_eq!(said.contains("GET /x"), !input.is_empty(), "{said}");
+    }
+}
+
+#[test]
 fn an_https_port_in_use_is_named_with_its_setting() {
     let authority = Authority::new();
     let identity = authority.issue(&[HOST]);

@@ -222,6 +222,13 @@ impl Sender {
 
     /// Tells the peer that nothing more will be sent.
     pub fn shutdown_send(&self) {
+        self.say_end();
+        // A peer that has gone meanwhile needs not be told.
+        let _ = rustix::net::shutdown(self.fd(), Shutdown::Write);
+    }
+
+    /// Under TLS tells the peer that this end was meant, and no cut; in the clear the end says that itself.
+    pub fn say_end(&self) {
         if let Some(session) = &self.sealed {
             let mut alert = Vec::new();
             // As good as the socket takes it: the end of the stream follows in any case.
@@ -229,8 +236,6 @@ impl Sender {
                 let _ = self.try_send(&alert);
             }
         }
-        // A peer that has gone meanwhile needs not be told.
-        let _ = rustix::net::shutdown(self.fd(), Shutdown::Write);
     }
 
     /// Resets the connection now, so that the peer cannot take a cut-off body for a whole one. A close would come too late:

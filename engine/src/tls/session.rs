@@ -33,6 +33,8 @@ pub struct Session {
     outgoing: Vec<u8>,
     /// The peer has said that it sends no more.
     is_closed: bool,
+    /// We have.
+    has_said_end: bool,
     /// Why nothing works any more. rustls must not be asked again after an error.
     failure: Option<Error>,
 }
@@ -89,7 +91,15 @@ impl Session {
     }
 
     fn new(role: Role) -> Self {
-        Self { role, received: Buffer::none(), rest: Vec::new(), outgoing: Vec::new(), is_closed: false, failure: None }
+        Self {
+            role,
+            received: Buffer::none(),
+            rest: Vec::new(),
+            outgoing: Vec::new(),
+            is_closed: false,
+            has_said_end: false,
+            failure: None,
+        }
     }
 
     /// What was negotiated, and who the peer is.
@@ -181,12 +191,12 @@ impl Session {
         self.send(Work::Seal(plain, out))
     }
 
-    /// Says that nothing more will be sent, behind what `out` holds.
+    /// Says that nothing more will be sent, behind what `out` holds; once.
     ///
     /// # Errors
     /// As [`Session::seal`].
     pub fn close(&mut self, out: &mut Vec<u8>) -> Result<(), Error> {
-        self.send(Work::Close(out))
+        if std::mem::replace(&mut self.has_said_end, true) { Ok(()) } else { self.send(Work::Close(out)) }
     }
 
     fn send(&mut self, mut work: Work<'_>) -> Result<(), Error> {

@@ -10,7 +10,7 @@ use std::time::Instant;
 use engine::buffer::Buffer;
 use engine::core::Deadline;
 use engine::http::{Known, RequestHead, Version};
-use engine::net::Stream;
+use engine::net::{Sender, Stream};
 
 use super::inbox::Inbox;
 use super::parse::{self, HeadError};
@@ -47,6 +47,7 @@ pub async fn serve_connection(worker: Rc<Worker>, stream: Stream, is_tls: bool) 
             Pause::Over => return,
         }
     }
+    connection.inbox.with_sender(Sender::say_end);
 }
 
 /// Why a busy connection is not busy any more.

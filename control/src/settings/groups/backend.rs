@@ -57,7 +57,7 @@ settings_group! {
         tls_max_version: TlsVersion = TlsVersion::Tls13, "", "all", strict();
         /// Cipher suites in order of preference, exact case.
         tls_cipher_suites: Deferred<CipherSuites> = Deferred::Default(CipherSuites::default()), "", "proxy, cp, admin, injector", mode_start();
-        /// Key-exchange groups in order of preference: `X25519`, `secp256r1`, `secp384r1`.
+        /// Key-exchange groups in order of preference: `X25519`, `secp256r1`, `secp384r1`, `X25519MLKEM768`.
         tls_curves: Deferred<Curves> = Deferred::Default(Curves::default()), "", "proxy, cp, admin, injector", mode_start();
         /// In TLS 1.2 the server's order of cipher suites counts.
         tls_prefer_server_cipher_order: bool = true, "", "inbound", strict();

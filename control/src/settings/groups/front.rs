@@ -40,9 +40,9 @@ settings_group! {
         proxy_https_port: u16 = 8443, "port", "database, file, dp", strict();
         /// Where HTTP, HTTPS and HTTP/3 are bound; `::` is dual stack where the OS allows.
         proxy_bind_address: IpAddr = EVERY_IPV4, "", "database, file, dp", strict().note("no host names");
-        /// PEM chain for HTTPS, HTTP/3, TLS streams and mesh inbound. Without the key, TLS is off.
+        /// PEM chain for HTTPS, HTTP/3, TLS streams and mesh inbound; several, with commas between them, are chosen from by SNI. Without the key, TLS is off.
         frontend_tls_cert_path: Option<PathBuf> = None, "", "proxy", any().note("loaded at mode start");
-        /// PEM private key (PKCS#8, PKCS#1 or SEC1) of the certificate.
+        /// PEM private key (PKCS#8, PKCS#1 or SEC1) of the certificate; of several, in their order.
         frontend_tls_key_path: Option<PathBuf> = None, "", "proxy", any().note("loaded at mode start");
         /// When set, clients must present a certificate that chains to this bundle.
         frontend_tls_client_ca_bundle_path: Option<PathBuf> = None, "", "proxy", any().note("loaded at mode start");

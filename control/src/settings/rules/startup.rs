@@ -66,7 +66,7 @@ impl Settings {
     fn warn_about_trust(&self, warnings: &mut Vec<String>) {
         let control_plane = &self.control_plane;
         if self.tls.tls_no_verify {
-            warnings.push("FERRUM_TLS_NO_VERIFY=true: no outbound TLS peer is verified".into());
+            warnings.push("FERRUM_TLS_NO_VERIFY=true: no outbound TLS peer is verified, and clients are not asked for certificates".into());
         }
         if self.admin.admin_tls_no_verify {
             warnings.push("FERRUM_ADMIN_TLS_NO_VERIFY=true: admin clients are not asked for certificates".into());
