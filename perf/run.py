@@ -52,6 +52,7 @@ def sizes_of(options):
             seconds=options.seconds or 0.4,
             connections=min(options.connections, 16),
             idle=options.idle or 200,
+            turns=1,
             rate_share=0.1,
             reload_before_seconds=1.0,
             reload_after_seconds=1.5,
@@ -61,6 +62,7 @@ def sizes_of(options):
         seconds=options.seconds or 3.0,
         connections=options.connections,
         idle=options.idle or 10_000,
+        turns=6,
     )
 
 

@@ -1,5 +1,6 @@
-"""One leg: a peer is started, measured as its scenario says, and ended. Gives a flat set of figures."""
+"""What a scenario measures of peers that run. Gives a flat set of figures for each."""
 
+import statistics
 import threading
 import time
 import urllib.error
@@ -28,6 +29,8 @@ class Sizes:
     seconds: float
     connections: int
     idle: int
+    turns: int
+    """In how many turns a load is given; each has its share of warm-up and measured time."""
     rate_share: float = 1.0
     """The fixed rates are multiplied by this."""
     reload_before_seconds: float = 4.0
@@ -49,14 +52,100 @@ class Rig:
         self.load.pin(cpus)
 
 
-def measure(rig, scenario, running):
-    """The figures of a leg whose peer runs."""
-    if scenario.is_keyed and _status(running.setup.port, "/bytes/64") != 401:
-        raise RuntimeError("a request without a key was not refused with 401")
-    return {"load": _load, "cores": _cores, "idle": _idle, "reload": _reload}[scenario.kind](rig, scenario, running)
+def measure(rig, scenario, peers):
+    """The figures of each of these running peers, or why there are none. Several only where the scenario is a load."""
+    if scenario.kind == "load":
+        return _loads(rig, scenario, peers)
+    alone = {"cores": _cores, "idle": _idle, "reload": _reload}[scenario.kind]
+    return [_or_why(lambda: alone(rig, scenario, running)) for running in peers]
 
 
-def _closed_loop(rig, scenario, running):
+def _or_why(take):
+    try:
+        return take()
+    except (NotStarted, OSError, RuntimeError) as error:
+        return error
+
+
+def _loads(rig, scenario, peers):
+    """Short turns, one peer after the other, so that a slow moment of the machine meets all of them."""
+    legs = [_Turns(rig, scenario, running) for running in peers]
+    order = list(legs)
+    for take in (_Turns.greet, *[_Turns.closed] * rig.sizes.turns, *[_Turns.at_rate] * rig.sizes.turns):
+        for leg in order:
+            leg.go_on(take)
+        order.append(order.pop(0))
+    return [leg.result() for leg in legs]
+
+
+class _Turns:
+    """One peer's turns, and what they come to."""
+
+    def __init__(self, rig, scenario, running):
+        self.running = running
+        self._rig = rig
+        self._scenario = scenario
+        self._closed = []
+        self._at_rate = []
+        self._latencies = []
+        self._rss_mib = None
+        self._failure = None
+
+    def go_on(self, take):
+        if self._failure is None:
+            self._failure = _or_why(lambda: take(self))
+
+    def greet(self):
+        if self._scenario.is_keyed and _status(self.running.setup.port, "/bytes/64") != 401:
+            raise RuntimeError("a request without a key was not refused with 401")
+
+    def closed(self):
+        self._closed.append(_closed_turn(self._rig, self._scenario, self.running, self._rig.sizes.turns))
+        self._rss_mib = resident_bytes(self.running.pids) / 2**20
+
+    def at_rate(self):
+        if not self._scenario.rate:
+            return
+        sizes = self._rig.sizes
+        samples = self._rig.directory / f"{self.running.setup.port}.samples"
+        found = self._rig.load.run(
+            self.running.setup.port,
+            self._scenario.requests,
+            connections=sizes.connections,
+            warmup=sizes.warmup / sizes.turns,
+            seconds=sizes.seconds / sizes.turns,
+            rate=max(1, int(self._scenario.rate * sizes.rate_share)),
+            watch=self.running.pids,
+            samples=samples,
+        )
+        self._at_rate.append(found)
+        self._latencies += [taken for _, taken in read_samples(samples)]
+        samples.unlink()
+
+    def result(self):
+        if self._failure is not None:
+            return self._failure
+        figures = _closed_figures(self._scenario, self._closed)
+        figures["rss_mib"] = self._rss_mib
+        if self._at_rate:
+            requests = sum(found["requests"] for found in self._at_rate)
+            cpu_ns = sum(sum(found["cpu_ns"].values()) for found in self._at_rate)
+            figures.update(
+                rate_cpu_us_per_request=cpu_ns / 1000 / max(1, requests),
+                rate_requests_per_second=requests / sum(found["seconds"] for found in self._at_rate),
+                rate_p50_us=quantile(self._latencies, 0.5),
+                rate_p99_us=quantile(self._latencies, 0.99),
+                rate_p999_us=quantile(self._latencies, 0.999),
+                rate_unsent=sum(found["unsent"] for found in self._at_rate),
+            )
+            figures["answered"] += requests
+            for found in self._at_rate:
+                _add_failures(figures, found)
+        return figures
+
+
+def _closed_turn(rig, scenario, running, turns):
+    """One closed loop, and what the machine did meanwhile."""
     watch = CpuWatch(running.setup.cpus)
     own_before = process_cpu_seconds(running.pids)
     began = time.monotonic()
@@ -64,62 +153,46 @@ def _closed_loop(rig, scenario, running):
         running.setup.port,
         scenario.requests,
         connections=rig.sizes.connections,
-        warmup=rig.sizes.warmup,
-        seconds=rig.sizes.seconds,
+        warmup=rig.sizes.warmup / turns,
+        seconds=rig.sizes.seconds / turns,
         watch=[*running.pids, rig.backend.pid],
     )
-    length = time.monotonic() - began
-    foreign_seconds = watch.busy_seconds() - (process_cpu_seconds(running.pids) - own_before)
-    cpu_ns = sum(found["cpu_ns"][str(pid)] for pid in running.pids)
-    requests = max(1, found["requests"])
-    return {
+    found["length"] = time.monotonic() - began
+    found["foreign_seconds"] = watch.busy_seconds() - (process_cpu_seconds(running.pids) - own_before)
+    found["stolen_seconds"] = watch.stolen_seconds()
+    found["backend_cpu_ns"] = found["cpu_ns"].pop(str(rig.backend.pid))
+    return found
+
+
+def _closed_figures(scenario, turns):
+    def total(name):
+        return sum(found[name] for found in turns)
+
+    cpu_ns = sum(sum(found["cpu_ns"].values()) for found in turns)
+    requests = max(1, total("requests"))
+    figures = {
         "cpu_us_per_request": cpu_ns / 1000 / requests,
-        "cpu_s_per_gib": cpu_ns / 1e9 / max(1, found["received_bytes"]) * 2**30,
-        "requests_per_second": found["requests_per_second"],
-        "proxy_cpu_share": cpu_ns / 1e9 / found["seconds"],
-        "load_cpu_us_per_request": found["own_cpu_ns"] / 1000 / requests,
-        "backend_cpu_us_per_request": found["cpu_ns"][str(rig.backend.pid)] / 1000 / requests,
-        "closed_p50_us": found["latency_us"]["p50"],
-        "closed_p99_us": found["latency_us"]["p99"],
-        "foreign_cpu_share": max(0.0, foreign_seconds / length) if scenario.kind != "cores" else None,
-        "stolen_cpu_share": watch.stolen_seconds() / length,
-        "answered": found["requests"],
-        "failed": found["failed"],
-        "failures": found["failures"],
+        "cpu_s_per_gib": cpu_ns / 1e9 / max(1, total("received_bytes")) * 2**30,
+        "requests_per_second": total("requests") / total("seconds"),
+        "proxy_cpu_share": cpu_ns / 1e9 / total("seconds"),
+        "load_cpu_us_per_request": total("own_cpu_ns") / 1000 / requests,
+        "backend_cpu_us_per_request": total("backend_cpu_ns") / 1000 / requests,
+        "closed_p50_us": statistics.median(found["latency_us"]["p50"] for found in turns),
+        "closed_p99_us": statistics.median(found["latency_us"]["p99"] for found in turns),
+        "foreign_cpu_share": max(0.0, total("foreign_seconds") / total("length")) if scenario.kind != "cores" else None,
+        "stolen_cpu_share": total("stolen_seconds") / total("length"),
+        "answered": total("requests"),
+        "failed": 0,
+        "failures": {},
     }
-
-
-def _load(rig, scenario, running):
-    figures = _closed_loop(rig, scenario, running)
-    figures["rss_mib"] = resident_bytes(running.pids) / 2**20
-    if scenario.rate:
-        found = rig.load.run(
-            running.setup.port,
-            scenario.requests,
-            connections=rig.sizes.connections,
-            warmup=rig.sizes.warmup,
-            seconds=rig.sizes.seconds,
-            rate=max(1, int(scenario.rate * rig.sizes.rate_share)),
-            watch=running.pids,
-        )
-        latency = found["latency_us"]
-        cpu_ns = sum(found["cpu_ns"].values())
-        figures.update(
-            rate_cpu_us_per_request=cpu_ns / 1000 / max(1, found["requests"]),
-            rate_requests_per_second=found["requests_per_second"],
-            rate_p50_us=latency["p50"],
-            rate_p99_us=latency["p99"],
-            rate_p999_us=latency["p99.9"],
-            rate_unsent=found["unsent"],
-        )
-        figures["answered"] += found["requests"]
+    for found in turns:
         _add_failures(figures, found)
     return figures
 
 
 def _cores(rig, scenario, running):
     before = thread_cpu_ns(running.pids)
-    figures = _closed_loop(rig, scenario, running)
+    figures = _closed_figures(scenario, [_closed_turn(rig, scenario, running, 1)])
     after = thread_cpu_ns(running.pids)
     busiest = sorted((after[thread] - before.get(thread, 0) for thread in after), reverse=True)
     busiest = busiest[: running.setup.cores]

@@ -1,8 +1,8 @@
 """The order of things: every round runs every peer once, each round beginning with another one."""
 
+import contextlib
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from .machine import Layout
@@ -28,51 +28,60 @@ class Session:
         legs = scenario.legs(self._peers)
         for number in range(rounds):
             shift = number % max(1, len(legs))
-            for leg in legs[shift:] + legs[:shift]:
-                if not self._is_given_up(scenario, leg):
-                    self._run_leg(scenario, leg, number)
+            turn = [leg for leg in legs[shift:] + legs[:shift] if not self._is_given_up(scenario, leg)]
+            # Peers that answer the same requests are measured side by side; what changes a peer, one after the other.
+            groups = [turn] if scenario.kind == "load" else [[leg] for leg in turn]
+            for group in groups:
+                self._run_group(scenario, group, number)
 
     def _is_given_up(self, scenario, leg):
         return any(entry["scenario"] == scenario.name and entry["label"] == leg.label for entry in self.not_run)
 
-    def _run_leg(self, scenario, leg, number):
+    def _run_group(self, scenario, legs, number):
+        with contextlib.ExitStack() as stack:
+            started = [(leg, running) for leg in legs if (running := self._start(scenario, leg, stack))]
+            if not started:
+                return
+            found = measure(self._rig, scenario, [running for _, running in started])
+            for (leg, running), figures in zip(started, found):
+                running.process.stop()
+                if isinstance(figures, Exception):
+                    last_line = running.process.last_line()
+                    self._give_up(scenario, leg, f"{figures} (its last line: {last_line})")
+                elif scenario.is_keyed and running.logged_lines() < figures["answered"]:
+                    logged = running.logged_lines()
+                    self._give_up(scenario, leg, f"{logged} access log lines for {figures['answered']} requests")
+                else:
+                    self._keep(scenario, leg, number, figures)
+
+    def _start(self, scenario, leg, stack):
+        """A peer that answers, ended with the stack; nothing if it cannot be run, which is noted."""
         peer = self._peers[leg.peer]
         layout = Layout.for_scaling(2 if leg.is_two_cores else 1) if scenario.kind == "cores" else self._layout
-        began = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="rig-") as directory:
-            setup = Setup(
-                directory=Path(directory),
-                backend_port=self._rig.backend.port,
-                port=self._ports.take(),
-                admin_port=self._ports.take(),
-                cpus=layout.proxy,
-                routes=leg.routes,
-                is_keyed=scenario.is_keyed,
-                is_bulk=scenario.is_bulk,
-            )
-            why = peer.why_not(setup)
-            if why:
-                self._give_up(scenario, leg, why, is_expected=True)
-                return
-            try:
-                running = peer.start(setup)
-            except (NotStarted, OSError) as error:
-                self._give_up(scenario, leg, str(error))
-                return
-            self._rig.pin(layout.load)
-            try:
-                figures = measure(self._rig, scenario, running)
-            except (NotStarted, OSError, RuntimeError) as error:
-                last_line = running.process.last_line()
-                self._give_up(scenario, leg, f"{error} (its last line: {last_line})")
-                return
-            finally:
-                running.process.stop()
-            if scenario.is_keyed and running.logged_lines() < figures["answered"]:
-                logged = running.logged_lines()
-                self._give_up(scenario, leg, f"{logged} access log lines for {figures['answered']} requests")
-                return
-        figures["start_and_run_seconds"] = time.monotonic() - began
+        setup = Setup(
+            directory=Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rig-"))),
+            backend_port=self._rig.backend.port,
+            port=self._ports.take(),
+            admin_port=self._ports.take(),
+            cpus=layout.proxy,
+            routes=leg.routes,
+            is_keyed=scenario.is_keyed,
+            is_bulk=scenario.is_bulk,
+        )
+        why = peer.why_not(setup)
+        if why:
+            self._give_up(scenario, leg, why, is_expected=True)
+            return None
+        try:
+            running = peer.start(setup)
+        except (NotStarted, OSError) as error:
+            self._give_up(scenario, leg, str(error))
+            return None
+        stack.callback(running.process.stop)
+        self._rig.pin(layout.load)
+        return running
+
+    def _keep(self, scenario, leg, number, figures):
         self.legs.append(
             {"scenario": scenario.name, "peer": leg.peer, "label": leg.label, "round": number, "figures": figures}
         )
