@@ -32,14 +32,17 @@ pub struct Tickets {
     sessions: Arc<dyn StoresServerSessions>,
 }
 
+/// The room is taken at once; 70 MB or so at this size.
+const SESSIONS_MAX: usize = 1 << 20;
+
 impl Tickets {
-    /// `sessions_max` of those that are kept here, for clients without tickets.
+    /// `sessions_max` of those that are kept here, for clients without tickets; 1,048,576 at most.
     ///
     /// # Errors
     /// The system gives no random numbers.
     pub fn new(sessions_max: usize) -> Result<Self, Refused> {
         let ticketer = Ticketer::new().map_err(|error| format!("cannot make session ticket keys: {error}"))?;
-        Ok(Self { ticketer, sessions: ServerSessionMemoryCache::new(sessions_max) })
+        Ok(Self { ticketer, sessions: ServerSessionMemoryCache::new(sessions_max.min(SESSIONS_MAX)) })
     }
 }
 
