@@ -27,8 +27,13 @@ pub(super) struct FrontTls {
     policy: Policy,
     tickets: Tickets,
     expiry_warning_days: u64,
+    /// Of the files when they were read at start.
+    stamps: Stamps,
     published: Fanout<ServerConfig>,
 }
+
+/// Size and time of change of each certificate and key; nothing for one that cannot be looked at.
+type Stamps = Vec<Option<(u64, SystemTime)>>;
 
 /// What is read at start and at each change.
 struct Files {
@@ -56,9 +61,11 @@ impl FrontTls {
         let policy = policy(settings).map_err(invalid)?;
         let tickets = Tickets::new(settings.tls.tls_session_cache_size).map_err(invalid)?;
         let expiry_warning_days = settings.tls.tls_cert_expiry_warning_days;
+        // Before the files are read: what changes between the two is a change.
+        let stamps = files.stamps();
         let config = files.config(&policy, &tickets, expiry_warning_days).map_err(invalid)?;
         let published = Fanout::new(cores, config);
-        Ok(Some(Arc::new(Self { files, policy, tickets, expiry_warning_days, published })))
+        Ok(Some(Arc::new(Self { files, policy, tickets, expiry_warning_days, stamps, published })))
     }
 
     pub(super) fn published(&self) -> &Fanout<ServerConfig> {
@@ -67,7 +74,7 @@ impl FrontTls {
 
     /// Looks at the files again and again. Faulty ones change nothing, and are not tried again until they have changed.
     pub(super) fn start_watching(self: Arc<Self>, every: Duration) -> JoinHandle<()> {
-        let mut seen = self.files.stamps();
+        let mut seen = self.stamps.clone();
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(every).await;
@@ -138,8 +145,7 @@ impl Files {
         server_config(ServerOptions { policy, identities, client_auth, revoked, alpn, tickets })
     }
 
-    /// Size and time of change of each certificate and key; nothing for one that cannot be looked at.
-    fn stamps(&self) -> Vec<Option<(u64, SystemTime)>> {
+    fn stamps(&self) -> Stamps {
         let stamp = |path: &PathBuf| {
             let file = std::fs::metadata(path).ok()?;
             Some((file.len(), file.modified().ok()?))
