@@ -51,7 +51,7 @@ pub use references::{check_dispatch_references, check_plugin_references, check_u
 pub use resilience::{Backoff, CircuitBreaker, Retry};
 pub use rules::{check_id, check_namespace};
 pub use stream::{check_streams, reserved_port_conflicts};
-pub use tls_files::TlsFiles;
+pub use tls_files::{TlsFiles, certificates};
 pub use uniqueness::{
     check_consumer_credentials, check_consumer_identities, check_ids, check_proxy_names, check_routes,
     check_upstream_names,

@@ -47,15 +47,7 @@ impl TlsFiles {
     }
 
     fn check_certificates(&mut self, field: &str, path: &str) -> Result<(), String> {
-        let pem =
-            fs::read(path).map_err(|error| format!("{field}: failed to open certificate file '{path}': {error}"))?;
-        let certificates: Vec<CertificateDer<'_>> = CertificateDer::pem_slice_iter(&pem)
-            .collect::<Result<_, _>>()
-            .map_err(|error| format!("{field}: no valid PEM certificates found in '{path}' ({error})"))?;
-        if certificates.is_empty() {
-            return Err(format!("{field}: no valid PEM certificates found in '{path}'"));
-        }
-        for (n, der) in (1..).zip(&certificates) {
+        for (n, der) in (1..).zip(&certificates(field, path)?) {
             let (_, certificate) = X509Certificate::from_der(der).map_err(|error| {
                 format!("{field}: certificate #{n} in '{path}' is not an X.509 certificate: {error}")
             })?;
@@ -82,6 +74,18 @@ impl TlsFiles {
         }
         Ok(())
     }
+}
+
+/// The certificates of a PEM file, at least one.
+///
+/// # Errors
+/// The file cannot be read, or has none.
+pub fn certificates(field: &str, path: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let pem = fs::read(path).map_err(|error| format!("{field}: failed to open certificate file '{path}': {error}"))?;
+    let found: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<_, _>>()
+        .map_err(|error| format!("{field}: no valid PEM certificates found in '{path}' ({error})"))?;
+    if found.is_empty() { Err(format!("{field}: no valid PEM certificates found in '{path}'")) } else { Ok(found) }
 }
 
 fn check_key(field: &str, path: &str) -> Result<(), String> {

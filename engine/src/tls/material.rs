@@ -12,7 +12,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{Policy, Refused};
-use crate::model::TlsFiles;
+use crate::model::{TlsFiles, certificates};
 
 /// A certificate chain with its key: what one side of a connection shows to the other.
 #[derive(Clone, Debug)]
@@ -34,7 +34,7 @@ impl Identity {
         (key_field, key_path): (&str, &Path),
     ) -> Result<Self, Refused> {
         files.check(certificate_field, &certificate_path.to_string_lossy())?;
-        let chain = certificates(certificate_field, certificate_path)?;
+        let chain = certificates(certificate_field, &certificate_path.to_string_lossy())?;
         let key = private_key(key_field, key_path)?;
         let names = chain.first().map(names).unwrap_or_default();
         let certified = certified(&policy.provider, chain, key)
@@ -53,21 +53,6 @@ fn certified(
     match certified.keys_match() {
         Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => Ok(certified),
         Err(_) => Err("does not belong to the certificate".to_owned()),
-    }
-}
-
-fn certificates(field: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, Refused> {
-    let none = |error: &dyn std::fmt::Display| {
-        format!("{field}: no valid PEM certificates found in '{}'{error}", path.display())
-    };
-    let found: Result<Vec<_>, PemError> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
-    match found {
-        Ok(found) if found.is_empty() => Err(none(&"")),
-        Ok(found) => Ok(found),
-        Err(PemError::Io(error)) => {
-            Err(format!("{field}: failed to open certificate file '{}': {error}", path.display()))
-        }
-        Err(error) => Err(none(&format_args!(": {error}"))),
     }
 }
 
@@ -96,7 +81,7 @@ fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
 pub fn roots(files: &mut TlsFiles, field: &str, path: &Path) -> Result<Arc<RootCertStore>, Refused> {
     files.check(field, &path.to_string_lossy())?;
     let mut store = RootCertStore::empty();
-    for certificate in certificates(field, path)? {
+    for certificate in certificates(field, &path.to_string_lossy())? {
         store
             .add(certificate)
             .map_err(|error| format!("{field}: a certificate in '{}' cannot be trusted: {error}", path.display()))?;
