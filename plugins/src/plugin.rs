@@ -81,7 +81,7 @@ impl Phases {
 }
 
 /// What kind of traffic a request is (plugins sheet §1.3).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]
 pub enum Protocol {
     Http,

@@ -1,6 +1,7 @@
 //! The checks a request head passes before it is routed, in the order of the traffic sheet §5.
 
 use engine::http::{Known, Method, RequestHead, Version};
+use engine::router::{HostBuffer, normalize_host};
 
 use crate::content_length::content_length;
 use crate::exchange::BodySize;
@@ -21,8 +22,12 @@ pub fn check(head: &RequestHead, settings: &HttpSettings) -> Result<BodySize, Re
     let framing = header_sizes(head, settings)?;
     target_size(head, settings)?;
     let size = body_size(head, &framing)?;
+    if head.version == Version::Http2 {
+        stream_fields(head).map_err(|text| Refusal::new(400, text))?;
+    }
     match head.method {
         Method::Trace => return Err(Refusal::new(405, "TRACE method is not allowed")),
+        Method::Connect if is_extended_connect(head) => {}
         Method::Connect => return Err(Refusal::closing(405, "CONNECT method is not allowed")),
         _ => {}
     }
@@ -100,10 +105,59 @@ fn body_size(head: &RequestHead, framing: &Framing<'_>) -> Result<BodySize, Refu
         return Ok(BodySize::Unknown);
     }
     match content_length(&head.headers) {
+        // On a stream its own end says whether there is a body.
+        Ok(None) if head.version == Version::Http2 => Ok(BodySize::Unknown),
         Ok(None | Some(0)) => Ok(BodySize::Empty),
         Ok(Some(length)) => Ok(BodySize::Exact(length)),
         Err(error) => refuse(&error.to_string()),
     }
+}
+
+/// A tunnel for WebSocket (RFC 8441); others are not served.
+fn is_extended_connect(head: &RequestHead) -> bool {
+    head.version == Version::Http2 && head.protocol().eq_ignore_ascii_case(b"websocket")
+}
+
+/// What HTTP/2 says in its own way, and may not be said otherwise (§5.1).
+fn stream_fields(head: &RequestHead) -> Result<(), &'static str> {
+    let is_printable = |value: &[u8]| value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
+    for value in head.headers.known(Known::Te) {
+        if value.is_empty() {
+            return Err("TE header contains invalid empty value");
+        }
+        if !is_printable(value) {
+            return Err("TE header contains invalid characters");
+        }
+        if !value.trim_ascii().eq_ignore_ascii_case(b"trailers") {
+            return Err("TE header must be 'trailers' or absent");
+        }
+    }
+    let (mut of_host, mut of_authority) = (HostBuffer::new(), HostBuffer::new());
+    let host = match head.headers.first(Known::Host) {
+        Some(host) if !is_printable(host) => return Err("Host header contains invalid characters"),
+        Some(host) => {
+            let port = port(host);
+            Some((normalize_host(host, &mut of_host).map_err(|_| "Host header contains invalid authority")?, port))
+        }
+        None => None,
+    };
+    let authority = head.authority();
+    if authority.is_empty() {
+        return Ok(());
+    }
+    let name = normalize_host(authority, &mut of_authority).map_err(|_| "Request authority contains invalid authority")?;
+    match host {
+        Some(host) if host != (name, port(authority)) => Err("Host header and request authority disagree"),
+        _ => Ok(()),
+    }
+}
+
+/// The port that an authority names, without leading zeros; none when it is that of a scheme.
+fn port(authority: &[u8]) -> Option<&[u8]> {
+    let at = authority.iter().rposition(|byte| *byte == b':')?;
+    let digits = &authority[at + 1..];
+    let is_port = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    (is_port && !matches!(digits, b"80" | b"443")).then_some(digits)
 }
 
 /// Bounds the work that a `Connection` field makes.

@@ -35,5 +35,5 @@ pub async fn rejection<R: Responder>(rejection: &Rejection, is_head: bool, respo
     if matches!(size, ResponseSize::Exact(1..)) {
         stream.write(Chunk::from_slice(&rejection.body)).await?;
     }
-    stream.finish().await
+    stream.finish(None).await
 }

@@ -7,16 +7,21 @@ use std::sync::Arc;
 
 use engine::balance::{Balancer, Eligible, HashOn, InFlight, PickRequest, TargetSpec};
 use engine::http::{Headers, Known, RequestHead};
-use engine::pool::{Pool, PoolKey};
+use engine::pool::{Pool, PoolKey, Pools};
 use engine::router::{HostBuffer, normalize_host};
 use engine::snapshot::{BackendAddress, BackendSpec, ProxySpec};
 use plugins::RequestContext;
 
 use crate::generation::Route;
 use crate::http1::BackendConnection;
+use crate::http2::Http2Connections;
 use crate::worker::Worker;
 
-type BackendPool = Rc<Pool<Box<BackendConnection>>>;
+/// The connections of one core to one backend.
+pub type BackendPool = Rc<Pool<Box<BackendConnection>, Http2Connections>>;
+
+/// All of one core's.
+pub type BackendPools = Pools<Box<BackendConnection>, Http2Connections>;
 
 /// What one core keeps for a proxy with an upstream.
 pub struct Targets {

@@ -6,9 +6,27 @@
 use std::future::Future;
 use std::net::IpAddr;
 
-use engine::buffer::Chunk;
-use engine::http::{Headers, KnownSet};
+use engine::buffer::{Buffer, Chunk};
+use engine::counters::ErrorClass;
+use engine::http::{Headers, KnownSet, Method, ResponseHead};
 use engine::net::Pipe;
+
+/// What kind of conversation an exchange is. It decides how a refusal is worded, which plugins run, and what goes to the
+/// backend; the way is the same.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    Plain,
+    Grpc,
+    /// Behaves as gRPC, but is not framed as such unless a plugin translates it.
+    GrpcWeb,
+    WebSocket,
+}
+
+impl Kind {
+    pub fn is_grpc(self) -> bool {
+        matches!(self, Kind::Grpc | Kind::GrpcWeb)
+    }
+}
 
 /// How long a request body is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,6 +52,10 @@ pub trait Body {
     fn chunk(&mut self) -> impl Future<Output = Result<Option<Chunk>, BodyError>>;
     /// Whether everything has been received.
     fn is_complete(&self) -> bool;
+    /// What came behind the body, once; there when the body has ended.
+    fn take_trailers(&mut self) -> Option<Headers>;
+    /// From now on what comes is the client's half of a tunnel, until it ends it.
+    fn open_tunnel(&mut self);
 }
 
 impl<B: Body> Body for &mut B {
@@ -46,6 +68,51 @@ impl<B: Body> Body for &mut B {
     fn is_complete(&self) -> bool {
         (**self).is_complete()
     }
+    fn take_trailers(&mut self) -> Option<Headers> {
+        (**self).take_trailers()
+    }
+    fn open_tunnel(&mut self) {
+        (**self).open_tunnel();
+    }
+}
+
+/// How long a response body is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BodyLength {
+    None,
+    Exact(u64),
+    Unknown,
+}
+
+/// The backend's side of an exchange whose request is on its way: a head, and then a body to pull.
+pub trait BackendResponse {
+    /// Waits for a final head, and sets `began` when the first byte of an answer is there.
+    fn head(
+        &mut self,
+        head: &mut ResponseHead,
+        method: Method,
+        head_bytes_max: usize,
+        began: &mut bool,
+    ) -> impl Future<Output = Result<BodyLength, ErrorClass>>;
+    /// Where the head ends in its memory; behind that stands what came of the body with it. None: nothing does.
+    fn head_end(&self) -> Option<usize>;
+    /// What of the body came with the head, from that position on.
+    fn set_early(&mut self, early: Buffer, from: usize);
+    /// All of the body came with the head, and is taken from there.
+    fn note_whole(&mut self);
+    /// The next piece, or `None` at the end.
+    fn chunk(&mut self) -> impl Future<Output = Result<Option<Chunk>, ErrorClass>>;
+    fn is_complete(&self) -> bool;
+    /// Whether the next piece is at hand without waiting.
+    fn has_early(&self) -> bool;
+    /// Whether so much of the body is still to come, and as it is, that moving it through a pipe spares something.
+    fn fills_pipes(&self) -> bool;
+    /// Moves the next piece into the pipe instead of handing it out; only if the body fills pipes. Answers how much it was.
+    fn fill(&mut self, pipe: &mut Pipe) -> impl Future<Output = Result<usize, ErrorClass>>;
+    /// What came behind the body, once.
+    fn take_trailers(&mut self) -> Option<Headers>;
+    /// Whether another request may follow on this connection.
+    fn leaves_connection_clean(&self) -> bool;
 }
 
 /// The client went away, or takes nothing any more.
@@ -61,6 +128,8 @@ pub enum ResponseSize {
     HeadOnly(Option<u64>),
     Exact(u64),
     Unknown,
+    /// Bytes in both directions until either side ends (RFC 9110 §7.8, RFC 8441).
+    Tunnel,
 }
 
 /// A response head on its way to a client: fields of the backend without some, and some more.
@@ -114,7 +183,8 @@ pub trait ResponseStream {
     fn write_from(&mut self, pipe: &mut Pipe) -> impl Future<Output = Result<(), ClientGone>>;
     /// Sends what has been laid out; for when more is not at hand.
     fn flush(&mut self) -> impl Future<Output = Result<(), ClientGone>>;
-    fn finish(self) -> impl Future<Output = Result<(), ClientGone>>;
+    /// Ends the response. Trailers go with it where the client's wire has room for them.
+    fn finish(self, trailers: Option<Headers>) -> impl Future<Output = Result<(), ClientGone>>;
     /// Ends a response that cannot be completed: what there is of it is sent, and the client can tell that it is cut.
     fn abort(self) -> impl Future<Output = ()>;
 }

@@ -2,28 +2,27 @@
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
-use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use engine::buffer::{Buffer, Unsent};
 use engine::core::Deadline;
 use engine::counters::ErrorClass;
-use engine::dns::Resolution;
-use engine::http::Method;
+use engine::http::{Method, ResponseHead};
 use engine::net::Sender;
-use engine::snapshot::{BackendAddress, ProxyFacts, ProxySpec, Scheme};
-use plugins::Rejection;
+use engine::snapshot::{ProxyFacts, ProxySpec};
+use plugins::{Chain, Rejection, RequestContext};
 
 use crate::deliver;
 use crate::destination::Destination;
-use crate::exchange::{Body, BodyError, BodySize, Peer, Responder, boxed};
-use crate::generation::Route;
-use crate::http1::{self, BackendConnection};
-use crate::outgoing::OutgoingRequest;
+use crate::dial::{Connection, checkout};
+use crate::exchange::{Body, BodyError, BodySize, Kind, Peer, Responder, boxed};
+use crate::grpc;
+use crate::http1::{self, BackendConnection, Http1Response};
+use crate::http2::{self, Http2Response, Leased};
+use crate::outgoing::{OutgoingRequest, passed_trailers};
 use crate::per_ip::Slot;
 use crate::refusal;
 use crate::respond;
@@ -35,7 +34,8 @@ pub struct Forwarding<'a> {
     pub worker: &'a Rc<Worker>,
     pub spec: &'a ProxySpec,
     pub proxy: &'a ProxyFacts,
-    pub route: &'a Route,
+    pub chain: &'a Chain,
+    pub kind: Kind,
     pub destination: Destination<'a>,
     pub peer: &'a Peer,
     pub client_ip: &'a str,
@@ -55,6 +55,7 @@ pub struct Failure {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Answer {
     BackendUnavailable,
+    BadGateway,
     NoAddress,
     RequestTooLarge,
     MalformedRequestBody,
@@ -83,6 +84,25 @@ impl Failure {
     }
 }
 
+impl Forwarding<'_> {
+    /// Zero = no limit. gRPC has its own.
+    fn body_bytes_max(&self) -> u64 {
+        let settings = &self.worker.settings;
+        if self.kind.is_grpc() { settings.grpc_request_bytes_max } else { settings.request_body_bytes_max }
+    }
+
+    /// How long the backend has; zero = for ever. A deadline of a gRPC client takes the place of the proxy's.
+    fn response_timeout_ms(&self, transaction: &Transaction) -> u64 {
+        let given = transaction.cx.as_ref().filter(|_| self.kind.is_grpc()).and_then(|cx| cx.head.headers.get("grpc-timeout"));
+        let given = given.and_then(grpc::timeout);
+        given.map_or(self.spec.read_timeout_ms, |given| u64::try_from(given.as_millis()).unwrap_or(u64::MAX).max(1))
+    }
+
+    fn scheme(&self) -> &'static str {
+        self.spec.backend.scheme.name()
+    }
+}
+
 /// Sends the request to its backend and the response to the client, and notes the outcome in the transaction.
 pub async fn exchange<B: Body, R: Responder>(
     forwarding: Forwarding<'_>,
@@ -104,7 +124,7 @@ pub async fn exchange<B: Body, R: Responder>(
 
 /// A body of known length over the limit is refused before the backend hears of it.
 fn too_large(forwarding: &Forwarding<'_>, size: BodySize) -> Option<Failure> {
-    let max = forwarding.worker.settings.request_body_bytes_max;
+    let max = forwarding.body_bytes_max();
     match size {
         BodySize::Exact(length) if max != 0 && length > max => {
             Some(Failure { class: ErrorClass::RequestBodyTooLarge, answer: Answer::RequestTooLarge })
@@ -122,22 +142,29 @@ async fn attempts<B: Body, R: Responder>(
     responder: &mut Option<R>,
     slot: Option<Slot>,
 ) -> Result<(), Failure> {
-    forwarding.deadline.set(Some(forwarding.spec.read_timeout_ms));
+    forwarding.deadline.set(Some(forwarding.response_timeout_ms(transaction)));
     let repeatable = matches!(body.size(), BodySize::Empty)
         && transaction.cx.as_ref().is_some_and(|cx| cx.head.method.is_idempotent());
     let mut slot = Some(slot);
     let whole = async {
         let mut fresh = false;
         loop {
-            let mut connection = checkout(forwarding, fresh).await?;
-            transaction.outcome.backend_ip = Some(connection.peer.ip());
-            let was_reused = connection.reused;
-            let sent = attempt(forwarding, transaction, body, responder, &mut connection, &mut slot).await;
-            match sent {
-                Ok(clean) => {
-                    check_in(forwarding, connection, clean);
-                    return Ok(());
+            let connection = checkout(forwarding, fresh).await?;
+            transaction.outcome.backend_ip = Some(connection.peer().ip());
+            let was_reused = connection.is_reused();
+            let sent = match connection {
+                Connection::Http1(mut connection) => {
+                    match attempt(forwarding, transaction, body, responder, &mut connection, &mut slot).await {
+                        Ok(clean) => Ok(check_in(forwarding, connection, clean)),
+                        Err(failure) => Err(failure),
+                    }
                 }
+                Connection::Http2(leased) => {
+                    boxed(|| attempt_stream(forwarding, transaction, body, responder, leased, &mut slot)).await
+                }
+            };
+            match sent {
+                Ok(()) => return Ok(()),
                 Err(failure) => {
                     let stale = matches!(failure.class, ErrorClass::ConnectionClosed | ErrorClass::ConnectionReset)
                         && !transaction.answer_began;
@@ -155,68 +182,6 @@ async fn attempts<B: Body, R: Responder>(
     match bounded {
         Some(result) => result,
         None => Err(Failure::backend(ErrorClass::ReadWriteTimeout)),
-    }
-}
-
-/// An idle connection that still waits, or a new one.
-async fn checkout(forwarding: &Forwarding<'_>, fresh: bool) -> Result<Box<BackendConnection>, Failure> {
-    let counters = forwarding.worker.core.counters();
-    while !fresh && let Some(mut connection) = forwarding.destination.pool.take() {
-        if connection.is_silent() {
-            counters.backend_reuses.one();
-            return Ok(connection);
-        }
-        counters.backend_evictions.one();
-    }
-    let address = address(forwarding)?;
-    let deadline = forwarding.worker.core.deadlines.deadline();
-    deadline.set_ms(forwarding.spec.connect_timeout_ms);
-    let mut options = forwarding.worker.settings.connect;
-    let keepalive_seconds = forwarding.spec.backend.pool_limits.tcp_keepalive_seconds;
-    options.keepalive = (keepalive_seconds > 0).then(|| Duration::from_secs(keepalive_seconds));
-    let connected = deadline.bound(boxed(|| BackendConnection::connect(address, &options))).await;
-    let class = match connected {
-        Some(Ok(connection)) => {
-            counters.backend_connects.one();
-            return Ok(Box::new(connection));
-        }
-        Some(Err(error)) => connect_class(&error),
-        None => ErrorClass::ConnectionTimeout,
-    };
-    counters.backend_connect_failures.one();
-    if class == ErrorClass::PortExhaustion {
-        counters.port_exhaustions.one();
-        tracing::error!("PORT EXHAUSTION: no local port left for a connection to {address}");
-    }
-    Err(Failure::backend(class))
-}
-
-fn address(forwarding: &Forwarding<'_>) -> Result<SocketAddr, Failure> {
-    let destination = &forwarding.destination;
-    if forwarding.spec.backend.scheme == Scheme::Https {
-        // Never in the clear what was to be encrypted. This release has no TLS towards backends.
-        return Err(Failure::backend(ErrorClass::TlsError));
-    }
-    let refused = Failure { class: ErrorClass::DnsLookupError, answer: Answer::NoAddress };
-    let ip: IpAddr = match destination.address {
-        BackendAddress::Literal(ip) => *ip,
-        BackendAddress::Refused(_) => return Err(refused),
-        BackendAddress::Name => {
-            let mut table = forwarding.worker.core.dns.borrow_mut();
-            match table.look().0.get(&destination.host) {
-                Some(Resolution::Address(ip)) => *ip,
-                Some(Resolution::Failed(_)) | None => return Err(refused),
-            }
-        }
-    };
-    Ok(SocketAddr::new(ip, destination.port))
-}
-
-fn connect_class(error: &io::Error) -> ErrorClass {
-    match error.raw_os_error() {
-        Some(libc::EADDRNOTAVAIL) => ErrorClass::PortExhaustion,
-        Some(libc::ETIMEDOUT) => ErrorClass::ConnectionTimeout,
-        _ => ErrorClass::ConnectionRefused,
     }
 }
 
@@ -245,27 +210,16 @@ async fn attempt<B: Body, R: Responder>(
 ) -> Result<bool, Failure> {
     let Some(cx) = &transaction.cx else { return Err(Failure::client_gone()) };
     // Without plugins nothing has happened since the request came, and one look at the clock less is one less.
-    let started = if forwarding.route.chain.is_silent_before_backend() { cx.received } else { Instant::now() };
+    let started = if forwarding.chain.is_silent_before_backend() { cx.received } else { Instant::now() };
     let method = cx.head.method;
     let size = body.size();
     let mut out = Buffer::head();
-    let request = OutgoingRequest {
-        cx,
-        peer: forwarding.peer,
-        settings: &forwarding.worker.settings,
-        client_ip: forwarding.client_ip,
-        backend_host: &forwarding.destination.host,
-        preserve_host: forwarding.spec.preserve_host_header,
-        base_path: forwarding.destination.path,
-        matched_len: forwarding.matched_len,
-        strip: forwarding.spec.strip_listen_path,
-        connection_named: forwarding.connection_named,
-        size,
-    };
+    let request = outgoing(forwarding, cx, size);
     http1::write_request_head(&request, forwarding.spec.backend.pool_limits.keep_alive, out.as_vec_mut());
 
     let BackendConnection { receiver, sender, head, .. } = connection;
-    let respond = respond::Respond { forwarding, receiver, head, method, started };
+    let response = Http1Response::new(receiver);
+    let respond = respond::Respond { forwarding, response, head, method, started };
     if size == BodySize::Empty {
         // Waited for on purpose: by the next turn of the loop the answer is often there, and a receive that finds it costs
         // half of one that has to be parked on the socket.
@@ -275,7 +229,7 @@ async fn attempt<B: Body, R: Responder>(
         let clean = respond.run(transaction, responder, slot).await?;
         return Ok(clean && sent.is_ok());
     }
-    let max = forwarding.worker.settings.request_body_bytes_max;
+    let max = forwarding.body_bytes_max();
     let sent_bytes = Cell::new(0);
     // On the heap: few requests have a body, and all connections would have to hold the room for one.
     let outcome = {
@@ -287,6 +241,91 @@ async fn attempt<B: Body, R: Responder>(
     };
     transaction.outcome.bytes_sent = sent_bytes.get();
     outcome
+}
+
+/// What goes to the backend, whatever wire it travels on.
+pub fn outgoing<'a>(forwarding: &'a Forwarding<'_>, cx: &'a RequestContext, size: BodySize) -> OutgoingRequest<'a> {
+    OutgoingRequest {
+        cx,
+        peer: forwarding.peer,
+        settings: &forwarding.worker.settings,
+        client_ip: forwarding.client_ip,
+        backend_host: &forwarding.destination.host,
+        preserve_host: forwarding.spec.preserve_host_header,
+        base_path: forwarding.destination.path,
+        matched_len: forwarding.matched_len,
+        strip: forwarding.spec.strip_listen_path,
+        connection_named: forwarding.connection_named,
+        size,
+    }
+}
+
+/// One request and its response on a stream of a connection that others use as well.
+async fn attempt_stream<B: Body, R: Responder>(
+    forwarding: &Forwarding<'_>,
+    transaction: &mut Transaction,
+    body: &mut B,
+    responder: &mut Option<R>,
+    leased: Leased,
+    slot: &mut Option<Option<Slot>>,
+) -> Result<(), Failure> {
+    let Some(cx) = &transaction.cx else { return Err(Failure::client_gone()) };
+    let (started, method, size) = (Instant::now(), cx.head.method, body.size());
+    let request = http2::request(&outgoing(forwarding, cx, size), forwarding.scheme(), forwarding.kind);
+    // A target that HTTP/2 cannot say.
+    let request = request.ok_or(Failure::backend(ErrorClass::RequestError))?;
+    let is_over = size == BodySize::Empty;
+    let (future, stream) = http2::start_request(&leased, request, is_over).await.map_err(Failure::backend)?;
+    let mut head = ResponseHead::new(0);
+    let response = Http2Response::new(&leased, future);
+    let respond = respond::Respond { forwarding, response, head: &mut head, method, started };
+    if is_over {
+        respond.run(transaction, responder, slot).await?;
+        return Ok(());
+    }
+    let max = forwarding.body_bytes_max();
+    let sent_bytes = Cell::new(0);
+    let outcome = {
+        let stall = forwarding.worker.core.deadlines.deadline();
+        let upload = http2::Upload::new(stream);
+        let upload = boxed(|| upload_stream(body, upload, &stall, max, &sent_bytes));
+        let response = boxed(|| respond.run(transaction, responder, slot));
+        alongside(response, upload).await
+    };
+    transaction.outcome.bytes_sent = sent_bytes.get();
+    outcome.map(|_| ())
+}
+
+/// Sends the body as it comes in.
+async fn upload_stream<B: Body>(
+    body: &mut B,
+    mut upload: http2::Upload,
+    stall: &Deadline,
+    bytes_max: u64,
+    sent_bytes: &Cell<u64>,
+) -> Result<(), UploadEnd> {
+    while let Some(chunk) = body.chunk().await.map_err(|error| UploadEnd::Over(Failure::of_body(error)))? {
+        count_sent(sent_bytes, chunk.len(), bytes_max)?;
+        stall.set_ms(BACKEND_STALL_MS);
+        match stall.bound(upload.send(chunk)).await {
+            Some(Ok(())) => {}
+            Some(Err(_)) => return Err(UploadEnd::Backend),
+            None => return Err(UploadEnd::Over(Failure::backend(ErrorClass::ReadWriteTimeout))),
+        }
+        stall.clear();
+    }
+    let trailers = body.take_trailers().and_then(passed_trailers);
+    upload.finish(trailers).map_err(|_| UploadEnd::Backend)
+}
+
+/// Counts a piece of the body, which may not become too long.
+fn count_sent(sent_bytes: &Cell<u64>, length: usize, bytes_max: u64) -> Result<(), UploadEnd> {
+    sent_bytes.set(sent_bytes.get() + length as u64);
+    if bytes_max != 0 && sent_bytes.get() > bytes_max {
+        let failure = Failure { class: ErrorClass::RequestBodyTooLarge, answer: Answer::RequestTooLarge };
+        return Err(UploadEnd::Over(failure));
+    }
+    Ok(())
 }
 
 /// Runs the response and the upload as two directions of one exchange. The response decides when it is over; an upload
@@ -366,11 +405,7 @@ async fn upload<B: Body>(
         let Some(chunk) = body.chunk().await.map_err(|error| UploadEnd::Over(Failure::of_body(error)))? else {
             break;
         };
-        sent_bytes.set(sent_bytes.get() + chunk.len() as u64);
-        if bytes_max != 0 && sent_bytes.get() > bytes_max {
-            let failure = Failure { class: ErrorClass::RequestBodyTooLarge, answer: Answer::RequestTooLarge };
-            return Err(UploadEnd::Over(failure));
-        }
+        count_sent(sent_bytes, chunk.len(), bytes_max)?;
         if chunked {
             http1::append_framed(&mut out, &chunk);
         } else {
@@ -378,7 +413,8 @@ async fn upload<B: Body>(
         }
     }
     if chunked {
-        out.extend(b"0\r\n\r\n");
+        let trailers = body.take_trailers().and_then(passed_trailers);
+        http1::append_last_chunk(&mut out, trailers.as_ref());
         drop(sending.send(Unsent { buffer: out, sent: 0 }).await?);
     }
     Ok(())
@@ -401,7 +437,7 @@ async fn fail<R: Responder>(
         return;
     };
     outcome.error_class = Some(failure.class);
-    let Some((mut rejection, close)) = answer(&failure) else {
+    let Some((mut rejection, close)) = answer(forwarding, &failure) else {
         outcome.status = 499;
         return;
     };
@@ -431,10 +467,14 @@ fn log_failure(forwarding: &Forwarding<'_>, failure: &Failure) {
 }
 
 /// The answer, and whether the connection ends with it.
-fn answer(failure: &Failure) -> Option<(Rejection, bool)> {
+fn answer(forwarding: &Forwarding<'_>, failure: &Failure) -> Option<(Rejection, bool)> {
+    if forwarding.kind.is_grpc() && failure.answer != Answer::Nothing {
+        return Some((grpc_answer(forwarding, failure), false));
+    }
     let (status, body, close) = match failure.answer {
         Answer::Nothing => return None,
         Answer::BackendUnavailable => (502, r#"{"error":"Backend unavailable"}"#, false),
+        Answer::BadGateway => (502, r#"{"error":"Bad Gateway"}"#, false),
         Answer::NoAddress => (502, r#"{"error":"DNS resolution for backend failed"}"#, false),
         Answer::RequestTooLarge => return Some((refusal::request_body_too_large().rejection, true)),
         Answer::MalformedRequestBody => (400, r#"{"error":"Request body is not valid chunked coding"}"#, true),
@@ -448,6 +488,27 @@ fn answer(failure: &Failure) -> Option<(Rejection, bool)> {
     }
     let kind = if failure.class.is_pre_wire() { "connection_failure" } else { "backend_error" };
     Some((rejection.with_header("x-gateway-error", kind), close))
+}
+
+/// Traffic sheet §13.4.
+fn grpc_answer(forwarding: &Forwarding<'_>, failure: &Failure) -> Rejection {
+    let max = forwarding.body_bytes_max();
+    let too_large = format!("gRPC request payload size exceeds maximum of {max} bytes");
+    let (code, message) = match (failure.answer, failure.class) {
+        (Answer::RequestTooLarge, _) => (grpc::RESOURCE_EXHAUSTED, too_large.as_str()),
+        (Answer::ResponseTooLarge, _) => (grpc::RESOURCE_EXHAUSTED, "gRPC response exceeds maximum size"),
+        (Answer::NoAddress, _) => (grpc::UNAVAILABLE, "DNS resolution for backend failed"),
+        (Answer::MalformedRequestBody, _) => (grpc::INVALID_ARGUMENT, "Request body is malformed"),
+        (_, ErrorClass::ConnectionTimeout | ErrorClass::ReadWriteTimeout) => {
+            (grpc::DEADLINE_EXCEEDED, "Backend deadline exceeded")
+        }
+        (_, class) if class.is_pre_wire() => (grpc::UNAVAILABLE, "Service unavailable"),
+        (_, ErrorClass::ConnectionReset | ErrorClass::ConnectionClosed | ErrorClass::ProtocolError) => {
+            (grpc::UNAVAILABLE, "Backend closed the stream")
+        }
+        _ => (grpc::INTERNAL, "Internal gateway error"),
+    };
+    grpc::refusal(code, message)
 }
 
 /// The `error_kind` of log lines (traffic sheet §20).

@@ -9,19 +9,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use engine::balance::{Balancer, BalancerSpec, SharedBalance};
-use engine::pool::{Pool, Pools};
 use engine::snapshot::{ProxyFacts, ProxySpec, Snapshot, UpstreamRef};
 use plugins::{AuthMode, Chain, CoreEnv, Facts, Plugin, PluginSet, Protocol};
 use rustc_hash::FxHashMap;
 
-use crate::destination::Targets;
-use crate::http1::BackendConnection;
+use crate::destination::{BackendPool, BackendPools, Targets};
+use crate::exchange::Kind;
+use crate::kind;
 
 /// Instances by the fingerprint of their configuration: equal ones live on over a reload, with their state.
 type Instances = RefCell<FxHashMap<u64, Rc<dyn Plugin>>>;
 
-/// By the plugins that run and how authentication ends: proxies with the same ones share a chain.
-type Chains = RefCell<FxHashMap<(Arc<[u32]>, bool), Rc<Chain>>>;
+/// By the plugins that run, how authentication ends, and the protocol: proxies with the same ones share a chain.
+type Chains = RefCell<FxHashMap<(Arc<[u32]>, bool, Protocol), Rc<Chain>>>;
 
 /// By upstream.
 type Balancers = Box<[OnceCell<Rc<Balancer>>]>;
@@ -38,10 +38,19 @@ pub struct Generation {
 /// What one core keeps for one proxy. It stands in the table itself, and what proxies have in common is shared: with
 /// thousands of routes every line that a request touches for its route alone is a line fetched from far away.
 pub struct Route {
-    pub chain: Rc<Chain>,
+    /// For plain requests.
+    chain: Rc<Chain>,
     /// Of the proxy's own backend.
-    pub pool: Rc<Pool<Box<BackendConnection>>>,
+    pub pool: BackendPool,
     pub targets: Option<Box<Targets>>,
+    others: Box<OtherChains>,
+}
+
+/// The chains of what is not a plain request, made when first needed.
+#[derive(Default)]
+struct OtherChains {
+    grpc: OnceCell<Rc<Chain>>,
+    websocket: OnceCell<Rc<Chain>>,
 }
 
 impl Generation {
@@ -77,25 +86,42 @@ impl Generation {
         &self.facts.proxies[route as usize]
     }
 
-    pub fn route(&self, index: u32, env: &CoreEnv, pools: &Pools<Box<BackendConnection>>) -> &Route {
+    pub fn route(&self, index: u32, env: &CoreEnv, pools: &BackendPools) -> &Route {
         self.routes[index as usize].get_or_init(|| self.build_route(index as usize, env, pools))
     }
 
-    /// The plugins of a route that is in use; none before its first request.
-    pub fn chain(&self, route: u32) -> Option<&Chain> {
-        self.routes[route as usize].get().map(|route| &*route.chain)
-    }
-
-    fn build_route(&self, index: usize, env: &CoreEnv, pools: &Pools<Box<BackendConnection>>) -> Route {
-        let spec = &self.snapshot.proxies[index];
-        Route {
-            chain: self.chain_of(index, spec.auth_multi, env),
-            pool: pools.pool(&spec.backend.pool),
-            targets: spec.upstream.map(|upstream| Box::new(self.targets(upstream, env.core))),
+    /// The plugins of a route that is in use, for a kind of request that has been there; none before.
+    pub fn chain(&self, route: u32, kind: Kind) -> Option<&Chain> {
+        let route = self.routes[route as usize].get()?;
+        match kind {
+            Kind::Plain => Some(&route.chain),
+            Kind::Grpc | Kind::GrpcWeb => route.others.grpc.get().map(|chain| &**chain),
+            Kind::WebSocket => route.others.websocket.get().map(|chain| &**chain),
         }
     }
 
-    fn chain_of(&self, proxy: usize, auth_multi: bool, env: &CoreEnv) -> Rc<Chain> {
+    /// The plugins that take part in a request of this kind.
+    pub fn chain_for<'r>(&self, index: u32, route: &'r Route, kind: Kind, env: &CoreEnv) -> &'r Chain {
+        let other = match kind {
+            Kind::Plain => return &route.chain,
+            Kind::Grpc | Kind::GrpcWeb => &route.others.grpc,
+            Kind::WebSocket => &route.others.websocket,
+        };
+        let auth_multi = self.proxy(index).auth_multi;
+        other.get_or_init(|| self.chain_of(index as usize, auth_multi, kind::protocol(kind), env))
+    }
+
+    fn build_route(&self, index: usize, env: &CoreEnv, pools: &BackendPools) -> Route {
+        let spec = &self.snapshot.proxies[index];
+        Route {
+            chain: self.chain_of(index, spec.auth_multi, Protocol::Http, env),
+            pool: pools.pool(&spec.backend.pool),
+            targets: spec.upstream.map(|upstream| Box::new(self.targets(upstream, env.core))),
+            others: Box::default(),
+        }
+    }
+
+    fn chain_of(&self, proxy: usize, auth_multi: bool, protocol: Protocol, env: &CoreEnv) -> Rc<Chain> {
         let set = &self.snapshot.plugins;
         let auth_mode = if auth_multi { AuthMode::Multi } else { AuthMode::Single };
         let mut instance = |row: u32| {
@@ -103,8 +129,8 @@ impl Generation {
             self.instances.borrow_mut().entry(row.fingerprint).or_insert_with(|| row.spec.build(env)).clone()
         };
         let rows = &set.by_proxy[proxy];
-        let compile = || Rc::new(Chain::compile(set, rows, Protocol::Http, auth_mode, &mut instance));
-        self.chains.borrow_mut().entry((rows.clone(), auth_multi)).or_insert_with(compile).clone()
+        let compile = || Rc::new(Chain::compile(set, rows, protocol, auth_mode, &mut instance));
+        self.chains.borrow_mut().entry((rows.clone(), auth_multi, protocol)).or_insert_with(compile).clone()
     }
 
     fn targets(&self, of: UpstreamRef, core: usize) -> Targets {

@@ -2,15 +2,20 @@
 //!
 //! [`run_core`] is what a core's thread does. A request's way is written down in [`pipeline::serve`].
 
+mod active;
 mod checks;
 mod client_ip;
 mod content_length;
 mod deliver;
 mod destination;
+mod dial;
 mod exchange;
 mod forward;
 mod generation;
+mod grpc;
 mod http1;
+mod http2;
+mod kind;
 mod listen;
 mod outgoing;
 mod per_ip;
@@ -20,6 +25,7 @@ mod respond;
 mod settings;
 mod tls;
 mod transaction;
+mod websocket;
 mod worker;
 
 use std::rc::Rc;
@@ -33,7 +39,7 @@ use engine::tls::ServerConfig;
 use plugins::PluginSet;
 
 pub use per_ip::PerIp;
-pub use settings::{HttpSettings, Via};
+pub use settings::{Http2Settings, HttpSettings, Via, WebSocketSettings};
 pub use worker::Shared;
 
 /// What one core is given besides its own parts.

@@ -11,6 +11,7 @@ use engine::core::Mail;
 use engine::ledger::Held;
 use engine::net::{Accepted, Listener, Opening, Steering, sleep};
 
+use crate::exchange::Peer;
 use crate::http1;
 use crate::tls;
 use crate::worker::Worker;
@@ -115,7 +116,10 @@ pub fn serve(worker: &Rc<Worker>, accepted: Accepted) {
     let worker = worker.clone();
     open.worker.core.clone().spawn(async move {
         match opening {
-            Opening::Plain => http1::serve_connection(worker, stream, false).await,
+            Opening::Plain => {
+                let peer = Peer::new(stream.peer().ip(), false);
+                http1::serve_connection(worker, stream, peer).await;
+            }
             Opening::Tls => tls::serve_connection(worker, stream).await,
         }
         drop(open);

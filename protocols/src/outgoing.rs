@@ -41,6 +41,27 @@ pub const NOT_RETURNED: KnownSet = KnownSet::of(&[
     Known::ContentLength,
 ]);
 
+/// Fields that frame, route, authenticate or describe a message, and mean nothing behind it (RFC 9110 §6.5.1). Somebody who
+/// merged them into the head would be misled.
+const NOT_IN_TRAILERS: KnownSet = NOT_RETURNED
+    .union(NOT_FORWARDED)
+    .with(Known::Authorization)
+    .with(Known::ContentType)
+    .with(Known::Cookie)
+    .with(Known::EarlyData)
+    .with(Known::Expect)
+    .with(Known::Forwarded)
+    .with(Known::SetCookie)
+    .with(Known::Via)
+    .with(Known::XGatewayError)
+    .with(Known::XGatewayUpstreamStatus);
+
+/// What of a trailer section goes on, if anything does.
+pub fn passed_trailers(mut trailers: Headers) -> Option<Headers> {
+    trailers.remove_known(NOT_IN_TRAILERS);
+    (!trailers.is_empty()).then_some(trailers)
+}
+
 /// Fields whose value is a list: several lines mean the same as one (RFC 9110 §5.3), as do several cookie crumbs.
 fn is_list(name: &[u8]) -> bool {
     const LISTS: [&[u8]; 19] = [

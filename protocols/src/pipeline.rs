@@ -12,14 +12,14 @@ use engine::snapshot::ProxySpec;
 use plugins::{Chain, Rejection, RequestContext};
 
 use crate::destination::Destination;
-use crate::exchange::{Body, Peer, Responder, boxed};
+use crate::exchange::{Body, Kind, Peer, Responder, boxed};
 use crate::generation::{Generation, Route};
 use crate::outgoing::{NOT_FORWARDED, connection_named};
 use crate::per_ip::Slot;
 use crate::refusal::{self, Refusal};
 use crate::transaction::Transaction;
 use crate::worker::Worker;
-use crate::{client_ip, deliver, forward};
+use crate::{client_ip, deliver, forward, grpc, kind, websocket};
 
 /// What the frontend has found out about a request before anything else happens to it.
 pub struct Exchange<'p, B, R> {
@@ -47,7 +47,8 @@ struct Routed<'g, 'p> {
 pub async fn serve<B: Body, R: Responder>(worker: &Rc<Worker>, exchange: Exchange<'_, B, R>) -> Box<RequestHead> {
     let Exchange { head, mut body, responder, peer, deadline, received } = exchange;
     let generation = worker.generation();
-    let routed = match route(worker, &generation, &head, peer) {
+    let kind = kind::of(&head);
+    let routed = match route(worker, &generation, &head, peer, kind) {
         Ok(routed) => routed,
         Err(refusal) => {
             worker.core.counters().requests_unrouted.one();
@@ -55,30 +56,34 @@ pub async fn serve<B: Body, R: Responder>(worker: &Rc<Worker>, exchange: Exchang
             return head;
         }
     };
-    let mut transaction = begin(worker, &generation, &routed, head, received);
+    let mut transaction = begin(worker, &generation, &routed, head, received, kind);
     let spec = generation.proxy(routed.index);
-    note_target(spec, &routed, &Destination::own(spec, routed.route), &mut transaction);
-    let chain = &routed.route.chain;
+    let chain = generation.chain_for(routed.index, routed.route, kind, &worker.env);
+
+    if chain.has_log() {
+        note_target(spec, &routed, &Destination::own(spec, routed.route), &mut transaction);
+    }
 
     if !chain.is_silent_before_backend()
         && let Err((phase, rejection)) = before_backend(chain, &mut transaction).await
     {
         transaction.rejected_in(phase);
-        boxed(|| answer_rejection(&mut transaction, chain, rejection, responder)).await;
+        boxed(|| answer_rejection(&mut transaction, chain, kind, rejection, responder)).await;
         return transaction.finish();
     }
 
     let named = transaction.cx.as_ref().map(|cx| connection_named(&cx.head.headers, NOT_FORWARDED)).unwrap_or_default();
     let client_ip = &routed.client.1;
     let destination = Destination::choose(worker, spec, routed.route, transaction.cx.as_ref(), client_ip);
-    if destination.selected.is_some() {
+    if destination.selected.is_some() && chain.has_log() {
         note_target(spec, &routed, &destination, &mut transaction);
     }
     let forwarding = forward::Forwarding {
         worker,
         spec,
         proxy: generation.proxy_facts(routed.index),
-        route: routed.route,
+        chain,
+        kind,
         peer,
         client_ip,
         destination,
@@ -86,16 +91,21 @@ pub async fn serve<B: Body, R: Responder>(worker: &Rc<Worker>, exchange: Exchang
         connection_named: &named,
         deadline,
     };
-    forward::exchange(forwarding, &mut transaction, &mut body, responder, routed.slot).await;
+    if kind == Kind::WebSocket {
+        boxed(|| websocket::exchange(forwarding, &mut transaction, &mut body, responder, routed.slot)).await;
+    } else {
+        forward::exchange(forwarding, &mut transaction, &mut body, responder, routed.slot).await;
+    }
     transaction.finish()
 }
 
-/// Checks 11-15 of the traffic sheet §5.
+/// Checks 11-16 of the traffic sheet §5.
 fn route<'g, 'p>(
     worker: &Worker,
     generation: &'g Generation,
     head: &RequestHead,
     peer: &'p Peer,
+    kind: Kind,
 ) -> Result<Routed<'g, 'p>, Refusal> {
     let settings = &*worker.settings;
     let client = client_ip::resolve(head, peer, settings);
@@ -114,12 +124,16 @@ fn route<'g, 'p>(
         ),
         None => None,
     };
-    let found = generation.snapshot.routes.find(host, head.path()).ok_or_else(refusal::not_found)?;
+    let found = generation.snapshot.routes.find(host, head.path()).ok_or_else(|| refusal::not_found().in_words_of(kind))?;
     let spec = generation.proxy(found.route);
     if let Some(filter) = &spec.allowed_methods
         && !filter.allows(head.method_text())
     {
-        return Err(Refusal::new(405, "Method Not Allowed").with_header("allow", &filter.allow));
+        let refusal = Refusal::new(405, "Method Not Allowed").with_header("allow", &filter.allow);
+        return Err(refusal.in_words_of(kind));
+    }
+    if kind.is_grpc() && head.method != Method::Post {
+        return Err(Refusal::new(400, "gRPC requires POST method").in_words_of(kind));
     }
     Ok(Routed {
         route: generation.route(found.route, &worker.env, &worker.pools),
@@ -144,6 +158,7 @@ fn begin(
     routed: &Routed<'_, '_>,
     head: Box<RequestHead>,
     received: Instant,
+    kind: Kind,
 ) -> Transaction {
     let mut cx = RequestContext {
         head,
@@ -161,7 +176,7 @@ fn begin(
         cx.head.headers.set(&format!("x-path-param-{name}"), value);
         cx.metadata.set(format!("path_param.{name}"), String::from_utf8_lossy(value));
     }
-    Transaction::new(worker.clone(), generation.clone(), cx)
+    Transaction::new(worker.clone(), generation.clone(), cx, kind)
 }
 
 /// What the record shows as the target, whether or not the backend is ever asked.
@@ -171,9 +186,6 @@ fn note_target(
     destination: &Destination<'_>,
     transaction: &mut Transaction,
 ) {
-    if !routed.route.chain.has_log() {
-        return;
-    }
     let Some(cx) = &transaction.cx else { return };
     let mut target = format!("{}://{}:{}", spec.backend.scheme.name(), destination.host, destination.port).into_bytes();
     write_backend_path(&mut target, cx.head.path(), routed.matched_len, spec.strip_listen_path, destination.path);
@@ -203,12 +215,16 @@ async fn run_phases(chain: &Chain, cx: &mut RequestContext) -> Result<(), (&'sta
 async fn answer_rejection<R: Responder>(
     transaction: &mut Transaction,
     chain: &Chain,
+    kind: Kind,
     rejection: Box<Rejection>,
     responder: R,
 ) {
     let mut rejection = *rejection;
     if let Some(cx) = &transaction.cx {
         chain.on_rejection(cx, &mut rejection);
+    }
+    if kind.is_grpc() {
+        rejection = grpc::translated(&rejection);
     }
     transaction.outcome.status = rejection.status;
     let is_head = transaction.cx.as_ref().is_some_and(|cx| cx.head.method == Method::Head);

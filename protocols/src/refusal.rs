@@ -2,6 +2,9 @@
 
 use plugins::Rejection;
 
+use crate::exchange::Kind;
+use crate::grpc;
+
 /// A refusal before or instead of a backend exchange.
 #[derive(Debug, PartialEq)]
 pub struct Refusal {
@@ -17,6 +20,14 @@ impl Refusal {
 
     pub fn closing(status: u16, error: &str) -> Self {
         Self { close: true, ..Self::new(status, error) }
+    }
+
+    /// As the client understands it, if it speaks gRPC.
+    pub fn in_words_of(mut self, kind: Kind) -> Self {
+        if kind.is_grpc() {
+            self.rejection = grpc::translated(&self.rejection);
+        }
+        self
     }
 
     pub fn with_header(mut self, name: &str, value: &str) -> Self {

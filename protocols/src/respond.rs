@@ -5,87 +5,90 @@ use std::time::Instant;
 use engine::buffer::{BULK_BUFFER_BYTES, Buffer, Chunk};
 use engine::counters::ErrorClass;
 use engine::http::{Known, Method, ResponseHead};
-use engine::net::{Pipe, Receiver, Stint};
+use engine::net::{Pipe, Stint};
 use plugins::Chain;
 
 use crate::content_length::content_length;
 use crate::deliver;
-use crate::exchange::{ClientGone, OutgoingResponse, Responder, ResponseSize, ResponseStream, boxed};
+use crate::exchange::{
+    BackendResponse, BodyLength, ClientGone, Kind, OutgoingResponse, Responder, ResponseSize, ResponseStream, boxed,
+};
 use crate::forward::{Answer, Failure, Forwarding};
-use crate::http1::{self, BackendBody, MOVED_BYTES_MIN, ResponseFraming};
-use crate::outgoing::{NOT_RETURNED, connection_named};
+use crate::grpc;
+use crate::http1::MOVED_BYTES_MIN;
+use crate::outgoing::{NOT_RETURNED, connection_named, passed_trailers};
 use crate::per_ip::Slot;
 use crate::transaction::{Transaction, elapsed_ns};
 
-pub struct Respond<'a, 'c> {
+pub struct Respond<'a, 'c, S> {
     pub forwarding: &'a Forwarding<'a>,
-    pub receiver: &'c mut Receiver,
+    pub response: S,
     pub head: &'c mut ResponseHead,
     pub method: Method,
     pub started: Instant,
 }
 
-impl Respond<'_, '_> {
+impl<S: BackendResponse> Respond<'_, '_, S> {
     /// Waits for the head, then delivers. `Ok(true)`: the backend connection can be used again.
     pub async fn run<R: Responder>(
-        self,
+        mut self,
         transaction: &mut Transaction,
         responder: &mut Option<R>,
         slot: &mut Option<Option<Slot>>,
     ) -> Result<bool, Failure> {
         let settings = &*self.forwarding.worker.settings;
         let head_max = settings.head_bytes_max();
-        let (framing, head_end) =
-            http1::read_response_head(self.receiver, self.head, self.method, head_max, &mut transaction.answer_began)
-                .await
-                .map_err(Failure::backend)?;
+        let length = self
+            .response
+            .head(self.head, self.method, head_max, &mut transaction.answer_began)
+            .await
+            .map_err(Failure::backend)?;
         let ttfb_ns = elapsed_ns(self.started);
         transaction.outcome.backend_ttfb_ns = Some(ttfb_ns);
         let now_ms = self.forwarding.worker.core.deadlines.now_ms();
         self.forwarding.destination.note_answer(self.head.status, ttfb_ns, now_ms);
+        if self.forwarding.kind.is_grpc() {
+            // A stream may go on for as long as it likes, once it has begun (traffic sheet §13.5).
+            self.forwarding.deadline.clear();
+        }
         // The per-address place is held until the response head is here.
         slot.take();
-        let keeps_alive = http1::keeps_alive(self.head);
 
-        let chain = &self.forwarding.route.chain;
+        let chain = self.forwarding.chain;
         if chain.has_after_proxy()
-            && let Some(rejected) = boxed(|| after_proxy(chain, transaction, self.head, responder)).await
+            && let Some(rejected) = boxed(|| after_proxy((chain, self.forwarding.kind), transaction, self.head, responder)).await
         {
             return rejected.map(|()| false);
         }
         // A plugin may have made it a response that cannot have a body; then the backend's is not delivered.
-        let bodyless = matches!(self.head.status, 100..=199 | 204 | 304);
-        let (framing, is_dropped) = match framing {
-            ResponseFraming::None => (framing, false),
-            _ if bodyless => (ResponseFraming::None, true),
-            _ => (framing, false),
-        };
+        let is_dropped = length != BodyLength::None && matches!(self.head.status, 100..=199 | 204 | 304);
+        let length = if is_dropped { BodyLength::None } else { length };
         let limit = settings.response_body_bytes_max;
-        if let ResponseFraming::Length(length) = framing
+        if let BodyLength::Exact(length) = length
             && limit != 0
             && length > limit
         {
             return Err(Failure { class: ErrorClass::ResponseBodyTooLarge, answer: Answer::ResponseTooLarge });
         }
-        let plan = self.plan(framing);
-        let delivery = Delivery { respond: self, framing, head_end, limit };
+        let plan = self.plan(length);
+        let delivery = Delivery { respond: self, length, limit };
         let clean = match plan {
             Plan::Stream => boxed(|| delivery.stream(transaction, responder)).await?,
             Plan::Collect => delivery.collect(transaction, responder).await?,
         };
-        Ok(clean && keeps_alive && !is_dropped)
+        Ok(clean && !is_dropped)
     }
 
     /// Traffic sheet §8.2.
-    fn plan(&self, framing: ResponseFraming) -> Plan {
-        if framing == ResponseFraming::None {
+    fn plan(&self, length: BodyLength) -> Plan {
+        if length == BodyLength::None || self.forwarding.kind.is_grpc() {
             return Plan::Stream;
         }
         if self.forwarding.spec.buffer_responses {
             return Plan::Collect;
         }
-        match framing {
-            ResponseFraming::Length(length)
+        match length {
+            BodyLength::Exact(length)
                 if length <= self.forwarding.worker.settings.response_buffer_cutoff_bytes
                     && !self.is_event_stream() =>
             {
@@ -110,7 +113,7 @@ enum Moving {
 /// Lets the kernel move the body to the client, until what is left of it is short or comes in crumbs. Answers how large the
 /// last piece was.
 async fn move_body(
-    body: &mut BackendBody<'_>,
+    body: &mut impl BackendResponse,
     pipe: &mut Pipe,
     stream: &mut impl ResponseStream,
     moved_bytes: &mut u64,
@@ -136,7 +139,7 @@ enum Plan {
 
 /// Runs the phase; `Some` when a plugin has put its own answer in the place of the backend's.
 async fn after_proxy<R: Responder>(
-    chain: &Chain,
+    (chain, kind): (&Chain, Kind),
     transaction: &mut Transaction,
     head: &mut ResponseHead,
     responder: &mut Option<R>,
@@ -147,6 +150,9 @@ async fn after_proxy<R: Responder>(
     transaction.outcome.plugin_ns += elapsed_ns(started);
     let mut rejection = verdict.err()?;
     chain.on_rejection(cx, &mut rejection);
+    if kind.is_grpc() {
+        *rejection = grpc::translated(&rejection);
+    }
     let is_head = cx.head.method == Method::Head;
     transaction.rejected_in("after_proxy");
     transaction.outcome.status = rejection.status;
@@ -154,14 +160,13 @@ async fn after_proxy<R: Responder>(
     Some(deliver::rejection(&rejection, is_head, responder).await.map_err(|ClientGone| Failure::client_gone()))
 }
 
-struct Delivery<'a, 'c> {
-    respond: Respond<'a, 'c>,
-    framing: ResponseFraming,
-    head_end: usize,
+struct Delivery<'a, 'c, S> {
+    respond: Respond<'a, 'c, S>,
+    length: BodyLength,
     limit: u64,
 }
 
-impl<'a, 'c> Delivery<'a, 'c> {
+impl<S: BackendResponse> Delivery<'_, '_, S> {
     /// Sends the head as soon as it is here and the body as it comes.
     async fn stream<R: Responder>(
         self,
@@ -171,11 +176,12 @@ impl<'a, 'c> Delivery<'a, 'c> {
         let size = self.streamed_size();
         let Some(mut stream) = self.start(transaction, responder, size).await else { return Ok(false) };
         let (limit, destination) = (self.limit, &self.respond.forwarding.destination);
+        let has_body = self.length != BodyLength::None;
         let mut body = self.body();
         let outcome = &mut transaction.outcome;
-        outcome.response_streamed = !body.is_complete();
+        outcome.response_streamed = has_body && !body.is_complete();
         let mut comes_in_crumbs = false;
-        loop {
+        while has_body {
             if !body.has_early() && !body.is_complete() {
                 stream.flush().await.map_err(|ClientGone| Failure::client_gone())?;
             }
@@ -211,7 +217,8 @@ impl<'a, 'c> Delivery<'a, 'c> {
             stream.write(chunk).await.map_err(|ClientGone| Failure::client_gone())?;
         }
         destination.note_end();
-        stream.finish().await.map_err(|ClientGone| Failure::client_gone())?;
+        let trailers = body.take_trailers().and_then(passed_trailers);
+        stream.finish(trailers).await.map_err(|ClientGone| Failure::client_gone())?;
         outcome.body_completed = outcome.response_streamed;
         Ok(body.leaves_connection_clean())
     }
@@ -223,16 +230,18 @@ impl<'a, 'c> Delivery<'a, 'c> {
         responder: &mut Option<R>,
     ) -> Result<bool, Failure> {
         let (limit, started) = (self.limit, self.respond.started);
-        if let ResponseFraming::Length(length) = self.framing
-            && length == (self.respond.head.headers.received().len() - self.head_end) as u64
-        {
-            return self.send_whole(transaction, responder, length).await;
+        let Delivery { respond, length, .. } = &self;
+        let received = respond.head.headers.received();
+        let early = respond.response.head_end().map_or(&[][..], |from| &received[from..]);
+        let held = early.len();
+        if *length == BodyLength::Exact(held as u64) {
+            return self.send_whole(transaction, responder, held as u64).await;
         }
-        let Delivery { respond, framing, head_end, .. } = self;
-        let Respond { forwarding, receiver, head, .. } = respond;
-        // The fields are still needed, so the body's first bytes are copied away from behind them.
-        let early = copy_of(&head.headers.received()[head_end..]);
-        let mut body = BackendBody::new(receiver, framing, (early, 0));
+        let Respond { forwarding, response: mut body, head, .. } = self.respond;
+        if let Some(from) = body.head_end() {
+            // The fields are still needed, so the body's first bytes are copied away from behind them.
+            body.set_early(copy_of(&head.headers.received()[from..]), 0);
+        }
         let mut whole = Buffer::bulk();
         let read_failed = |class| Failure { class, answer: Answer::ResponseReadFailed };
         while let Some(chunk) = body.chunk().await.map_err(read_failed)? {
@@ -251,7 +260,7 @@ impl<'a, 'c> Delivery<'a, 'c> {
         let length = whole.len();
         let sent = async {
             stream.write(Chunk::new(whole, 0..length)).await?;
-            stream.finish().await
+            stream.finish(None).await
         };
         sent.await.map_err(|ClientGone| Failure::client_gone())?;
         Ok(clean)
@@ -270,22 +279,24 @@ impl<'a, 'c> Delivery<'a, 'c> {
         self.respond.forwarding.destination.note_end();
         let size = ResponseSize::Exact(length);
         let Some(mut stream) = self.start(transaction, responder, size).await else { return Ok(false) };
-        let buffer = self.respond.head.headers.take_received();
-        let end = buffer.len();
+        let Respond { mut response, head, .. } = self.respond;
+        let buffer = head.headers.take_received();
+        let whole = response.head_end().unwrap_or(buffer.len())..buffer.len();
+        response.note_whole();
         let sent = async {
-            stream.write(Chunk::new(buffer, self.head_end..end)).await?;
-            stream.finish().await
+            stream.write(Chunk::new(buffer, whole)).await?;
+            stream.finish(None).await
         };
         sent.await.map_err(|ClientGone| Failure::client_gone())?;
-        Ok(true)
+        Ok(response.leaves_connection_clean())
     }
 
     fn streamed_size(&self) -> ResponseSize {
-        match self.framing {
-            ResponseFraming::Length(length) => ResponseSize::Exact(length),
-            ResponseFraming::Chunked | ResponseFraming::UntilClose => ResponseSize::Unknown,
-            ResponseFraming::None if self.respond.head.status == 204 => ResponseSize::None,
-            ResponseFraming::None => ResponseSize::HeadOnly(content_length(&self.respond.head.headers).ok().flatten()),
+        match self.length {
+            BodyLength::Exact(length) => ResponseSize::Exact(length),
+            BodyLength::Unknown => ResponseSize::Unknown,
+            BodyLength::None if self.respond.head.status == 204 => ResponseSize::None,
+            BodyLength::None => ResponseSize::HeadOnly(content_length(&self.respond.head.headers).ok().flatten()),
         }
     }
 
@@ -299,9 +310,12 @@ impl<'a, 'c> Delivery<'a, 'c> {
     }
 
     /// The rest of the response, once the head has been laid out and its fields are not needed any more.
-    fn body(self) -> BackendBody<'c> {
-        let buffer = self.respond.head.headers.take_received();
-        BackendBody::new(self.respond.receiver, self.framing, (buffer, self.head_end))
+    fn body(self) -> S {
+        let Respond { mut response, head, .. } = self.respond;
+        if let Some(from) = response.head_end() {
+            response.set_early(head.headers.take_received(), from);
+        }
+        response
     }
 }
 
@@ -322,7 +336,7 @@ async fn start<R: Responder>(
         count += 1;
     };
     let mut skip = NOT_RETURNED;
-    if head.status >= 500 {
+    if head.status >= 500 && forwarding.kind == Kind::Plain {
         skip.insert(Known::XGatewayError);
         let kind: &[u8] = if head.status == 504 { b"backend_timeout" } else { b"backend_error" };
         add("x-gateway-error", kind);

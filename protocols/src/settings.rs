@@ -27,6 +27,31 @@ impl Via {
     }
 }
 
+#[derive(Clone, Debug)]
+pub struct WebSocketSettings {
+    /// Over all cores; zero = no cap.
+    pub connections_max: usize,
+    pub frame_bytes_max: u64,
+    /// Nobody looks at frames, and no limit of them holds.
+    pub is_tunnel: bool,
+}
+
+/// Sizes are bytes.
+#[derive(Clone, Debug)]
+pub struct Http2Settings {
+    /// Streams that a client may have open on one connection.
+    pub streams_max: u32,
+    pub frame_bytes_max: u32,
+    pub stream_window_bytes: u32,
+    pub connection_window_bytes: u32,
+    /// Windows start small and grow up to those sizes with what the path holds.
+    pub adaptive_window: bool,
+    /// Streams that a client may reset before they were served, before the connection is closed.
+    pub pending_reset_streams_max: usize,
+    /// Streams that may be reset for the client's errors, before the connection is closed.
+    pub error_reset_streams_max: usize,
+}
+
 /// Sizes are bytes; zero means no limit where the settings sheet says so.
 #[derive(Clone)]
 pub struct HttpSettings {
@@ -54,6 +79,9 @@ pub struct HttpSettings {
     pub early_data_methods: Vec<String>,
     /// Lower-case sub-strings of metadata keys that are not logged.
     pub redacted_metadata_keys: Vec<String>,
+    pub http2: Http2Settings,
+    pub grpc_request_bytes_max: u64,
+    pub websocket: WebSocketSettings,
     pub connect: engine::net::ConnectOptions,
     pub pool_sweep_interval_ms: u64,
     /// Connections per listener; zero = no cap.

@@ -1,13 +1,16 @@
 //! A connection of the HTTPS listener: its handshake, and then the protocol that was agreed on.
 
+use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 
-use engine::net::Stream;
-use engine::tls::{HandshakeKind, Session};
+use engine::buffer::Buffer;
+use engine::net::{Duplex, Stream};
+use engine::tls::{ALPN_HTTP2, HandshakeKind, Session};
 
-use crate::exchange::boxed;
+use crate::exchange::{Peer, boxed};
 use crate::http1;
+use crate::http2;
 use crate::worker::Worker;
 
 pub async fn serve_connection(worker: Rc<Worker>, stream: Stream) {
@@ -21,11 +24,19 @@ pub async fn serve_connection(worker: Rc<Worker>, stream: Stream) {
             return;
         }
     };
-    http1::serve_connection(worker, stream, true).await;
+    let (stream, session) = stream;
+    let peer = Peer::new(peer.ip(), true);
+    let is_http2 = session.borrow().common().alpn_protocol() == Some(ALPN_HTTP2);
+    drop(session);
+    if is_http2 {
+        http2::serve_connection(worker, Duplex::new(stream, Buffer::none()), peer).await;
+    } else {
+        http1::serve_connection(worker, stream, peer).await;
+    }
 }
 
 /// A handshake, within its time.
-async fn handshake(worker: &Worker, stream: Stream) -> io::Result<Stream> {
+async fn handshake(worker: &Worker, stream: Stream) -> io::Result<(Stream, Rc<RefCell<Session>>)> {
     let counters = worker.core.counters();
     let Some(config) = worker.tls() else { return Err(io::ErrorKind::NotFound.into()) };
     let session = Session::server(config).map_err(io::Error::other)?;
@@ -37,5 +48,5 @@ async fn handshake(worker: &Worker, stream: Stream) -> io::Result<Stream> {
     if session.borrow().common().handshake_kind() == Some(HandshakeKind::Resumed) {
         counters.tls_handshakes_resumed.one();
     }
-    Ok(stream)
+    Ok((stream, session))
 }

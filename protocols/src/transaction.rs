@@ -8,6 +8,7 @@ use engine::counters::ErrorClass;
 use engine::http::RequestHead;
 use plugins::{Outcome, RequestContext};
 
+use crate::exchange::Kind;
 use crate::generation::Generation;
 use crate::worker::Worker;
 
@@ -18,6 +19,7 @@ pub struct Transaction {
     /// Present until the head is given back to the frontend.
     pub cx: Option<RequestContext>,
     pub outcome: Outcome,
+    kind: Kind,
     /// The backend has sent something. The request has been worked on then, and is not repeated.
     pub answer_began: bool,
     ended: bool,
@@ -25,12 +27,13 @@ pub struct Transaction {
 }
 
 impl Transaction {
-    pub fn new(worker: Rc<Worker>, generation: Rc<Generation>, cx: RequestContext) -> Self {
+    pub fn new(worker: Rc<Worker>, generation: Rc<Generation>, cx: RequestContext, kind: Kind) -> Self {
         Self {
             worker,
             generation,
             cx: Some(cx),
             outcome: Outcome::default(),
+            kind,
             answer_began: false,
             ended: false,
             recorded: false,
@@ -55,7 +58,8 @@ impl Transaction {
         self.cx.take().map(|cx| cx.head).unwrap_or_default()
     }
 
-    fn record(&mut self) {
+    /// Counts the exchange and writes its record, once. A session that goes on is recorded when it begins.
+    pub fn record(&mut self) {
         // Set first: a log plugin that panics is not asked again while the task unwinds.
         if std::mem::replace(&mut self.recorded, true) {
             return;
@@ -80,7 +84,7 @@ impl Transaction {
         if outcome.client_disconnected {
             counters.client_disconnects.one();
         }
-        if let Some(chain) = self.generation.chain(cx.route)
+        if let Some(chain) = self.generation.chain(cx.route, self.kind)
             && chain.has_log()
         {
             chain.log(cx, outcome);

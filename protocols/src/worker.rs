@@ -9,14 +9,13 @@ use engine::core::{Core, PostBox};
 use engine::counters::Counters;
 use engine::ledger::Cap;
 use engine::net::{Steering, sleep};
-use engine::pool::Pools;
 use engine::publish::View;
 use engine::snapshot::Snapshot;
 use engine::tls::ServerConfig;
 use plugins::{CoreEnv, PluginSet};
 
+use crate::destination::BackendPools;
 use crate::generation::Generation;
-use crate::http1::BackendConnection;
 use crate::per_ip::PerIp;
 use crate::settings::HttpSettings;
 
@@ -32,6 +31,8 @@ pub struct Shared {
     pub connections: Arc<Cap>,
     /// Those of the HTTPS listener.
     pub tls_connections: Arc<Cap>,
+    /// Sessions of WebSocket.
+    pub websockets: Arc<Cap>,
     pub counters: Counters,
 }
 
@@ -40,7 +41,7 @@ pub struct Worker {
     pub core: Rc<Core>,
     pub shared: Shared,
     pub settings: Arc<HttpSettings>,
-    pub pools: Pools<Box<BackendConnection>>,
+    pub pools: BackendPools,
     pub env: CoreEnv,
     snapshots: RefCell<View<Snapshot<PluginSet>>>,
     tls: Option<RefCell<View<ServerConfig>>>,
@@ -73,7 +74,7 @@ impl Worker {
             core,
             shared,
             settings,
-            pools: Pools::default(),
+            pools: BackendPools::default(),
             env,
             snapshots: RefCell::new(snapshots),
             tls: tls.map(RefCell::new),
@@ -134,6 +135,15 @@ impl Worker {
         x ^= x >> 27;
         self.random.set(x);
         x.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32
+    }
+
+    /// Sixteen bytes that do not come again. They protect nothing (RFC 6455 §10.3), so they need not be unguessable.
+    pub fn nonce(&self) -> [u8; 16] {
+        let mut nonce = [0; 16];
+        for piece in nonce.chunks_mut(4) {
+            piece.copy_from_slice(&(self.draw() as u32).to_be_bytes());
+        }
+        nonce
     }
 
     /// The value of `date`, remade when the second has passed.

@@ -19,7 +19,7 @@ const ALWAYS_ANNOUNCED: [(&str, &str, &str); 4] = [
 /// A figure of one core.
 type Figure = fn(&CoreCounters) -> u64;
 
-const PER_CORE: [(&str, &str, &str, Figure); 19] = [
+const PER_CORE: [(&str, &str, &str, Figure); 22] = [
     ("ferrum_core_connections_active", "gauge", "Client connections open", CoreCounters::connections_active),
     ("ferrum_core_connections_accepted_total", "counter", "Client connections accepted", |core| {
         core.connections_accepted.get()
@@ -30,6 +30,11 @@ const PER_CORE: [(&str, &str, &str, Figure); 19] = [
     ("ferrum_core_tls_handshakes_total", "counter", "TLS handshakes with clients finished", |core| {
         core.tls_handshakes.get()
     }),
+    ("ferrum_core_http2_floods_total", "counter", "HTTP/2 connections closed for idle frames", |core| {
+        core.http2_floods.get()
+    }),
+    ("ferrum_core_websockets_opened_total", "counter", "WebSocket sessions begun", |core| core.websockets_opened.get()),
+    ("ferrum_core_websockets_closed_total", "counter", "WebSocket sessions ended", |core| core.websockets_closed.get()),
     ("ferrum_core_tls_handshakes_resumed_total", "counter", "Those that resumed a session", |core| {
         core.tls_handshakes_resumed.get()
     }),

@@ -171,6 +171,7 @@ fn shared(with: &Start<'_>, boxes: Vec<PostBox>) -> Shared {
         steering: steering(with.settings),
         cores: boxes,
         connections: Arc::new(Cap::new(with.settings.runtime.max_connections as u64, with.cpus.len())),
+        websockets: Arc::new(Cap::new(with.settings.runtime.websocket_max_connections as u64, with.cpus.len())),
         tls_connections: Arc::new(Cap::new(with.settings.runtime.max_connections as u64, with.cpus.len())),
         counters: with.counters.clone(),
     }

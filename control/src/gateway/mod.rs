@@ -198,7 +198,7 @@ async fn live(
     let settings = &prepared.settings;
     let counters = Counters::new(cpus.len());
     let overload = Arc::new(Overload::default());
-    let options = options::compile(settings, cpus.len());
+    let options = options::compile(settings, tls::backends(settings)?, cpus.len());
     let compiled = publication::compile(&document, &options, 1, None)?;
     let snapshots: Arc<Fanout<Snapshot<PluginSet>>> = Arc::new(Fanout::new(cpus.len(), compiled));
     let tables = Arc::new(Fanout::new(cpus.len(), Arc::new(engine::dns::DnsTable::default())));

@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::net::ConnectOptions;
-use engine::snapshot::PoolLimits;
-use protocols::{HttpSettings, Via};
+use engine::snapshot::{Http2Limits, PoolLimits};
+use protocols::{Http2Settings, HttpSettings, Via, WebSocketSettings};
 
 use super::cores::kernel_fast_open;
 use crate::admin::AdminOptions;
 use crate::dns::DnsOptions;
 use crate::overload::{OverloadOptions, Thresholds};
 use crate::settings::{SECRET_BYTES_MIN, Settings, Tri};
-use crate::source::{CompileOptions, address_policy};
+use crate::source::{BackendTlsFiles, CompileOptions, address_policy};
 
 const STATUS_COUNTS_DEFAULT: usize = 200;
 /// As good as for ever, and far from where adding to a clock overflows: ten years.
@@ -74,6 +74,21 @@ pub(super) fn http(settings: &Settings) -> HttpSettings {
         real_ip_header: client.real_ip_header.as_ref().map(|name| name.to_ascii_lowercase()),
         early_data_methods: settings.tls.tls_early_data_methods.0.clone(),
         redacted_metadata_keys: redacted(settings),
+        http2: Http2Settings {
+            streams_max: runtime.server_http2_max_concurrent_streams,
+            frame_bytes_max: pool.pool_http2_max_frame_size,
+            stream_window_bytes: pool.pool_http2_initial_stream_window_size,
+            connection_window_bytes: pool.pool_http2_initial_connection_window_size,
+            adaptive_window: pool.pool_http2_adaptive_window,
+            pending_reset_streams_max: runtime.server_http2_max_pending_accept_reset_streams,
+            error_reset_streams_max: runtime.server_http2_max_local_error_reset_streams,
+        },
+        grpc_request_bytes_max: limits.max_grpc_recv_size_bytes as u64,
+        websocket: WebSocketSettings {
+            connections_max: runtime.websocket_max_connections,
+            frame_bytes_max: limits.max_websocket_frame_size_bytes as u64,
+            is_tunnel: limits.websocket_tunnel_mode,
+        },
         connect: ConnectOptions { keepalive: None },
         pool_sweep_interval_ms: pool.pool_cleanup_interval_seconds.saturating_mul(1000),
         connections_max: runtime.max_connections,
@@ -88,7 +103,7 @@ pub(super) fn fast_open(settings: &Settings) -> bool {
     kernel_fast_open(settings.kernel.tcp_fastopen_enabled)
 }
 
-pub(super) fn compile(settings: &Settings, cores: usize) -> CompileOptions {
+pub(super) fn compile(settings: &Settings, backend_tls: Arc<BackendTlsFiles>, cores: usize) -> CompileOptions {
     let pool = &settings.pool;
     CompileOptions {
         namespace: settings.core.namespace.as_str().to_owned(),
@@ -98,7 +113,20 @@ pub(super) fn compile(settings: &Settings, cores: usize) -> CompileOptions {
             idle_timeout_ms: pool.pool_idle_timeout_seconds.saturating_mul(1000),
             keep_alive: pool.pool_enable_http_keep_alive,
             tcp_keepalive_seconds: pool.pool_tcp_keepalive_seconds,
+            offers_http2: pool.pool_enable_http2,
+            http2: Http2Limits {
+                connections_max: pool.pool_http2_connections_per_host,
+                streams_max: pool.pool_http2_max_concurrent_streams.max(1),
+                frame_bytes_max: pool.pool_http2_max_frame_size,
+                stream_window_bytes: pool.pool_http2_initial_stream_window_size,
+                connection_window_bytes: pool.pool_http2_initial_connection_window_size,
+                adaptive_window: pool.pool_http2_adaptive_window,
+                idle_timeout_ms: pool.pool_idle_timeout_seconds.saturating_mul(1000),
+                keepalive_interval_ms: pool.pool_http2_keep_alive_interval_seconds.saturating_mul(1000),
+                keepalive_timeout_ms: pool.pool_http2_keep_alive_timeout_seconds.saturating_mul(1000),
+            },
         },
+        backend_tls,
         cores,
     }
 }

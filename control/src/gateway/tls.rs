@@ -1,4 +1,5 @@
-//! What the HTTPS listener offers, from settings and files; made again when the files change.
+//! What the HTTPS listener offers, from settings and files; made again when the files change. And what the settings say about
+//! TLS to backends.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,13 +8,14 @@ use std::time::{Duration, SystemTime};
 use engine::model::TlsFiles;
 use engine::publish::Fanout;
 use engine::tls::{
-    ClientAuth, Identity, Policy, ServerConfig, ServerOptions, Tickets, TlsVersion, group, revocation_lists, roots,
+    ALPN_HTTP1, ALPN_HTTP2,     CertificateRevocationListDer, ClientAuth, Identity, Policy, ServerConfig, ServerOptions, Tickets, TlsVersion, group, revocation_lists, roots,
     server_config, suite,
 };
 use time::OffsetDateTime;
 use tokio::task::JoinHandle;
 
 use super::Fatal;
+use crate::source::{BackendTlsDefaults, BackendTlsFiles};
 use crate::settings::{self, Settings};
 
 const CERTIFICATE: &str = "FERRUM_FRONTEND_TLS_CERT_PATH";
@@ -57,7 +59,6 @@ impl FrontTls {
             client_ca: listeners.frontend_tls_client_ca_bundle_path.clone().filter(|_| !settings.tls.tls_no_verify),
             revoked: settings.tls.tls_crl_file_path.clone(),
         };
-        let invalid = |reason: String| Fatal::new(format!("Invalid TLS configuration: {reason}"));
         let policy = policy(settings).map_err(invalid)?;
         let tickets = Tickets::new(settings.tls.tls_session_cache_size).map_err(invalid)?;
         let expiry_warning_days = settings.tls.tls_cert_expiry_warning_days;
@@ -97,6 +98,34 @@ impl FrontTls {
     }
 }
 
+fn invalid(reason: String) -> Fatal {
+    Fatal::new(format!("Invalid TLS configuration: {reason}"))
+}
+
+/// What the settings say for all backends.
+pub(super) fn backends(settings: &Settings) -> Result<Arc<BackendTlsFiles>, Fatal> {
+    let tls = &settings.tls;
+    if tls.tls_no_verify {
+        tracing::warn!(
+            "FERRUM_TLS_NO_VERIFY is true: no backend's certificate is verified, and no client's is asked for; for tests only"
+        );
+    }
+    let paths = tls.backend_tls_client_cert_path.clone().zip(tls.backend_tls_client_key_path.clone());
+    let defaults = BackendTlsDefaults {
+        policy: policy(settings).map_err(invalid)?,
+        ca_bundle: tls.tls_ca_bundle_path.clone(),
+        client_paths: paths,
+        revoked: revoked(tls.tls_crl_file_path.as_deref()).map_err(invalid)?,
+        never_verifies: tls.tls_no_verify,
+        sessions_max: tls.tls_session_cache_size,
+    };
+    Ok(Arc::new(BackendTlsFiles::new(defaults).map_err(invalid)?))
+}
+
+fn revoked(lists: Option<&Path>) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
+    lists.map_or_else(|| Ok(Vec::new()), |lists| revocation_lists(CRL, lists))
+}
+
 /// One path, or several with commas between them: one certificate each, chosen by the name a client asks for.
 fn several(paths: &Path) -> Vec<PathBuf> {
     paths.to_string_lossy().split(',').map(str::trim).filter(|path| !path.is_empty()).map(PathBuf::from).collect()
@@ -134,14 +163,11 @@ impl Files {
             Some(bundle) => ClientAuth::Required(roots(&mut checks, CLIENT_CA, bundle)?),
             None => ClientAuth::Off,
         };
-        let revoked = match &self.revoked {
-            Some(lists) => revocation_lists(CRL, lists)?,
-            None => Vec::new(),
-        };
+        let revoked = revoked(self.revoked.as_deref())?;
         for warning in &checks.warnings {
             tracing::warn!("{warning}");
         }
-        let alpn = vec![b"http/1.1".to_vec()];
+        let alpn = vec![ALPN_HTTP2.to_vec(), ALPN_HTTP1.to_vec()];
         server_config(ServerOptions { policy, identities, client_auth, revoked, alpn, tickets })
     }
 

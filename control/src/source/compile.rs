@@ -1,23 +1,28 @@
 //! From a sound document to the snapshot that the cores serve.
 
+mod backend_tls;
 mod upstreams;
 
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use engine::consumers::{Consumer, ConsumerIndex};
-use engine::model::{self, AddressPolicy, AuthMode, BackendScheme, Document, PluginScope, Proxy, ResponseBodyMode};
+use engine::model::{self, AddressPolicy, AuthMode, BackendScheme, Document, PluginScope, Proxy, ResponseBodyMode, Upstream};
 use engine::pool::PoolKey;
 use engine::router::{RouteSpec, RouteTable};
 use engine::snapshot::{
-    BackendAddress, BackendSpec, MethodFilter, PoolLimits, ProxyFacts, ProxySpec, Scheme, Snapshot, UpstreamRef,
+    BackendAddress, BackendSpec, Http2Limits, MethodFilter, PoolLimits, ProxyFacts, ProxySpec, Scheme, Security, Snapshot, UpstreamRef,
 };
+use engine::tls::BackendTlsInputs;
 use plugins::PluginSet;
 use plugins::catalog::{ConfiguredPlugin, ProxyAttachment, Scope};
 use rustc_hash::FxHashMap;
 
 use crate::dns::NameSpec;
+
+pub use backend_tls::{BackendTlsDefaults, BackendTlsFiles};
 
 /// What the settings say about every backend.
 #[derive(Clone, Debug)]
@@ -25,6 +30,7 @@ pub struct CompileOptions {
     pub namespace: String,
     pub address_policy: AddressPolicy,
     pub pool: PoolLimits,
+    pub backend_tls: Arc<BackendTlsFiles>,
     /// How many cores share what is counted about an upstream.
     pub cores: usize,
 }
@@ -47,15 +53,22 @@ pub fn compile(
     let routes: Vec<RouteSpec> =
         proxies.iter().map(|proxy| RouteSpec { hosts: proxy.hosts.clone(), path: proxy.listen_path.clone() }).collect();
     let routes = RouteTable::build(&routes)?;
-    let (plugins, warnings) = plugins::catalog::compile(&configured(document), &attachments(&proxies))?;
+    let (plugins, mut warnings) = plugins::catalog::compile(&configured(document), &attachments(&proxies))?;
     let upstreams = upstreams::compile(&document.upstreams, options, previous)?;
     let numbers = upstreams::numbers(&upstreams);
+    warnings.extend(backend_tls::unverified(&document.proxies, &document.upstreams));
+    let by_id: HashMap<&str, &Upstream> = document.upstreams.iter().map(|upstream| (&*upstream.id, upstream)).collect();
     let mut backends = FxHashMap::default();
     let mut spec = |proxy: &&Proxy| {
-        let backend = alike(backend_spec(proxy, options), &mut backends);
+        let upstream = proxy.upstream_id.as_deref().and_then(|id| by_id.get(id).copied());
+        let backend = alike(backend_spec(proxy, upstream, options), &mut backends);
         proxy_spec(proxy, upstreams::reference(proxy, &upstreams, &numbers), backend)
     };
-    let facts = |proxy: &&Proxy| ProxyFacts { id: proxy.id.clone(), name: proxy.name.clone() };
+    let facts = |proxy: &&Proxy| ProxyFacts {
+        id: proxy.id.clone(),
+        name: proxy.name.clone(),
+        allowed_ws_origins: proxy.allowed_ws_origins.clone(),
+    };
     let snapshot = Snapshot {
         generation,
         namespace: options.namespace.clone(),
@@ -66,6 +79,8 @@ pub fn compile(
         consumers: Arc::new(ConsumerIndex::new(document.consumers.iter().map(consumer))),
         plugins,
     };
+    let used: HashSet<&BackendTlsInputs> = backends.keys().filter_map(|spec| spec.pool.tls.as_deref()).collect();
+    options.backend_tls.keep_only(|inputs| used.contains(inputs));
     Ok((snapshot, warnings))
 }
 
@@ -112,10 +127,14 @@ fn alike(spec: BackendSpec, known: &mut FxHashMap<BackendSpec, Arc<BackendSpec>>
     shared
 }
 
-fn backend_spec(proxy: &Proxy, options: &CompileOptions) -> BackendSpec {
-    let scheme = match proxy.backend_scheme {
-        Some(BackendScheme::Http) => Scheme::Http,
-        _ => Scheme::Https,
+fn backend_spec(proxy: &Proxy, upstream: Option<&Upstream>, options: &CompileOptions) -> BackendSpec {
+    let (scheme, security) = match proxy.backend_scheme {
+        Some(BackendScheme::Http) => (Scheme::Http, Security::Plain),
+        _ => (Scheme::Https, options.backend_tls.security(proxy, upstream)),
+    };
+    let tls = match &security {
+        Security::Tls(tls) => Some(tls.inputs.clone()),
+        Security::Plain | Security::Broken(_) => None,
     };
     let pool = PoolKey {
         scheme: scheme.name(),
@@ -123,6 +142,7 @@ fn backend_spec(proxy: &Proxy, options: &CompileOptions) -> BackendSpec {
         port: proxy.backend_port,
         dns_override: proxy.dns_override.clone(),
         upstream: None,
+        tls,
     };
     BackendSpec {
         scheme,
@@ -130,6 +150,7 @@ fn backend_spec(proxy: &Proxy, options: &CompileOptions) -> BackendSpec {
         port: proxy.backend_port,
         path: proxy.backend_path.clone().unwrap_or_default(),
         address: address(&proxy.backend_host, proxy.dns_override.as_deref(), options.address_policy),
+        security,
         pool,
         pool_limits: pool_limits(proxy, &options.pool),
     }
@@ -160,6 +181,25 @@ fn pool_limits(proxy: &Proxy, global: &PoolLimits) -> PoolLimits {
         idle_timeout_ms: proxy.pool_idle_timeout_seconds.map_or(global.idle_timeout_ms, |seconds| seconds * 1000),
         keep_alive: proxy.pool_enable_http_keep_alive.unwrap_or(global.keep_alive),
         tcp_keepalive_seconds: proxy.pool_tcp_keepalive_seconds.unwrap_or(global.tcp_keepalive_seconds),
+        offers_http2: proxy.pool_enable_http2.unwrap_or(global.offers_http2),
+        http2: http2_limits(proxy, &global.http2),
+    }
+}
+
+fn http2_limits(proxy: &Proxy, global: &Http2Limits) -> Http2Limits {
+    let milliseconds = |seconds: Option<u64>, global_ms| seconds.map_or(global_ms, |seconds| seconds.saturating_mul(1000));
+    let stream_window = proxy.pool_http2_initial_stream_window_size;
+    let connection_window = proxy.pool_http2_initial_connection_window_size;
+    Http2Limits {
+        connections_max: global.connections_max,
+        streams_max: proxy.pool_http2_max_concurrent_streams.unwrap_or(global.streams_max).max(1),
+        frame_bytes_max: proxy.pool_http2_max_frame_size.unwrap_or(global.frame_bytes_max),
+        stream_window_bytes: stream_window.unwrap_or(global.stream_window_bytes),
+        connection_window_bytes: connection_window.unwrap_or(global.connection_window_bytes),
+        adaptive_window: proxy.pool_http2_adaptive_window.unwrap_or(global.adaptive_window),
+        idle_timeout_ms: milliseconds(proxy.pool_idle_timeout_seconds, global.idle_timeout_ms),
+        keepalive_interval_ms: milliseconds(proxy.pool_http2_keep_alive_interval_seconds, global.keepalive_interval_ms),
+        keepalive_timeout_ms: milliseconds(proxy.pool_http2_keep_alive_timeout_seconds, global.keepalive_timeout_ms),
     }
 }
 

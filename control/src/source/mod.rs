@@ -4,6 +4,6 @@ mod catalog;
 mod compile;
 mod file;
 
-pub use compile::{CompileOptions, backend_names, compile};
+pub use compile::{BackendTlsDefaults, BackendTlsFiles, CompileOptions, backend_names, compile};
 pub(crate) use file::address_policy;
 pub use file::{FileSource, SourceError, validate_spec};

@@ -22,6 +22,10 @@ impl Chunk {
         Self { range: 0..bytes.len(), buffer }
     }
 
+    pub fn empty() -> Self {
+        Self { buffer: Buffer::none(), range: 0..0 }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.range.is_empty()
     }

@@ -53,6 +53,10 @@ pub struct CoreCounters {
     pub tls_handshakes_resumed: Cell,
     pub tls_handshake_failures: Cell,
     /// Requests that were admitted; `requests_finished` follows when the response has been sent or given up.
+    /// HTTP/2 connections closed for frames that carried nothing.
+    pub http2_floods: Cell,
+    pub websockets_opened: Cell,
+    pub websockets_closed: Cell,
     pub requests: Cell,
     pub requests_finished: Cell,
     pub requests_unrouted: Cell,
@@ -87,6 +91,9 @@ impl CoreCounters {
             connections_refused: Cell::default(),
             tls_handshakes: Cell::default(),
             tls_handshakes_resumed: Cell::default(),
+            http2_floods: Cell::default(),
+            websockets_opened: Cell::default(),
+            websockets_closed: Cell::default(),
             tls_handshake_failures: Cell::default(),
             requests: Cell::default(),
             requests_finished: Cell::default(),

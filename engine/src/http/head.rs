@@ -80,6 +80,8 @@ pub struct RequestHead {
     pub query: Span,
     /// The authority of an absolute-form target.
     pub authority: Span,
+    /// `:protocol` of an extended CONNECT (RFC 8441).
+    pub protocol: Span,
     pub headers: Headers,
 }
 
@@ -92,6 +94,7 @@ impl RequestHead {
             path: Span::default(),
             query: Span::default(),
             authority: Span::default(),
+            protocol: Span::default(),
             headers: Headers::new(),
         }
     }
@@ -102,6 +105,14 @@ impl RequestHead {
 
     pub fn query(&self) -> &[u8] {
         self.query.of(self.headers.received())
+    }
+
+    pub fn authority(&self) -> &[u8] {
+        self.authority.of(self.headers.received())
+    }
+
+    pub fn protocol(&self) -> &[u8] {
+        self.protocol.of(self.headers.received())
     }
 
     pub fn method_text(&self) -> &[u8] {

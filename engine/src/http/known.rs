@@ -103,6 +103,10 @@ impl KnownSet {
         self.0 |= (1 << name as u8) & !1;
     }
 
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     pub const fn with(mut self, name: Known) -> Self {
         self.insert(name);
         self

@@ -1,6 +1,7 @@
 //! Sockets as the rest of the engine uses them: the only room that knows which reactor runs underneath.
 
 mod doorbell;
+mod duplex;
 mod listener;
 mod networks;
 mod pace;
@@ -13,6 +14,7 @@ mod stream;
 mod wire;
 
 pub use doorbell::{Bell, Doorbell};
+pub use duplex::Duplex;
 pub use listener::{Accepted, ListenOptions, Listener, Opening, bind};
 pub use networks::TrustedNetworks;
 pub use pace::note_tick;

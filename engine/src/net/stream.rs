@@ -2,7 +2,7 @@
 //! [`Stream::sealed`] puts TLS over both.
 
 use std::cell::{RefCell, UnsafeCell};
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::rc::Rc;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use monoio::io::{AsyncWriteRent, OwnedReadHalf, OwnedWriteHalf, Splitable};
 use monoio::net::TcpStream;
 use rustix::io::Errno;
-use rustix::net::{SendFlags, Shutdown};
+use rustix::net::{SendAncillaryBuffer, SendFlags, Shutdown};
 
 use super::wire::Wire;
 use super::{Pipe, Receiver, pace};
@@ -41,7 +41,7 @@ pub struct Sender {
 }
 
 /// Plaintext that is encrypted in one go: six records, which with their overhead fit a bulk buffer.
-const SEALED_BYTES_MAX: usize = 96 * 1024;
+pub(super) const SEALED_BYTES_MAX: usize = 96 * 1024;
 /// What a short piece may grow by when it is encrypted, key updates and tickets included.
 const SEALED_GROWTH_BYTES: usize = 1024;
 /// Received bytes of a handshake that are not understood yet: a record, and the beginning of the next.
@@ -140,28 +140,50 @@ impl Sender {
     async fn send_sealed(&mut self, session: Rc<RefCell<Session>>, unsent: Unsent) -> (io::Result<usize>, Unsent) {
         let left = &unsent.buffer[unsent.sent..];
         let count = left.len().min(SEALED_BYTES_MAX);
-        let is_short = count + SEALED_GROWTH_BYTES <= HEAD_BUFFER_BYTES;
-        let mut sealed = Unsent { buffer: if is_short { Buffer::head() } else { Buffer::bulk() }, sent: 0 };
-        let encrypted = session.borrow_mut().seal(&left[..count], sealed.buffer.as_vec_mut());
-        if let Err(error) = encrypted {
-            return (Err(io::Error::other(error)), unsent);
-        }
-        while sealed.sent < sealed.buffer.len() {
-            let (sent, back) = self.send_to_wire(sealed).await;
-            sealed = back;
-            match sent {
-                Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), unsent),
-                Ok(count) => sealed.sent += count,
-                Err(error) => return (Err(error), unsent),
+        let sent = match encrypted(&session, &left[..count]) {
+            Ok(buffer) => self.send_all_to_wire(Unsent { buffer, sent: 0 }).await,
+            Err(error) => Err(error),
+        };
+        (sent.map(|()| count), unsent)
+    }
+
+    /// A piece of at most [`SEALED_BYTES_MAX`] under TLS, as it is to be sent. Only when it is sealed.
+    pub(super) fn seal(&self, plain: &[u8]) -> io::Result<Buffer> {
+        let session = self.sealed.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+        encrypted(session, plain)
+    }
+
+    /// Sends what is as it is to stand on the wire.
+    pub(super) async fn send_all_to_wire(&mut self, unsent: Unsent) -> io::Result<()> {
+        let mut unsent = unsent;
+        while unsent.sent < unsent.buffer.len() {
+            let (sent, back) = self.send_to_wire(unsent).await;
+            unsent = back;
+            match sent? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                count => unsent.sent += count,
             }
         }
-        (Ok(count), unsent)
+        Ok(())
+    }
+
+    /// Sends what the kernel takes at once; `None` when it takes nothing now.
+    pub(super) fn try_send_pieces(&self, pieces: &[IoSlice<'_>]) -> Option<io::Result<usize>> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let sent = match pieces {
+            [piece] => rustix::net::send(self.fd(), piece, flags),
+            _ => rustix::net::sendmsg(self.fd(), pieces, &mut SendAncillaryBuffer::default(), flags),
+        };
+        match sent {
+            Err(Errno::AGAIN | Errno::INTR) => None,
+            sent => Some(sent.map_err(io::Error::from)),
+        }
     }
 
     async fn send_to_wire(&mut self, unsent: Unsent) -> (io::Result<usize>, Unsent) {
         let mut unsent = unsent;
         if !pace::count_send()
-            && let Some(sent) = self.try_send(&unsent.buffer[unsent.sent..])
+            && let Some(sent) = self.try_send_pieces(&[IoSlice::new(&unsent.buffer[unsent.sent..])])
         {
             return (sent, unsent);
         }
@@ -178,14 +200,6 @@ impl Sender {
                 }
                 sent => return (sent, unsent),
             }
-        }
-    }
-
-    /// Sends what the kernel takes at once; `None` when it takes nothing now.
-    fn try_send(&self, bytes: &[u8]) -> Option<io::Result<usize>> {
-        match rustix::net::send(self.fd(), bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-            Err(Errno::AGAIN | Errno::INTR) => None,
-            sent => Some(sent.map_err(io::Error::from)),
         }
     }
 
@@ -233,7 +247,7 @@ impl Sender {
             let mut alert = Vec::new();
             // As good as the socket takes it: the end of the stream follows in any case.
             if session.borrow_mut().close(&mut alert).is_ok() {
-                let _ = self.try_send(&alert);
+                let _ = self.try_send_pieces(&[IoSlice::new(&alert)]);
             }
         }
     }
@@ -251,6 +265,13 @@ impl Sender {
             BorrowedFd::borrow_raw(raw(&self.half.0).as_raw_fd())
         }
     }
+}
+
+fn encrypted(session: &RefCell<Session>, plain: &[u8]) -> io::Result<Buffer> {
+    let is_short = plain.len() + SEALED_GROWTH_BYTES <= HEAD_BUFFER_BYTES;
+    let mut buffer = if is_short { Buffer::head() } else { Buffer::bulk() };
+    session.borrow_mut().seal(plain, buffer.as_vec_mut()).map_err(io::Error::other)?;
+    Ok(buffer)
 }
 
 /// The stream behind a half.

@@ -6,8 +6,11 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
+
+use crate::tls::BackendTlsInputs;
 
 /// When two requests may share a connection (traffic sheet §15.4).
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -18,6 +21,8 @@ pub struct PoolKey {
     pub dns_override: Option<String>,
     /// The upstream and subset when the target comes from one; its proxies share the pool.
     pub upstream: Option<String>,
+    /// None: in the clear.
+    pub tls: Option<Arc<BackendTlsInputs>>,
 }
 
 struct Idle<T> {
@@ -25,19 +30,36 @@ struct Idle<T> {
     until_ms: u64,
 }
 
-/// The idle connections to one backend. How many and how long is said by whoever puts one back: proxies that share a pool
-/// may differ, and a pool outlives the configuration it was made under.
-pub struct Pool<T> {
-    idle: RefCell<VecDeque<Idle<T>>>,
+/// The connections of a backend that many requests share at a time, beside the idle ones that each serve one.
+pub trait Multiplexed: Default {
+    /// Lets go of what has been idle too long. Answers how many.
+    fn sweep(&self, now_ms: u64) -> usize;
+    fn idle(&self) -> usize;
 }
 
-impl<T> Default for Pool<T> {
-    fn default() -> Self {
-        Self { idle: RefCell::default() }
+impl Multiplexed for () {
+    fn sweep(&self, _: u64) -> usize {
+        0
+    }
+    fn idle(&self) -> usize {
+        0
     }
 }
 
-impl<T> Pool<T> {
+/// The idle connections to one backend. How many and how long is said by whoever puts one back: proxies that share a pool
+/// may differ, and a pool outlives the configuration it was made under.
+pub struct Pool<T, M = ()> {
+    idle: RefCell<VecDeque<Idle<T>>>,
+    pub multiplexed: M,
+}
+
+impl<T, M: Default> Default for Pool<T, M> {
+    fn default() -> Self {
+        Self { idle: RefCell::default(), multiplexed: M::default() }
+    }
+}
+
+impl<T, M: Multiplexed> Pool<T, M> {
     /// The connection used last. The caller finds out whether the peer has closed it meanwhile.
     pub fn take(&self) -> Option<T> {
         self.idle.borrow_mut().pop_back().map(|idle| idle.connection)
@@ -60,28 +82,28 @@ impl<T> Pool<T> {
     fn sweep(&self, now_ms: u64) -> usize {
         let (expired, kept) = self.idle.take().into_iter().partition::<VecDeque<_>, _>(|idle| idle.until_ms <= now_ms);
         self.idle.replace(kept);
-        expired.len()
+        expired.len() + self.multiplexed.sweep(now_ms)
     }
 
     pub fn idle(&self) -> usize {
-        self.idle.borrow().len()
+        self.idle.borrow().len() + self.multiplexed.idle()
     }
 }
 
 /// All pools of one core. They outlive a reload, so connections to unchanged backends do too.
-pub struct Pools<T> {
-    pools: RefCell<FxHashMap<PoolKey, Rc<Pool<T>>>>,
+pub struct Pools<T, M = ()> {
+    pools: RefCell<FxHashMap<PoolKey, Rc<Pool<T, M>>>>,
 }
 
-impl<T> Default for Pools<T> {
+impl<T, M> Default for Pools<T, M> {
     fn default() -> Self {
         Self { pools: RefCell::default() }
     }
 }
 
-impl<T> Pools<T> {
+impl<T, M: Multiplexed> Pools<T, M> {
     /// The pool of that backend; a new one when there is none yet.
-    pub fn pool(&self, key: &PoolKey) -> Rc<Pool<T>> {
+    pub fn pool(&self, key: &PoolKey) -> Rc<Pool<T, M>> {
         if let Some(pool) = self.pools.borrow().get(key) {
             return pool.clone();
         }
@@ -92,7 +114,7 @@ impl<T> Pools<T> {
 
     /// Closes old connections and forgets pools that nobody refers to any more. Returns how many connections were closed.
     pub fn sweep(&self, now_ms: u64) -> usize {
-        let pools: Vec<Rc<Pool<T>>> = self.pools.borrow().values().cloned().collect();
+        let pools: Vec<Rc<Pool<T, M>>> = self.pools.borrow().values().cloned().collect();
         let closed = pools.iter().map(|pool| pool.sweep(now_ms)).sum();
         drop(pools);
         self.pools.borrow_mut().retain(|_, pool| Rc::strong_count(pool) > 1 || pool.idle() > 0);
@@ -109,19 +131,19 @@ mod tests {
     use super::*;
 
     fn key(host: &str) -> PoolKey {
-        PoolKey { scheme: "http", host: host.into(), port: 80, dns_override: None, upstream: None }
+        PoolKey { scheme: "http", host: host.into(), port: 80, dns_override: None, upstream: None, tls: None }
     }
 
     #[test]
     fn the_connection_used_last_comes_first_and_the_oldest_goes() {
-        let pool = Pool::default();
+        let pool: Pool<_> = Pool::default();
         assert_eq!(["a", "b", "c"].map(|name| pool.put(name, 1000, 2)), [0, 0, 1]);
         assert_eq!((pool.take(), pool.take(), pool.take()), (Some("c"), Some("b"), None));
     }
 
     #[test]
     fn whoever_puts_a_connection_back_says_how_many_and_how_long() {
-        let pools = Pools::default();
+        let pools: Pools<_> = Pools::default();
         let pool = pools.pool(&key("a"));
         assert_eq!([1, 2, 3].map(|id| pool.put(id, 9000, 3)), [0, 0, 0]);
         assert_eq!(pool.put(4, 1000, 2), 2);
@@ -131,7 +153,7 @@ mod tests {
 
     #[test]
     fn the_sweep_closes_what_is_too_old_and_forgets_unused_pools() {
-        let pools = Pools::default();
+        let pools: Pools<_> = Pools::default();
         let pool = pools.pool(&key("a"));
         pool.put(1, 1000, 8);
         pool.put(2, 1500, 8);

@@ -7,6 +7,7 @@ use crate::balance::{BalancerSpec, SharedBalance};
 use crate::consumers::ConsumerIndex;
 use crate::pool::PoolKey;
 use crate::router::RouteTable;
+use crate::tls::BackendTls;
 
 /// `P` is what the plugins room makes of the plugin configs.
 pub struct Snapshot<P> {
@@ -43,6 +44,8 @@ impl Scheme {
 pub struct ProxyFacts {
     pub id: String,
     pub name: Option<String>,
+    /// Empty = all.
+    pub allowed_ws_origins: Vec<String>,
 }
 
 /// One HTTP proxy: what each of its requests looks at, in one cache line.
@@ -94,8 +97,18 @@ pub struct BackendSpec {
     /// Put before the request path.
     pub path: String,
     pub address: BackendAddress,
+    pub security: Security,
     pub pool: PoolKey,
     pub pool_limits: PoolLimits,
+}
+
+/// Whether connections to a backend are under TLS.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Security {
+    Plain,
+    Tls(BackendTls),
+    /// The reason why the files cannot be used (any more). Never in the clear what was to be encrypted.
+    Broken(String),
 }
 
 /// How the host becomes an address.
@@ -114,6 +127,45 @@ pub struct PoolLimits {
     pub idle_timeout_ms: u64,
     pub keep_alive: bool,
     pub tcp_keepalive_seconds: u64,
+    /// HTTP/2 is offered to backends under TLS.
+    pub offers_http2: bool,
+    pub http2: Http2Limits,
+}
+
+/// How connections are kept that carry many requests at a time.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Http2Limits {
+    /// Per core and backend.
+    pub connections_max: usize,
+    /// Requests at a time on one of them; the backend may allow fewer.
+    pub streams_max: u32,
+    pub frame_bytes_max: u32,
+    pub stream_window_bytes: u32,
+    pub connection_window_bytes: u32,
+    pub adaptive_window: bool,
+    pub idle_timeout_ms: u64,
+    /// Zero = no PINGs.
+    pub keepalive_interval_ms: u64,
+    pub keepalive_timeout_ms: u64,
+}
+
+impl PoolLimits {
+    /// As the settings have them by default.
+    pub fn of_tests() -> Self {
+        let http2 = Http2Limits {
+            connections_max: 2,
+            streams_max: 1000,
+            frame_bytes_max: 1 << 20,
+            stream_window_bytes: 8 << 20,
+            connection_window_bytes: 32 << 20,
+            adaptive_window: true,
+            idle_timeout_ms: 90_000,
+            keepalive_interval_ms: 30_000,
+            keepalive_timeout_ms: 45_000,
+        };
+        let (idle_max, idle_timeout_ms, tcp_keepalive_seconds) = (64, 90_000, 60);
+        Self { idle_max, idle_timeout_ms, keep_alive: true, tcp_keepalive_seconds, offers_http2: true, http2 }
+    }
 }
 
 /// `allowed_methods` of a proxy.

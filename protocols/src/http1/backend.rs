@@ -1,16 +1,15 @@
 //! A connection to an HTTP/1.1 backend.
 
-use std::io;
 use std::net::SocketAddr;
 
 use engine::buffer::Buffer;
 use engine::counters::ErrorClass;
 use engine::http::{Known, Method, ResponseHead, Version};
-use engine::net::{ConnectOptions, Receiver, Sender, Silence, Stream};
+use engine::net::{Receiver, Sender, Silence, Stream};
 
 use super::parse;
 use super::responder::decimal;
-use super::response_body::class_of;
+use super::response::class_of;
 use crate::content_length::content_length;
 use crate::exchange::BodySize;
 use crate::outgoing::OutgoingRequest;
@@ -40,11 +39,10 @@ pub enum ResponseFraming {
 }
 
 impl BackendConnection {
-    pub async fn connect(address: SocketAddr, options: &ConnectOptions) -> io::Result<Self> {
-        let stream = Stream::connect(address, options).await?;
+    pub fn new(stream: Stream) -> Self {
         let peer = stream.peer();
         let Stream { receiver, sender, .. } = stream;
-        Ok(Self { receiver, sender, peer, reused: false, head: ResponseHead::new(0) })
+        Self { receiver, sender, peer, reused: false, head: ResponseHead::new(0) }
     }
 
     /// Whether the idle connection can take another request: the backend has neither closed it nor sent anything since.
@@ -86,6 +84,29 @@ pub fn write_request_head(request: &OutgoingRequest<'_>, keep_alive: bool, out: 
     out.extend_from_slice(b"\r\n");
 }
 
+/// Lays out the head of a request to switch protocols; the fields in `own` are not taken from the client.
+pub fn write_upgrade_head(request: &OutgoingRequest<'_>, own: &[&[u8]], key: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"GET ");
+    request.write_target(out);
+    out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
+    out.extend_from_slice(request.host());
+    out.extend_from_slice(b"\r\n");
+    request.for_each_field(|name, value| {
+        if own.iter().any(|own| name.eq_ignore_ascii_case(own)) {
+            return;
+        }
+        out.extend_from_slice(name);
+        out.extend_from_slice(b": ");
+        for part in value {
+            out.extend_from_slice(part);
+        }
+        out.extend_from_slice(b"\r\n");
+    });
+    out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ");
+    out.extend_from_slice(key.as_bytes());
+    out.extend_from_slice(b"\r\n\r\n");
+}
+
 fn expects_body(method: Method) -> bool {
     matches!(method, Method::Post | Method::Put | Method::Patch)
 }
@@ -99,6 +120,17 @@ pub async fn read_response_head(
     head_bytes_max: usize,
     began: &mut bool,
 ) -> Result<(ResponseFraming, usize), ErrorClass> {
+    let length = read_final_head(receiver, head, head_bytes_max, began).await?;
+    framing(head, method).map(|framing| (framing, length))
+}
+
+/// Receives a head that is not interim. Answers where it ends.
+pub async fn read_final_head(
+    receiver: &mut Receiver,
+    head: &mut ResponseHead,
+    head_bytes_max: usize,
+    began: &mut bool,
+) -> Result<usize, ErrorClass> {
     let mut buffer = Buffer::none();
     let mut interim = 0;
     loop {
@@ -116,7 +148,7 @@ pub async fn read_response_head(
                 }
                 Some(length) => {
                     head.headers.set_received(buffer);
-                    return framing(head, method).map(|framing| (framing, length));
+                    return Ok(length);
                 }
                 None => {}
             }
@@ -147,7 +179,7 @@ fn framing(head: &ResponseHead, method: Method) -> Result<ResponseFraming, Error
     let length = content_length(&head.headers).map_err(|_| ErrorClass::ProtocolError)?;
     let mut encodings = head.headers.known(Known::TransferEncoding);
     let encoding = encodings.next();
-    // The gateway asks for no upgrade, so nobody may switch protocols.
+    // No upgrade was asked for here, so nobody may switch protocols.
     if head.status == 101 {
         return Err(ErrorClass::ProtocolError);
     }

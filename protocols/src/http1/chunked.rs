@@ -1,11 +1,14 @@
 //! The chunked transfer coding (RFC 9112 §7.1), decoded in place.
 //!
 //! Sans-IO: the decoder is given bytes as they came and moves the body bytes among them together to the front. Extensions
-//! are skipped, trailers are checked and dropped, and every part that is not body is bounded.
+//! are skipped, trailers are kept, and every part that is not body is bounded.
+
+use engine::buffer::Buffer;
+use engine::http::Headers;
 
 /// A size line with its extensions; nobody needs more and an attacker may not have it.
 const LINE_BYTES_MAX: usize = 256;
-/// The trailer section (dropped for plain requests and HTTP/1.1 responses).
+/// The trailer section.
 const TRAILER_BYTES_MAX: usize = 8 * 1024;
 const TRAILER_FIELDS_MAX: usize = 100;
 
@@ -76,6 +79,22 @@ impl Decoder {
 
     pub fn is_done(&self) -> bool {
         self.state == State::Done
+    }
+
+    /// The trailer section, once; nothing when it is empty, or not there yet.
+    pub fn take_trailers(&mut self) -> Option<Headers> {
+        const EMPTY: &[u8] = b"\r\n";
+        if !self.is_done() || self.trailers.len() <= EMPTY.len() {
+            return None;
+        }
+        let section = std::mem::take(&mut self.trailers);
+        let mut trailers = Headers::new();
+        let push = |known, name, first, value| trailers.push_received(known, name, first, value);
+        let _ = super::parse::trailers(&section, TRAILER_FIELDS_MAX, push);
+        let mut received = Buffer::with_capacity(section.len());
+        received.extend(&section);
+        trailers.set_received(received);
+        Some(trailers)
     }
 
     /// Decodes what is there. Input after the end of the body is left alone.
@@ -163,11 +182,8 @@ impl Decoder {
         if byte != b'\n' {
             return Ok(State::Trailers);
         }
-        match super::parse::trailers(&self.trailers, TRAILER_FIELDS_MAX) {
-            Ok(Some(_)) => {
-                self.trailers = Vec::new();
-                Ok(State::Done)
-            }
+        match super::parse::trailers(&self.trailers, TRAILER_FIELDS_MAX, |_, _, _, _| {}) {
+            Ok(Some(_)) => Ok(State::Done),
             Ok(None) => Ok(State::Trailers),
             Err(_) => Err(ChunkError::Trailers),
         }

@@ -16,9 +16,12 @@ use super::inbox::Inbox;
 use super::parse::{self, HeadError};
 use super::request_body::RequestBody;
 use super::responder::Http1Responder;
+use crate::active::ActiveRequest;
 use crate::checks;
 use crate::content_length::content_length;
 use crate::exchange::{Body, BodySize, Peer};
+use crate::http2;
+use crate::kind;
 use crate::pipeline::{self, Exchange};
 use crate::refusal::{self, Refusal};
 use crate::worker::Worker;
@@ -32,19 +35,32 @@ const PARK_MS: u64 = 50;
 const LINGER_MS: u64 = 2_000;
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
 
-pub async fn serve_connection(worker: Rc<Worker>, stream: Stream, is_tls: bool) {
-    let peer = Peer::new(stream.peer().ip(), is_tls);
+/// Serves a connection whose protocol its first bytes tell: HTTP/1, or HTTP/2 without asking (RFC 9113 §3.3).
+pub async fn serve_connection(worker: Rc<Worker>, stream: Stream, peer: Peer) {
     let Stream { receiver, sender, .. } = stream;
     let deadline = worker.core.deadlines.deadline();
     let inbox = Inbox::new(receiver, sender, &worker.core.deadlines);
     let connection = Connection { inbox, worker, peer, deadline };
     let timeout_ms = connection.worker.settings.header_read_timeout_ms;
     let mut idle_ms = timeout_ms;
-    while connection.wakes_within(idle_ms).await {
+    if !connection.wakes_within(idle_ms).await {
+        connection.inbox.with_sender(Sender::say_end);
+        return;
+    }
+    if connection.speaks_http2().await {
+        if let Some(stream) = connection.inbox.into_duplex() {
+            http2::serve_connection(connection.worker, stream, connection.peer).await;
+        }
+        return;
+    }
+    loop {
         // On the heap while there is something to do: what an exchange needs is ten times what an idle connection does.
         match connection.busy().await {
             Pause::Idle => idle_ms = timeout_ms.saturating_sub(PARK_MS).max(u64::from(timeout_ms != 0)),
             Pause::Over => return,
+        }
+        if !connection.wakes_within(idle_ms).await {
+            break;
         }
     }
     connection.inbox.with_sender(Sender::say_end);
@@ -84,6 +100,19 @@ impl Connection {
         matches!(received, Some(Ok(count)) if count > 0)
     }
 
+    /// Whether the client begins as one of HTTP/2 does. Waits for more only as long as it may still turn out so.
+    async fn speaks_http2(&self) -> bool {
+        let mut buffer = std::mem::take(&mut *self.inbox.rest.borrow_mut());
+        self.deadline.set(Some(self.worker.settings.header_read_timeout_ms));
+        let mut is_known = false;
+        while !is_known && buffer.len() < http2::PREFACE.len() && http2::PREFACE.starts_with(&buffer) {
+            is_known = !matches!(self.receive(&mut buffer).await, Some(Ok(count)) if count > 0);
+        }
+        let speaks = buffer.starts_with(http2::PREFACE);
+        *self.inbox.rest.borrow_mut() = buffer;
+        speaks
+    }
+
     /// A function of its own, so that no frame on the way of each poll has room for the whole exchange.
     #[inline(never)]
     fn busy(&self) -> Pin<Box<dyn Future<Output = Pause> + '_>> {
@@ -102,7 +131,7 @@ impl Connection {
                     self.inbox.start_request(false, false);
                     self.inbox.body_discardable.set(false);
                     let no_head = RequestHead::new();
-                    let responder = self.responder(Version::Http11);
+                    let responder = self.responder(Version::Http11, false);
                     pipeline::refuse(&self.worker, &no_head, responder, refusal).await;
                     self.linger().await;
                     return Pause::Over;
@@ -118,8 +147,8 @@ impl Connection {
         }
     }
 
-    fn responder(&self, version: Version) -> Http1Responder<'_> {
-        Http1Responder { worker: &self.worker, inbox: &self.inbox, version }
+    fn responder(&self, version: Version, takes_trailers: bool) -> Http1Responder<'_> {
+        Http1Responder { worker: &self.worker, inbox: &self.inbox, version, takes_trailers }
     }
 
     /// Receives until a whole head is there. Gives it and its length; the bytes are in `inbox.rest`.
@@ -209,7 +238,7 @@ impl Connection {
             self.inbox.close.set(true);
         }
         let checked = match self.worker.core.overload.rejects_requests() {
-            true => Err(refusal::overloaded()),
+            true => Err(refusal::overloaded().in_words_of(kind::of(&head))),
             false => checks::check(&head, &self.worker.settings),
         };
         // The length of a refused request is in doubt or of no interest; its body is never read.
@@ -219,7 +248,7 @@ impl Connection {
         let is_short = matches!(size, BodySize::Exact(length) if length <= DISCARD_BYTES_MAX);
         self.inbox.body_discardable.set(is_short && !expects_continue);
         let mut body = RequestBody::new(&self.inbox, size);
-        let responder = self.responder(head.version);
+        let responder = self.responder(head.version, head.headers.lists(Known::Te, b"trailers"));
         let head = match checked {
             Ok(_) => self.exchange(head, &mut body, responder, received).await,
             Err(refusal) => {
@@ -273,24 +302,6 @@ impl Connection {
                 _ => return,
             }
         }
-    }
-}
-
-/// Counts a request as active until its response has ended, however it ends.
-struct ActiveRequest<'w> {
-    worker: &'w Worker,
-}
-
-impl<'w> ActiveRequest<'w> {
-    fn new(worker: &'w Worker) -> Self {
-        worker.core.counters().requests.one();
-        Self { worker }
-    }
-}
-
-impl Drop for ActiveRequest<'_> {
-    fn drop(&mut self) {
-        self.worker.core.counters().requests_finished.one();
     }
 }
 

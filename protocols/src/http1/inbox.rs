@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use engine::buffer::{Buffer, HEAD_BUFFER_BYTES, Unsent};
 use engine::core::{Deadline, Deadlines};
-use engine::net::{Pipe, Receiver, Sender};
+use engine::net::{Duplex, Pipe, Receiver, Sender};
 
 /// How long a client may take nothing, or send nothing of a body it announced. As a rule the read timeout of the proxy
 /// comes first; this bounds exchanges without one and answers that no backend was asked for.
@@ -62,6 +62,11 @@ impl Inbox {
             expects_continue: Cell::new(false),
             gone: Cell::new(false),
         }
+    }
+
+    /// The connection and what came on it, for another protocol.
+    pub fn into_duplex(self) -> Option<Duplex> {
+        Some(Duplex::of_parts(self.receiver.into_inner(), self.sender.take()?, self.rest.into_inner()))
     }
 
     /// Back to the state between two requests.

@@ -7,9 +7,9 @@ mod inbox;
 pub mod parse;
 mod request_body;
 mod responder;
-mod response_body;
+mod response;
 
-pub use backend::{BackendConnection, ResponseFraming, keeps_alive, read_response_head, write_request_head};
+pub use backend::{BackendConnection, read_final_head, write_request_head, write_upgrade_head};
 pub use frontend::serve_connection;
-pub use request_body::append_framed;
-pub use response_body::{BackendBody, MOVED_BYTES_MIN};
+pub use request_body::{append_framed, append_last_chunk};
+pub use response::{Http1Response, MOVED_BYTES_MIN, class_of};

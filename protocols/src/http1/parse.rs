@@ -215,6 +215,7 @@ pub fn request(bytes: &[u8], fields_max: usize, head: &mut RequestHead) -> Parse
 /// Splits the request target into authority, path and query (RFC 9112 §3.2).
 fn target(bytes: &[u8], start: usize, end: usize, head: &mut RequestHead) -> Result<(), HeadError> {
     head.authority = Span::default();
+    head.protocol = Span::default();
     let target = &bytes[start..end];
     let path_start = match target[0] {
         b'/' => start,
@@ -279,9 +280,13 @@ pub fn response(bytes: &[u8], fields_max: usize, head: &mut ResponseHead) -> Par
     })
 }
 
-/// Reads the fields that may follow the last chunk; they are checked and dropped.
-pub fn trailers(bytes: &[u8], fields_max: usize) -> Parsed {
-    fields(bytes, 0, fields_max, |_, _, _, _| {})
+/// Reads the fields that may follow the last chunk.
+pub fn trailers(
+    bytes: &[u8],
+    fields_max: usize,
+    emit: impl FnMut(Known, (usize, usize), u8, (usize, usize)),
+) -> Parsed {
+    fields(bytes, 0, fields_max, emit)
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! The body of a client's request.
 
+use std::future::poll_fn;
+
 use engine::buffer::{Buffer, Chunk, Unsent};
+use engine::http::Headers;
 
 use super::chunked::{self, Decoder};
 use super::inbox::Inbox;
@@ -11,6 +14,8 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 enum Framing {
     Length { left: u64 },
     Chunked(Decoder),
+    /// The client's half of a tunnel, until it ends it.
+    Tunnel { is_over: bool },
 }
 
 pub struct RequestBody<'c> {
@@ -33,7 +38,7 @@ impl<'c> RequestBody<'c> {
     pub fn left(&self) -> Option<u64> {
         match self.framing {
             Framing::Length { left } => Some(left),
-            Framing::Chunked(_) => None,
+            Framing::Chunked(_) | Framing::Tunnel { .. } => None,
         }
     }
 
@@ -54,6 +59,9 @@ impl<'c> RequestBody<'c> {
             return Ok(early);
         }
         self.invite().await?;
+        if matches!(self.framing, Framing::Tunnel { .. }) {
+            return self.receive_tunnelled().await;
+        }
         let mut buffer = match self.left() {
             Some(left) if left < engine::buffer::HEAD_BUFFER_BYTES as u64 => Buffer::head(),
             _ => Buffer::bulk(),
@@ -71,6 +79,19 @@ impl<'c> RequestBody<'c> {
         }
     }
 
+    /// A tunnel may be silent for as long as it likes, and holds no memory meanwhile.
+    async fn receive_tunnelled(&self) -> Result<Buffer, BodyError> {
+        let mut buffer = Buffer::none();
+        match poll_fn(|cx| self.inbox.poll_receive(cx, &mut buffer)).await {
+            Ok(count) if count > 0 => Ok(buffer),
+            Ok(_) => Ok(Buffer::none()),
+            Err(_) => {
+                self.inbox.gone.set(true);
+                Err(BodyError::ClientGone)
+            }
+        }
+    }
+
     /// Takes the body's part of what was received and leaves the rest for the next request.
     fn cut(&mut self, mut buffer: Buffer) -> Result<(Option<Chunk>, bool), BodyError> {
         let (consumed, body, done) = match &mut self.framing {
@@ -82,6 +103,10 @@ impl<'c> RequestBody<'c> {
             Framing::Chunked(decoder) => {
                 let progress = decoder.decode(&mut buffer).map_err(|_| BodyError::Malformed)?;
                 (progress.consumed, progress.body, progress.done)
+            }
+            Framing::Tunnel { is_over } => {
+                *is_over = buffer.is_empty();
+                (buffer.len(), buffer.len(), buffer.is_empty())
             }
         };
         if consumed < buffer.len() {
@@ -102,6 +127,19 @@ impl Body for RequestBody<'_> {
         match &self.framing {
             Framing::Length { left } => *left == 0,
             Framing::Chunked(decoder) => decoder.is_done(),
+            Framing::Tunnel { is_over } => *is_over,
+        }
+    }
+
+    fn open_tunnel(&mut self) {
+        self.framing = Framing::Tunnel { is_over: false };
+        self.inbox.body_complete.set(false);
+    }
+
+    fn take_trailers(&mut self) -> Option<Headers> {
+        match &mut self.framing {
+            Framing::Chunked(decoder) => decoder.take_trailers(),
+            Framing::Length { .. } | Framing::Tunnel { .. } => None,
         }
     }
 
@@ -120,6 +158,18 @@ impl Body for RequestBody<'_> {
         self.inbox.body_complete.set(true);
         Ok(None)
     }
+}
+
+/// Ends a body of unknown length.
+pub fn append_last_chunk(out: &mut Buffer, trailers: Option<&Headers>) {
+    out.extend(b"0\r\n");
+    for field in trailers.into_iter().flat_map(Headers::iter) {
+        out.extend(field.name);
+        out.extend(b": ");
+        out.extend(field.value);
+        out.extend(b"\r\n");
+    }
+    out.extend(b"\r\n");
 }
 
 /// Puts a chunk of a body of unknown length into its frame, in place where there is room around it.

@@ -3,11 +3,12 @@
 use std::rc::Rc;
 
 use engine::buffer::{Buffer, Chunk, Unsent};
-use engine::http::{Known, Version, reason};
+use engine::http::{Headers, Known, Version, reason};
 use engine::net::Pipe;
 
 use super::chunked;
 use super::inbox::Inbox;
+use super::request_body::{append_framed, append_last_chunk};
 use crate::exchange::{ClientGone, OutgoingResponse, Responder, ResponseSize, ResponseStream};
 use crate::worker::Worker;
 
@@ -18,6 +19,8 @@ pub struct Http1Responder<'c> {
     pub worker: &'c Rc<Worker>,
     pub inbox: &'c Inbox,
     pub version: Version,
+    /// The client has said that it looks at trailers (RFC 9110 §6.5.1).
+    pub takes_trailers: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,6 +39,7 @@ pub struct Http1Stream<'c> {
     /// Laid out and not sent yet.
     pending: Buffer,
     framing: Framing,
+    takes_trailers: bool,
     finished: bool,
 }
 
@@ -66,6 +70,7 @@ impl<'c> Responder for Http1Responder<'c> {
             ResponseSize::Exact(left) => Framing::Length { left },
             ResponseSize::Unknown if self.version == Version::Http10 => Framing::Close,
             ResponseSize::Unknown => Framing::Chunked,
+            ResponseSize::Tunnel => Framing::Close,
         };
         if framing == Framing::Close || self.worker.closes_connection() {
             self.inbox.close.set(true);
@@ -77,7 +82,7 @@ impl<'c> Responder for Http1Responder<'c> {
         self.inbox.response_started.set(true);
         let mut pending = Buffer::head();
         self.write_head(head, size, framing, pending.as_vec_mut());
-        Http1Stream { inbox: self.inbox, pending, framing, finished: false }
+        Http1Stream { inbox: self.inbox, pending, framing, takes_trailers: self.takes_trailers, finished: false }
     }
 }
 
@@ -98,12 +103,14 @@ impl Http1Responder<'_> {
             (_, Framing::Chunked) => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
             _ => {}
         }
-        if !head.has(Known::Date) {
+        if !head.has(Known::Date) && size != ResponseSize::Tunnel {
             out.extend_from_slice(b"date: ");
             self.worker.append_date(out);
             out.extend_from_slice(b"\r\n");
         }
-        if self.inbox.close.get() {
+        if size == ResponseSize::Tunnel {
+            out.extend_from_slice(b"connection: Upgrade\r\nupgrade: websocket\r\n");
+        } else if self.inbox.close.get() {
             out.extend_from_slice(b"connection: close\r\n");
         } else if self.version == Version::Http10 {
             out.extend_from_slice(b"connection: keep-alive\r\n");
@@ -184,7 +191,7 @@ impl ResponseStream for Http1Stream<'_> {
             self.pending = Buffer::head();
         }
         if self.framing == Framing::Chunked {
-            super::request_body::append_framed(&mut self.pending, &chunk);
+            append_framed(&mut self.pending, &chunk);
         } else {
             self.pending.extend(&chunk);
         }
@@ -209,12 +216,12 @@ impl ResponseStream for Http1Stream<'_> {
         Ok(())
     }
 
-    async fn finish(mut self) -> Result<(), ClientGone> {
+    async fn finish(mut self, trailers: Option<Headers>) -> Result<(), ClientGone> {
         if self.framing == Framing::Chunked {
             if !self.pending.has_memory() {
                 self.pending = Buffer::head();
             }
-            self.pending.extend(b"0\r\n\r\n");
+            append_last_chunk(&mut self.pending, trailers.as_ref().filter(|_| self.takes_trailers));
         }
         self.flush().await?;
         // A body shorter than its announced length leaves the client waiting for the rest: only a close tells it.

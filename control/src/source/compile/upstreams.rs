@@ -112,7 +112,7 @@ mod tests {
     use plugins::PluginSet;
     use serde_json::{Value, json};
 
-    use super::super::compile;
+    use super::super::{BackendTlsFiles, compile};
     use super::*;
     use crate::source::catalog::Catalog;
 
@@ -131,9 +131,10 @@ mod tests {
     }
 
     fn compiled(document: &Document, previous: Option<&Snapshot<PluginSet>>) -> Snapshot<PluginSet> {
-        let pool = PoolLimits { idle_max: 8, idle_timeout_ms: 1000, keep_alive: true, tcp_keepalive_seconds: 60 };
+        let pool = PoolLimits::of_tests();
         let (namespace, address_policy) = ("ferrum".to_owned(), AddressPolicy::Private);
-        let options = CompileOptions { namespace, address_policy, pool, cores: 2 };
+        let backend_tls = Arc::new(BackendTlsFiles::of_tests());
+        let options = CompileOptions { namespace, address_policy, pool, backend_tls, cores: 2 };
         compile(document, &options, 1, previous).expect("it compiles").0
     }
 

@@ -1,13 +1,15 @@
-//! The body of a backend's response.
+//! A backend's response: its head, and then its body.
 
 use std::io;
 
 use engine::buffer::{Buffer, Chunk, HEAD_BUFFER_BYTES};
 use engine::counters::ErrorClass;
+use engine::http::{Headers, Method, ResponseHead};
 use engine::net::{Pipe, Receiver};
 
-use super::backend::ResponseFraming;
+use super::backend::{ResponseFraming, keeps_alive, read_response_head};
 use super::chunked::Decoder;
+use crate::exchange::{BackendResponse, BodyLength};
 
 enum Framing {
     Length { left: u64 },
@@ -18,65 +20,21 @@ enum Framing {
 /// Pieces smaller than this are cheaper copied than moved.
 pub const MOVED_BYTES_MIN: usize = 32 * 1024;
 
-pub struct BackendBody<'c> {
+pub struct Http1Response<'c> {
     receiver: &'c mut Receiver,
     framing: Framing,
+    head_end: usize,
     /// Received with the head, from this position on.
     early: Option<(Buffer, usize)>,
     /// The backend sent more than its response; its connection is of no use any more.
     surplus: bool,
+    /// The backend keeps the connection open behind this response.
+    keeps_alive: bool,
 }
 
-impl<'c> BackendBody<'c> {
-    /// `early` is the buffer the head came in, and where the head ends.
-    pub fn new(receiver: &'c mut Receiver, framing: ResponseFraming, early: (Buffer, usize)) -> Self {
-        let framing = match framing {
-            ResponseFraming::None => Framing::Length { left: 0 },
-            ResponseFraming::Length(left) => Framing::Length { left },
-            ResponseFraming::Chunked => Framing::Chunked(Decoder::new()),
-            ResponseFraming::UntilClose => Framing::UntilClose { closed: false },
-        };
-        let early = (early.1 < early.0.len()).then_some(early);
-        let mut body = Self { receiver, framing, early, surplus: false };
-        body.surplus = body.is_complete() && body.early.is_some();
-        body
-    }
-
-    pub fn is_complete(&self) -> bool {
-        match &self.framing {
-            Framing::Length { left } => *left == 0,
-            Framing::Chunked(decoder) => decoder.is_done(),
-            Framing::UntilClose { closed } => *closed,
-        }
-    }
-
-    /// Whether another response may follow on this connection.
-    pub fn leaves_connection_clean(&self) -> bool {
-        self.is_complete() && !self.surplus && !matches!(self.framing, Framing::UntilClose { .. })
-    }
-
-    /// Whether the next piece is at hand without waiting.
-    pub fn has_early(&self) -> bool {
-        self.early.is_some()
-    }
-
-    /// Whether so much of the body is still to come, and as it is, that moving it through a pipe spares something.
-    pub fn fills_pipes(&self) -> bool {
-        let is_long = matches!(self.framing, Framing::Length { left } if left >= MOVED_BYTES_MIN as u64);
-        is_long && self.early.is_none() && !self.receiver.is_started() && self.receiver.fills_pipes()
-    }
-
-    /// Moves the next piece into the pipe instead of handing it out; only if the body fills pipes. Answers how much it was.
-    pub async fn fill(&mut self, pipe: &mut Pipe) -> Result<usize, ErrorClass> {
-        let Framing::Length { left } = &mut self.framing else { return Ok(0) };
-        match self.receiver.fill(pipe, usize::try_from(*left).unwrap_or(usize::MAX)).await {
-            Ok(0) => Err(ErrorClass::ConnectionClosed),
-            Ok(count) => {
-                *left -= count as u64;
-                Ok(count)
-            }
-            Err(error) => Err(class_of(&error)),
-        }
+impl<'c> Http1Response<'c> {
+    pub fn new(receiver: &'c mut Receiver) -> Self {
+        Self { receiver, framing: Framing::Length { left: 0 }, head_end: 0, early: None, surplus: false, keeps_alive: false }
     }
 
     async fn receive(&mut self) -> Result<Option<(Buffer, usize)>, ErrorClass> {
@@ -96,9 +54,78 @@ impl<'c> BackendBody<'c> {
             (Err(error), _) => Err(class_of(&error)),
         }
     }
+}
 
-    /// The next piece, or `None` at the end.
-    pub async fn chunk(&mut self) -> Result<Option<Chunk>, ErrorClass> {
+impl BackendResponse for Http1Response<'_> {
+    async fn head(
+        &mut self,
+        head: &mut ResponseHead,
+        method: Method,
+        head_bytes_max: usize,
+        began: &mut bool,
+    ) -> Result<BodyLength, ErrorClass> {
+        let (framing, head_end) = read_response_head(self.receiver, head, method, head_bytes_max, began).await?;
+        self.keeps_alive = keeps_alive(head);
+        self.head_end = head_end;
+        let (framing, length) = match framing {
+            ResponseFraming::None => (Framing::Length { left: 0 }, BodyLength::None),
+            ResponseFraming::Length(left) => (Framing::Length { left }, BodyLength::Exact(left)),
+            ResponseFraming::Chunked => (Framing::Chunked(Decoder::new()), BodyLength::Unknown),
+            ResponseFraming::UntilClose => (Framing::UntilClose { closed: false }, BodyLength::Unknown),
+        };
+        self.framing = framing;
+        Ok(length)
+    }
+
+    fn head_end(&self) -> Option<usize> {
+        Some(self.head_end)
+    }
+
+    fn note_whole(&mut self) {
+        self.framing = Framing::Length { left: 0 };
+    }
+
+    fn set_early(&mut self, early: Buffer, from: usize) {
+        if from < early.len() {
+            self.surplus = self.is_complete();
+            self.early = Some((early, from));
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        match &self.framing {
+            Framing::Length { left } => *left == 0,
+            Framing::Chunked(decoder) => decoder.is_done(),
+            Framing::UntilClose { closed } => *closed,
+        }
+    }
+
+    fn leaves_connection_clean(&self) -> bool {
+        self.keeps_alive && self.is_complete() && !self.surplus && !matches!(self.framing, Framing::UntilClose { .. })
+    }
+
+    fn has_early(&self) -> bool {
+        self.early.is_some()
+    }
+
+    fn fills_pipes(&self) -> bool {
+        let is_long = matches!(self.framing, Framing::Length { left } if left >= MOVED_BYTES_MIN as u64);
+        is_long && self.early.is_none() && !self.receiver.is_started() && self.receiver.fills_pipes()
+    }
+
+    async fn fill(&mut self, pipe: &mut Pipe) -> Result<usize, ErrorClass> {
+        let Framing::Length { left } = &mut self.framing else { return Ok(0) };
+        match self.receiver.fill(pipe, usize::try_from(*left).unwrap_or(usize::MAX)).await {
+            Ok(0) => Err(ErrorClass::ConnectionClosed),
+            Ok(count) => {
+                *left -= count as u64;
+                Ok(count)
+            }
+            Err(error) => Err(class_of(&error)),
+        }
+    }
+
+    async fn chunk(&mut self) -> Result<Option<Chunk>, ErrorClass> {
         while !self.is_complete() {
             let Some((mut buffer, start)) = self.receive().await? else {
                 return match &mut self.framing {
@@ -127,6 +154,13 @@ impl<'c> BackendBody<'c> {
             }
         }
         Ok(None)
+    }
+
+    fn take_trailers(&mut self) -> Option<Headers> {
+        match &mut self.framing {
+            Framing::Chunked(decoder) => decoder.take_trailers(),
+            Framing::Length { .. } | Framing::UntilClose { .. } => None,
+        }
     }
 }
 

@@ -1,0 +1,153 @@
+//! TLS towards backends, from what proxies, upstreams and settings say (traffic sheet §24).
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use engine::model::{Proxy, TlsFiles, Upstream};
+use engine::snapshot::Security;
+use engine::tls::{
+    BackendTls, BackendTlsInputs, CertificateRevocationListDer, ClientOptions, Identity, Policy, RootCertStore,
+    client_offers, public_roots, roots,
+};
+#[cfg(test)]
+use engine::tls::TlsVersion;
+use rustc_hash::FxHashMap;
+use time::OffsetDateTime;
+
+const CERTIFICATE: &str = "backend_tls_client_cert_path";
+const KEY: &str = "backend_tls_client_key_path";
+const CA: &str = "backend_tls_server_ca_cert_path";
+
+/// What the settings say for all backends.
+pub struct BackendTlsDefaults {
+    pub policy: Policy,
+    /// Else the public roots.
+    pub ca_bundle: Option<PathBuf>,
+    pub client_paths: Option<(PathBuf, PathBuf)>,
+    pub revoked: Vec<CertificateRevocationListDer<'static>>,
+    pub never_verifies: bool,
+    pub sessions_max: usize,
+}
+
+/// Files are read when a document first names them, and stay as they were read until the process ends or the document
+/// names others.
+pub struct BackendTlsFiles {
+    defaults: BackendTlsDefaults,
+    roots: Arc<RootCertStore>,
+    identity: Option<Identity>,
+    known: Mutex<FxHashMap<BackendTlsInputs, Security>>,
+}
+
+impl fmt::Debug for BackendTlsFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BackendTlsFiles").field("ca_bundle", &self.defaults.ca_bundle).finish_non_exhaustive()
+    }
+}
+
+fn checks() -> TlsFiles {
+    // What is near its end has been warned about when the document was checked.
+    TlsFiles::new(OffsetDateTime::now_utc(), 0)
+}
+
+impl BackendTlsFiles {
+    /// # Errors
+    /// A file that the settings name cannot be used.
+    pub fn new(defaults: BackendTlsDefaults) -> Result<Self, String> {
+        let roots = match &defaults.ca_bundle {
+            Some(bundle) => roots(&mut checks(), "FERRUM_TLS_CA_BUNDLE_PATH", bundle)?,
+            None => public_roots(),
+        };
+        let pair = |(certificate, key): &(PathBuf, PathBuf)| {
+            let certificate = ("FERRUM_BACKEND_TLS_CLIENT_CERT_PATH", certificate.as_path());
+            let key = ("FERRUM_BACKEND_TLS_CLIENT_KEY_PATH", key.as_path());
+            Identity::load(&defaults.policy, &mut checks(), certificate, key)
+        };
+        let identity = defaults.client_paths.as_ref().map(pair).transpose()?;
+        Ok(Self { defaults, roots, identity, known: Mutex::default() })
+    }
+
+    #[cfg(test)]
+    pub fn of_tests() -> Self {
+        let policy = Policy::new((TlsVersion::Tls12, TlsVersion::Tls13), Vec::new(), Vec::new(), true);
+        let (revoked, never_verifies) = (Vec::new(), false);
+        let (ca_bundle, client_paths, sessions_max) = (None, None, 8);
+        let defaults = BackendTlsDefaults { policy, ca_bundle, client_paths, revoked, never_verifies, sessions_max };
+        Self::new(defaults).expect("nothing is read")
+    }
+
+    /// What holds for the proxy: its upstream's, if it has one, even when that says nothing.
+    pub fn security(&self, proxy: &Proxy, upstream: Option<&Upstream>) -> Security {
+        let (ca, certificate, key, verifies) = match upstream {
+            Some(upstream) => (
+                &upstream.backend_tls_server_ca_cert_path,
+                &upstream.backend_tls_client_cert_path,
+                &upstream.backend_tls_client_key_path,
+                upstream.backend_tls_verify_server_cert,
+            ),
+            None => (
+                &proxy.backend_tls_server_ca_cert_path,
+                &proxy.backend_tls_client_cert_path,
+                &proxy.backend_tls_client_key_path,
+                proxy.backend_tls_verify_server_cert,
+            ),
+        };
+        let inputs = BackendTlsInputs {
+            ca_path: ca.clone(),
+            client_paths: certificate.clone().zip(key.clone()),
+            verifies: verifies && !self.defaults.never_verifies,
+            sni: upstream.and_then(|upstream| upstream.backend_tls_sni.clone()),
+            san_allow_list: upstream.map(|upstream| upstream.backend_tls_san_allow_list.clone()).unwrap_or_default(),
+        };
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(security) = known.get(&inputs) {
+            return security.clone();
+        }
+        let security = match self.read(&inputs) {
+            Ok(tls) => Security::Tls(tls),
+            // Tried again with the next document: the file may be there then.
+            Err(reason) => return Security::Broken(reason),
+        };
+        known.insert(inputs, security.clone());
+        security
+    }
+
+    fn read(&self, inputs: &BackendTlsInputs) -> Result<BackendTls, String> {
+        let own_roots = inputs.ca_path.as_ref().map(|path| roots(&mut checks(), CA, path.as_ref())).transpose()?;
+        let load = |(certificate, key): &(String, String)| {
+            let (certificate, key) = ((CERTIFICATE, certificate.as_ref()), (KEY, key.as_ref()));
+            Identity::load(&self.defaults.policy, &mut checks(), certificate, key)
+        };
+        let own_identity = inputs.client_paths.as_ref().map(load).transpose()?;
+        let offers = client_offers(&ClientOptions {
+            policy: &self.defaults.policy,
+            roots: own_roots.unwrap_or_else(|| self.roots.clone()),
+            identity: own_identity.as_ref().or(self.identity.as_ref()),
+            revoked: &self.defaults.revoked,
+            sessions_max: self.defaults.sessions_max,
+            inputs,
+        })?;
+        Ok(BackendTls { inputs: Arc::new(inputs.clone()), offers })
+    }
+
+    /// Lets go of what no document names any more.
+    pub fn keep_only(&self, is_used: impl Fn(&BackendTlsInputs) -> bool) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).retain(|inputs, _| is_used(inputs));
+    }
+}
+
+/// Who is believed without proof, one line each: loud, because it is easily forgotten.
+pub fn unverified(proxies: &[Proxy], upstreams: &[Upstream]) -> Vec<String> {
+    let line = |kind: &str, id: &str| {
+        format!(
+            "{kind} '{id}': backend_tls_verify_server_cert is false: whoever answers in the place of the backend is \
+             believed, and can read and change everything; use backend_tls_server_ca_cert_path instead"
+        )
+    };
+    let of_proxies = proxies.iter().filter(|proxy| proxy.upstream_id.is_none() && !proxy.backend_tls_verify_server_cert);
+    let of_upstreams = upstreams.iter().filter(|upstream| !upstream.backend_tls_verify_server_cert);
+    of_proxies
+        .map(|proxy| line("Proxy", &proxy.id))
+        .chain(of_upstreams.map(|upstream| line("Upstream", &upstream.id)))
+        .collect()
+}

@@ -1,0 +1,369 @@
+//! Connections to one backend that carry many requests at a time.
+//!
+//! Each has a task that drives it. A request leases a place on one; when all are full a further connection is made, up to a bound,
+//! and while one is being made the others wait for it instead of making their own.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use engine::core::{Deadline, Deadlines};
+use engine::counters::ErrorClass;
+use engine::net::Duplex;
+use engine::pool::Multiplexed;
+use engine::snapshot::Http2Limits;
+use h2::client::{Builder, Connection, ResponseFuture, SendRequest};
+use h2::{Ping, PingPong, SendStream};
+use http::Request;
+
+use super::bandwidth::WINDOW_START_BYTES;
+use super::piece::Piece;
+use crate::worker::Worker;
+
+/// What of a request's body may wait in the library for the backend's window.
+const SEND_BUFFER_BYTES: usize = 128 * 1024;
+/// The fields of a response head, as RFC 9113 §6.5.2 counts them.
+const HEADER_LIST_BYTES_MAX: u32 = 256 * 1024;
+
+/// The connections of one core to one backend.
+#[derive(Default)]
+pub struct Http2Connections {
+    live: RefCell<Vec<Rc<Live>>>,
+    next: Cell<usize>,
+    turnstile: Rc<Turnstile>,
+    /// The backend has chosen HTTP/1.1 when both were offered.
+    prefers_http1: Cell<bool>,
+}
+
+/// Those who wait for a place, and what they wait for.
+#[derive(Default)]
+struct Turnstile {
+    is_dialing: Cell<bool>,
+    /// How often making a connection has failed, and how it did the last time.
+    failures: Cell<(u64, Option<ErrorClass>)>,
+    waiting: RefCell<Vec<Waker>>,
+}
+
+impl Turnstile {
+    fn wake(&self) {
+        for waker in self.waiting.take() {
+            waker.wake();
+        }
+    }
+
+    fn wait(&self, cx: &Context<'_>) {
+        let mut waiting = self.waiting.borrow_mut();
+        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            waiting.push(cx.waker().clone());
+        }
+    }
+}
+
+struct Live {
+    requests: RefCell<SendRequest<Piece>>,
+    peer: SocketAddr,
+    streams: Cell<usize>,
+    /// When its last stream ended, and how long it may be idle.
+    idle_since_ms: Cell<u64>,
+    idle_timeout_ms: Cell<u64>,
+    has_served: Cell<bool>,
+    is_over: Cell<bool>,
+    /// The driver looks after a connection with streams more closely.
+    driver: RefCell<Option<Waker>>,
+}
+
+impl Live {
+    fn has_room(&self, limits: &Http2Limits) -> bool {
+        let max = self.requests.borrow().current_max_send_streams().min(limits.streams_max as usize);
+        !self.is_over.get() && self.streams.get() < max
+    }
+}
+
+/// A place on a connection, for one request.
+pub struct Leased {
+    live: Rc<Live>,
+    turnstile: Rc<Turnstile>,
+    deadlines: Rc<Deadlines>,
+    /// The connection has served a request before: a failure may only mean that it has ended since.
+    pub reused: bool,
+}
+
+impl Leased {
+    fn new(live: &Rc<Live>, connections: &Http2Connections, worker: &Worker) -> Self {
+        live.streams.set(live.streams.get() + 1);
+        if let Some(driver) = live.driver.borrow_mut().take() {
+            driver.wake();
+        }
+        let (turnstile, deadlines) = (connections.turnstile.clone(), worker.core.deadlines.clone());
+        Self { live: live.clone(), turnstile, deadlines, reused: live.has_served.replace(true) }
+    }
+
+    pub fn peer(&self) -> SocketAddr {
+        self.live.peer
+    }
+}
+
+impl Drop for Leased {
+    fn drop(&mut self) {
+        self.live.streams.set(self.live.streams.get() - 1);
+        self.live.idle_since_ms.set(self.deadlines.now_ms());
+        self.turnstile.wake();
+    }
+}
+
+/// The right to make a connection. Whoever waits meanwhile goes on when it is given up.
+pub struct Dialing {
+    turnstile: Rc<Turnstile>,
+}
+
+impl Dialing {
+    /// Those who waited fail as well: the backend would be asked once for each of them, one after the other.
+    pub fn failed(self, class: ErrorClass) {
+        let (count, _) = self.turnstile.failures.get();
+        self.turnstile.failures.set((count + 1, Some(class)));
+    }
+}
+
+impl Drop for Dialing {
+    fn drop(&mut self) {
+        self.turnstile.is_dialing.set(false);
+        self.turnstile.wake();
+    }
+}
+
+/// How a request gets its connection.
+pub enum Lease {
+    Have(Leased),
+    /// It makes one.
+    Dial(Dialing),
+    /// Whoever made one has failed.
+    Failed(ErrorClass),
+    /// The backend wants HTTP/1.1.
+    Http1,
+}
+
+impl Http2Connections {
+    /// A place, or what else to do for one; waits while others make a connection, or all are full. `is_fresh`: on a connection
+    /// that nobody has used.
+    pub async fn lease(&self, worker: &Worker, limits: &Http2Limits, either: bool, is_fresh: bool) -> Lease {
+        let failures = self.turnstile.failures.get().0;
+        poll_fn(|cx| {
+            if either && self.prefers_http1.get() {
+                return Poll::Ready(Lease::Http1);
+            }
+            if let Some(leased) = self.place(worker, limits, is_fresh) {
+                return Poll::Ready(Lease::Have(leased));
+            }
+            if let (count, Some(class)) = self.turnstile.failures.get()
+                && count != failures
+            {
+                return Poll::Ready(Lease::Failed(class));
+            }
+            let is_full = self.live.borrow().len() >= limits.connections_max && !is_fresh;
+            if !self.turnstile.is_dialing.get() && !is_full {
+                self.turnstile.is_dialing.set(true);
+                return Poll::Ready(Lease::Dial(Dialing { turnstile: self.turnstile.clone() }));
+            }
+            self.turnstile.wait(cx);
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// In turn among those with room.
+    fn place(&self, worker: &Worker, limits: &Http2Limits, is_fresh: bool) -> Option<Leased> {
+        let mut live = self.live.borrow_mut();
+        live.retain(|live| !live.is_over.get());
+        let first = self.next.get();
+        let mut turns = (0..live.len()).map(|turn| (first + turn) % live.len());
+        let chosen = turns.find(|index| {
+            let live = &live[*index];
+            live.has_room(limits) && !(is_fresh && live.has_served.get())
+        })?;
+        self.next.set(chosen + 1);
+        Some(Leased::new(&live[chosen], self, worker))
+    }
+
+    pub fn note_http1(&self) {
+        self.prefers_http1.set(true);
+    }
+
+    /// Begins HTTP/2 on a new connection and takes a place on it.
+    pub async fn begin(
+        &self,
+        worker: &Rc<Worker>,
+        stream: Duplex,
+        peer: SocketAddr,
+        limits: &Http2Limits,
+    ) -> Result<Leased, ErrorClass> {
+        self.prefers_http1.set(false);
+        let shaken = builder(limits).handshake::<_, Piece>(stream).await;
+        let (requests, mut connection) = shaken.map_err(|error| class_of(&error))?;
+        let live = Rc::new(Live {
+            requests: RefCell::new(requests),
+            peer,
+            streams: Cell::new(0),
+            idle_since_ms: Cell::new(worker.core.deadlines.now_ms()),
+            idle_timeout_ms: Cell::new(limits.idle_timeout_ms),
+            has_served: Cell::new(false),
+            is_over: Cell::new(false),
+            driver: RefCell::default(),
+        });
+        let keepalive = connection.ping_pong().map(|ping_pong| Keepalive::new(ping_pong, limits, &worker.core.deadlines));
+        let driver = Driver { connection, keepalive, live: live.clone(), turnstile: self.turnstile.clone() };
+        worker.core.spawn(driver.drive());
+        let leased = Leased::new(&live, self, worker);
+        self.live.borrow_mut().push(live);
+        Ok(leased)
+    }
+}
+
+impl Multiplexed for Http2Connections {
+    fn sweep(&self, now_ms: u64) -> usize {
+        let mut live = self.live.borrow_mut();
+        let before = live.len();
+        // What is let go of here ends when its driver sees that nobody can ask anything any more.
+        live.retain(|live| {
+            let is_idle = live.streams.get() == 0 && now_ms >= live.idle_since_ms.get() + live.idle_timeout_ms.get();
+            !live.is_over.get() && !is_idle
+        });
+        before - live.len()
+    }
+
+    fn idle(&self) -> usize {
+        self.live.borrow().iter().filter(|live| live.streams.get() == 0 && !live.is_over.get()).count()
+    }
+}
+
+fn builder(limits: &Http2Limits) -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .enable_push(false)
+        .max_frame_size(limits.frame_bytes_max)
+        .max_header_list_size(HEADER_LIST_BYTES_MAX)
+        .initial_max_send_streams(limits.streams_max as usize)
+        .max_send_buffer_size(SEND_BUFFER_BYTES);
+    if limits.adaptive_window {
+        // A backend is trusted with the whole connection window; a stream that nobody reads keeps little.
+        builder
+            .initial_window_size(limits.stream_window_bytes.min(ADAPTIVE_STREAM_BYTES))
+            .initial_connection_window_size(limits.connection_window_bytes.max(WINDOW_START_BYTES));
+    } else {
+        builder
+            .initial_window_size(limits.stream_window_bytes)
+            .initial_connection_window_size(limits.connection_window_bytes);
+    }
+    builder
+}
+
+/// The window of a stream from a backend when no fixed one is asked for.
+const ADAPTIVE_STREAM_BYTES: u32 = 1024 * 1024;
+
+/// PINGs while streams are open, so that a dead backend is noticed.
+struct Keepalive {
+    ping_pong: PingPong,
+    interval_ms: u64,
+    timeout_ms: u64,
+    due: Deadline,
+    is_pinged: bool,
+}
+
+impl Keepalive {
+    fn new(ping_pong: PingPong, limits: &Http2Limits, deadlines: &Rc<Deadlines>) -> Self {
+        let (interval_ms, timeout_ms) = (limits.keepalive_interval_ms, limits.keepalive_timeout_ms);
+        Self { ping_pong, interval_ms, timeout_ms, due: deadlines.deadline(), is_pinged: false }
+    }
+
+    /// Ready when the backend does not answer.
+    fn poll(&mut self, cx: &mut Context<'_>, has_streams: bool) -> Poll<()> {
+        if self.interval_ms == 0 {
+            return Poll::Pending;
+        }
+        while let Poll::Ready(Ok(_)) = self.ping_pong.poll_pong(cx) {
+            self.is_pinged = false;
+            self.due.set_ms(self.interval_ms);
+        }
+        if !has_streams && !self.is_pinged {
+            self.due.set_ms(self.interval_ms);
+            return Poll::Pending;
+        }
+        while self.due.poll(cx).is_ready() {
+            if self.is_pinged {
+                return Poll::Ready(());
+            }
+            self.is_pinged = self.ping_pong.send_ping(Ping::opaque()).is_ok();
+            self.due.set_ms(self.timeout_ms);
+        }
+        Poll::Pending
+    }
+}
+
+struct Driver {
+    connection: Connection<Duplex, Piece>,
+    keepalive: Option<Keepalive>,
+    live: Rc<Live>,
+    turnstile: Rc<Turnstile>,
+}
+
+impl Driver {
+    async fn drive(mut self) {
+        poll_fn(|cx| self.poll(cx)).await;
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let has_streams = self.live.streams.get() > 0;
+        if let Some(keepalive) = &mut self.keepalive
+            && keepalive.poll(cx, has_streams).is_ready()
+        {
+            tracing::warn!("HTTP/2 connection to {} closed: no answer to a PING", self.live.peer);
+            return Poll::Ready(());
+        }
+        if !has_streams {
+            *self.live.driver.borrow_mut() = Some(cx.waker().clone());
+        }
+        Pin::new(&mut self.connection).poll(cx).map(|_| ())
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.live.is_over.set(true);
+        self.turnstile.wake();
+    }
+}
+
+/// Sends the head of a request on the leased place.
+pub async fn start_request(
+    leased: &Leased,
+    request: Request<()>,
+    is_over: bool,
+) -> Result<(ResponseFuture, SendStream<Piece>), ErrorClass> {
+    let mut requests = leased.live.requests.borrow().clone();
+    poll_fn(|cx| requests.poll_ready(cx)).await.map_err(|error| leased.note(&error))?;
+    requests.send_request(request, is_over).map_err(|error| leased.note(&error))
+}
+
+impl Leased {
+    /// What the failure means; a connection that is going away takes no further requests.
+    pub fn note(&self, error: &h2::Error) -> ErrorClass {
+        if error.is_go_away() || error.is_io() {
+            self.live.is_over.set(true);
+        }
+        class_of(error)
+    }
+}
+
+pub fn class_of(error: &h2::Error) -> ErrorClass {
+    if let Some(error) = error.get_io() {
+        return crate::http1::class_of(error);
+    }
+    match error.reason() {
+        // Not processed: as good as a connection that was closed before.
+        Some(h2::Reason::REFUSED_STREAM) => ErrorClass::ConnectionReset,
+        _ if error.is_go_away() && error.is_remote() => ErrorClass::ConnectionClosed,
+        _ => ErrorClass::ProtocolError,
+    }
+}

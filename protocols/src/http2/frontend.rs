@@ -1,0 +1,217 @@
+//! A client connection: many requests at a time, each a stream and a task of its own.
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use engine::core::Deadline;
+use engine::net::Duplex;
+use h2::server::{Builder, Connection, SendResponse};
+use h2::{Ping, PingPong, Reason, RecvStream};
+use http::Request;
+
+use super::bandwidth::{Estimate, WINDOW_START_BYTES};
+use super::flood::{Guarded, Meter};
+use super::heads;
+use super::piece::Piece;
+use super::request_body::StreamBody;
+use super::responder::{Answer, StreamResponder};
+use crate::active::ActiveRequest;
+use crate::checks;
+use crate::exchange::{BodySize, Peer};
+use crate::kind;
+use crate::pipeline::{self, Exchange};
+use crate::refusal;
+use crate::settings::Http2Settings;
+use crate::worker::Worker;
+
+/// What a client begins with (RFC 9113 §3.4).
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// After a flood the connection has this long to tell the client.
+const FAREWELL_MS: u64 = 1_000;
+/// What of a stream's response may wait in the library for the client's window.
+const SEND_BUFFER_BYTES: usize = 128 * 1024;
+
+pub async fn serve_connection(worker: Rc<Worker>, stream: Duplex, peer: Peer) {
+    let deadline = worker.core.deadlines.deadline();
+    deadline.set(Some(worker.settings.header_read_timeout_ms));
+    let deadlines = &worker.core.deadlines;
+    let (stream, flooded) = Guarded::new(stream, Meter::new(PREFACE.len(), deadlines.now_ms()), deadlines.clone());
+    let shaken = deadline.bound(builder(&worker).handshake::<_, Piece>(stream)).await;
+    let Some(Ok(mut connection)) = shaken else { return };
+    deadline.clear();
+    let windows = worker.settings.http2.adaptive_window.then(|| Windows::new(&mut connection, &worker.settings.http2));
+    let connection = Http2Frontend {
+        worker,
+        peer: Rc::new(peer),
+        connection,
+        deadline,
+        flooded,
+        taken: Rc::default(),
+        windows: windows.flatten(),
+        is_leaving: false,
+    };
+    connection.serve().await;
+}
+
+fn builder(worker: &Worker) -> Builder {
+    let settings = &worker.settings;
+    let http2 = &settings.http2;
+    let mut builder = Builder::new();
+    builder
+        .max_concurrent_streams(http2.streams_max)
+        .max_frame_size(http2.frame_bytes_max)
+        .max_header_list_size(u32::try_from(settings.header_bytes_max).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(http2.pending_reset_streams_max)
+        .max_local_error_reset_streams(Some(http2.error_reset_streams_max))
+        .max_send_buffer_size(SEND_BUFFER_BYTES)
+        .enable_connect_protocol();
+    if http2.adaptive_window {
+        builder.initial_window_size(WINDOW_START_BYTES);
+    } else {
+        builder
+            .initial_window_size(http2.stream_window_bytes)
+            .initial_connection_window_size(http2.connection_window_bytes);
+    }
+    builder
+}
+
+/// Windows that grow with what the path holds.
+struct Windows {
+    ping_pong: PingPong,
+    estimate: Estimate,
+    stream_max: u32,
+    connection_max: u32,
+}
+
+impl Windows {
+    fn new(connection: &mut Connection<Guarded, Piece>, settings: &Http2Settings) -> Option<Self> {
+        let (stream_max, connection_max) = (settings.stream_window_bytes, settings.connection_window_bytes);
+        let estimate = Estimate::new(stream_max.max(connection_max));
+        Some(Self { ping_pong: connection.ping_pong()?, estimate, stream_max, connection_max })
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, connection: &mut Connection<Guarded, Piece>, taken: u64) {
+        if self.estimate.wants_ping(taken) {
+            let _ = self.ping_pong.send_ping(Ping::opaque());
+        }
+        while let Poll::Ready(Ok(_)) = self.ping_pong.poll_pong(cx) {
+            let Some(window) = self.estimate.answered(taken) else { continue };
+            connection.set_target_window_size(window.min(self.connection_max));
+            // The last change may not have been acknowledged; the next one says it.
+            let _ = connection.set_initial_window_size(window.min(self.stream_max));
+        }
+    }
+}
+
+struct Http2Frontend {
+    worker: Rc<Worker>,
+    peer: Rc<Peer>,
+    connection: Connection<Guarded, Piece>,
+    /// Due when the core drains.
+    deadline: Deadline,
+    flooded: Rc<Cell<bool>>,
+    /// Body bytes that were taken, on all streams.
+    taken: Rc<Cell<u64>>,
+    windows: Option<Windows>,
+    is_leaving: bool,
+}
+
+type Incoming = (Request<RecvStream>, SendResponse<Piece>);
+
+impl Http2Frontend {
+    async fn serve(mut self) {
+        self.deadline.set_idle(None);
+        while let Some((request, respond)) = poll_fn(|cx| self.poll_incoming(cx)).await {
+            let (worker, peer, taken) = (self.worker.clone(), self.peer.clone(), self.taken.clone());
+            self.worker.core.spawn(async move { serve_stream(worker, peer, taken, request, respond).await });
+        }
+        if self.flooded.get() {
+            self.worker.core.counters().http2_floods.one();
+            tracing::warn!(client_ip = %self.peer.ip_text, "HTTP/2 connection closed: too many frames that carry nothing");
+            self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+            self.deadline.set_ms(FAREWELL_MS);
+            let Self { mut connection, deadline, .. } = self;
+            deadline.bound(poll_fn(|cx| connection.poll_closed(cx))).await;
+        }
+    }
+
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
+        if !self.is_leaving && self.deadline.poll(cx).is_ready() {
+            self.is_leaving = true;
+            // The streams that are open finish; the client goes elsewhere with the next.
+            self.connection.graceful_shutdown();
+        }
+        let incoming = self.connection.poll_accept(cx);
+        if self.flooded.get() {
+            return Poll::Ready(None);
+        }
+        if let Some(windows) = &mut self.windows {
+            windows.poll(cx, &mut self.connection, self.taken.get());
+        }
+        match incoming {
+            Poll::Ready(Some(Ok(incoming))) => Poll::Ready(Some(incoming)),
+            Poll::Ready(Some(Err(_)) | None) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+/// One request and its response.
+async fn serve_stream(
+    worker: Rc<Worker>,
+    peer: Rc<Peer>,
+    taken: Rc<Cell<u64>>,
+    request: Request<RecvStream>,
+    respond: SendResponse<Piece>,
+) {
+    let received = Instant::now();
+    let _active = ActiveRequest::new(&worker);
+    worker.core.note_activity();
+    let head = heads::request_head(&request);
+    let body = request.into_body();
+    let checked = match worker.core.overload.rejects_requests() {
+        true => Err(refusal::overloaded().in_words_of(kind::of(&head))),
+        false => checks::check(&head, &worker.settings),
+    };
+    let deadlines = &worker.core.deadlines;
+    let size = match &checked {
+        Ok(_) if body.is_end_stream() => BodySize::Empty,
+        Ok(size) => *size,
+        Err(_) => BodySize::Unknown,
+    };
+    let answer = Answer::new(respond, deadlines.deadline());
+    let mut body = StreamBody::new(body, size, deadlines.deadline(), taken);
+    let responder = StreamResponder { worker: &worker, answer: &answer };
+    if let Err(refusal) = checked {
+        pipeline::refuse(&worker, &head, responder, refusal).await;
+        return;
+    }
+    let deadline = deadlines.deadline();
+    let exchange = Exchange { head, body: &mut body, responder, peer: &peer, deadline: &deadline, received };
+    exchange_until_gone(&worker, exchange, &answer).await;
+}
+
+/// The exchange, given up as soon as the client has given up the stream.
+async fn exchange_until_gone(
+    worker: &Rc<Worker>,
+    exchange: Exchange<'_, &mut StreamBody, StreamResponder<'_>>,
+    answer: &Answer,
+) {
+    // Most responses are there before anybody needs to watch.
+    let patience = worker.core.deadlines.deadline();
+    patience.set_ms(0);
+    let mut served = pin!(pipeline::serve(worker, exchange));
+    poll_fn(|cx| match served.as_mut().poll(cx) {
+        Poll::Ready(_) => Poll::Ready(()),
+        Poll::Pending => match patience.poll(cx) {
+            Poll::Ready(()) => answer.poll_gone(cx),
+            Poll::Pending => Poll::Pending,
+        },
+    })
+    .await;
+}

@@ -1,0 +1,7 @@
+//! WebSocket: the handshake on both sides, and then frames in both directions until either ends (traffic sheet §14).
+
+mod frames;
+mod handshake;
+mod relay;
+
+pub use handshake::exchange;
