@@ -63,7 +63,8 @@ pub(crate) fn facts(redacted_keys: &[&str]) -> Rc<Facts> {
         acl_groups: Vec::new(),
         credentials: json!({"keyauth": [{"key": format!("{name}-key")}]}).as_object().cloned().unwrap_or_default(),
     };
-    let proxy = |name: Option<&str>| ProxyFacts { id: "orders".into(), name: name.map(str::to_owned), ..ProxyFacts::default() };
+    let proxy =
+        |name: Option<&str>| ProxyFacts { id: "orders".into(), name: name.map(str::to_owned), ..ProxyFacts::default() };
     Rc::new(Facts {
         namespace: "ferrum".into(),
         proxies: Arc::new([proxy(None), proxy(Some("orders-api"))]),

@@ -145,7 +145,8 @@ fn stream_fields(head: &RequestHead) -> Result<(), &'static str> {
     if authority.is_empty() {
         return Ok(());
     }
-    let name = normalize_host(authority, &mut of_authority).map_err(|_| "Request authority contains invalid authority")?;
+    let name =
+        normalize_host(authority, &mut of_authority).map_err(|_| "Request authority contains invalid authority")?;
     match host {
         Some(host) if host != (name, port(authority)) => Err("Host header and request authority disagree"),
         _ => Ok(()),

@@ -165,16 +165,11 @@ async fn dial(forwarding: &Forwarding<'_>, offer: Offer) -> Result<(Stream, bool
     Err(failure)
 }
 
-async fn connected(
-    forwarding: &Forwarding<'_>,
-    address: SocketAddr,
-    offer: Offer,
-) -> Result<(Stream, bool), Failure> {
+async fn connected(forwarding: &Forwarding<'_>, address: SocketAddr, offer: Offer) -> Result<(Stream, bool), Failure> {
     let mut options = forwarding.worker.settings.connect;
     let keepalive_seconds = forwarding.spec.backend.pool_limits.tcp_keepalive_seconds;
     options.keepalive = (keepalive_seconds > 0).then(|| Duration::from_secs(keepalive_seconds));
-    let stream =
-        Stream::connect(address, &options).await.map_err(|error| Failure::backend(connect_class(&error)))?;
+    let stream = Stream::connect(address, &options).await.map_err(|error| Failure::backend(connect_class(&error)))?;
     let tls = match &forwarding.spec.backend.security {
         Security::Plain => return Ok((stream, false)),
         Security::Tls(tls) => tls,

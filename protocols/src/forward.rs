@@ -93,7 +93,8 @@ impl Forwarding<'_> {
 
     /// How long the backend has; zero = for ever. A deadline of a gRPC client takes the place of the proxy's.
     fn response_timeout_ms(&self, transaction: &Transaction) -> u64 {
-        let given = transaction.cx.as_ref().filter(|_| self.kind.is_grpc()).and_then(|cx| cx.head.headers.get("grpc-timeout"));
+        let given =
+            transaction.cx.as_ref().filter(|_| self.kind.is_grpc()).and_then(|cx| cx.head.headers.get("grpc-timeout"));
         let given = given.and_then(grpc::timeout);
         given.map_or(self.spec.read_timeout_ms, |given| u64::try_from(given.as_millis()).unwrap_or(u64::MAX).max(1))
     }
@@ -154,10 +155,8 @@ async fn attempts<B: Body, R: Responder>(
             let was_reused = connection.is_reused();
             let sent = match connection {
                 Connection::Http1(mut connection) => {
-                    match attempt(forwarding, transaction, body, responder, &mut connection, &mut slot).await {
-                        Ok(clean) => Ok(check_in(forwarding, connection, clean)),
-                        Err(failure) => Err(failure),
-                    }
+                    let sent = attempt(forwarding, transaction, body, responder, &mut connection, &mut slot).await;
+                    sent.map(|clean| check_in(forwarding, connection, clean))
                 }
                 Connection::Http2(leased) => {
                     boxed(|| attempt_stream(forwarding, transaction, body, responder, leased, &mut slot)).await

@@ -146,7 +146,8 @@ mod tests {
 
     #[test]
     fn other_fields_are_kept_and_what_is_gateway_wording_is_not() {
-        let rejection = Rejection::error(429, "x").with_header("retry-after", "3").with_header("content-type", "text/plain");
+        let rejection =
+            Rejection::error(429, "x").with_header("retry-after", "3").with_header("content-type", "text/plain");
         let headers = translated(&rejection).headers;
         assert!(headers.contains(&("retry-after".to_owned(), "3".to_owned())));
         assert!(!headers.contains(&("content-type".to_owned(), "text/plain".to_owned())));

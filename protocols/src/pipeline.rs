@@ -124,7 +124,8 @@ fn route<'g, 'p>(
         ),
         None => None,
     };
-    let found = generation.snapshot.routes.find(host, head.path()).ok_or_else(|| refusal::not_found().in_words_of(kind))?;
+    let found =
+        generation.snapshot.routes.find(host, head.path()).ok_or_else(|| refusal::not_found().in_words_of(kind))?;
     let spec = generation.proxy(found.route);
     if let Some(filter) = &spec.allowed_methods
         && !filter.allows(head.method_text())

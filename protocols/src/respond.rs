@@ -56,7 +56,8 @@ impl<S: BackendResponse> Respond<'_, '_, S> {
 
         let chain = self.forwarding.chain;
         if chain.has_after_proxy()
-            && let Some(rejected) = boxed(|| after_proxy((chain, self.forwarding.kind), transaction, self.head, responder)).await
+            && let Some(rejected) =
+                boxed(|| after_proxy((chain, self.forwarding.kind), transaction, self.head, responder)).await
         {
             return rejected.map(|()| false);
         }
@@ -104,10 +105,46 @@ impl<S: BackendResponse> Respond<'_, '_, S> {
     }
 }
 
-/// Why a body that was being moved has broken off.
-enum Moving {
+/// Why a body has broken off.
+enum Broken {
     ClientGone,
     Backend(ErrorClass),
+}
+
+impl From<ClientGone> for Broken {
+    fn from(_: ClientGone) -> Self {
+        Broken::ClientGone
+    }
+}
+
+/// Brings the body to the client piece by piece; the kernel moves what is long.
+async fn carry(
+    body: &mut impl BackendResponse,
+    stream: &mut impl ResponseStream,
+    limit: u64,
+    carried_bytes: &mut u64,
+) -> Result<(), Broken> {
+    let mut comes_in_crumbs = false;
+    loop {
+        if !body.has_early() && !body.is_complete() {
+            stream.flush().await?;
+        }
+        if !comes_in_crumbs
+            && stream.takes_pipes()
+            && body.fills_pipes()
+            && let Some(mut pipe) = Pipe::lend()
+        {
+            comes_in_crumbs = move_body(body, &mut pipe, stream, carried_bytes).await? < MOVED_BYTES_MIN;
+            continue;
+        }
+        let Some(chunk) = body.chunk().await.map_err(Broken::Backend)? else { return Ok(()) };
+        comes_in_crumbs &= chunk.len() < MOVED_BYTES_MIN;
+        *carried_bytes += chunk.len() as u64;
+        if limit != 0 && *carried_bytes > limit {
+            return Err(Broken::Backend(ErrorClass::ResponseBodyTooLarge));
+        }
+        stream.write(chunk).await?;
+    }
 }
 
 /// Lets the kernel move the body to the client, until what is left of it is short or comes in crumbs. Answers how large the
@@ -117,12 +154,12 @@ async fn move_body(
     pipe: &mut Pipe,
     stream: &mut impl ResponseStream,
     moved_bytes: &mut u64,
-) -> Result<usize, Moving> {
+) -> Result<usize, Broken> {
     let mut stint = Stint::default();
     loop {
-        let count = body.fill(pipe).await.map_err(Moving::Backend)?;
+        let count = body.fill(pipe).await.map_err(Broken::Backend)?;
         *moved_bytes += count as u64;
-        stream.write_from(pipe).await.map_err(|ClientGone| Moving::ClientGone)?;
+        stream.write_from(pipe).await?;
         if count < MOVED_BYTES_MIN || !body.fills_pipes() {
             return Ok(count);
         }
@@ -180,41 +217,15 @@ impl<S: BackendResponse> Delivery<'_, '_, S> {
         let mut body = self.body();
         let outcome = &mut transaction.outcome;
         outcome.response_streamed = has_body && !body.is_complete();
-        let mut comes_in_crumbs = false;
-        while has_body {
-            if !body.has_early() && !body.is_complete() {
-                stream.flush().await.map_err(|ClientGone| Failure::client_gone())?;
-            }
-            if !comes_in_crumbs
-                && stream.takes_pipes()
-                && body.fills_pipes()
-                && let Some(mut pipe) = Pipe::lend()
-            {
-                match move_body(&mut body, &mut pipe, &mut stream, &mut outcome.bytes_received).await {
-                    Ok(last) => comes_in_crumbs = last < MOVED_BYTES_MIN,
-                    Err(Moving::ClientGone) => return Err(Failure::client_gone()),
-                    Err(Moving::Backend(class)) => {
-                        stream.abort().await;
-                        return Err(Failure::backend(class));
-                    }
-                }
-                continue;
-            }
-            let chunk = match body.chunk().await {
-                Ok(Some(chunk)) => chunk,
-                Ok(None) => break,
-                Err(class) => {
+        if has_body {
+            match carry(&mut body, &mut stream, limit, &mut outcome.bytes_received).await {
+                Ok(()) => {}
+                Err(Broken::ClientGone) => return Err(Failure::client_gone()),
+                Err(Broken::Backend(class)) => {
                     stream.abort().await;
                     return Err(Failure::backend(class));
                 }
-            };
-            comes_in_crumbs &= chunk.len() < MOVED_BYTES_MIN;
-            outcome.bytes_received += chunk.len() as u64;
-            if limit != 0 && outcome.bytes_received > limit {
-                stream.abort().await;
-                return Err(Failure::backend(ErrorClass::ResponseBodyTooLarge));
             }
-            stream.write(chunk).await.map_err(|ClientGone| Failure::client_gone())?;
         }
         destination.note_end();
         let trailers = body.take_trailers().and_then(passed_trailers);

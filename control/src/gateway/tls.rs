@@ -8,15 +8,15 @@ use std::time::{Duration, SystemTime};
 use engine::model::TlsFiles;
 use engine::publish::Fanout;
 use engine::tls::{
-    ALPN_HTTP1, ALPN_HTTP2,     CertificateRevocationListDer, ClientAuth, Identity, Policy, ServerConfig, ServerOptions, Tickets, TlsVersion, group, revocation_lists, roots,
-    server_config, suite,
+    ALPN_HTTP1, ALPN_HTTP2, CertificateRevocationListDer, ClientAuth, Identity, Policy, ServerConfig, ServerOptions,
+    Tickets, TlsVersion, group, revocation_lists, roots, server_config, suite,
 };
 use time::OffsetDateTime;
 use tokio::task::JoinHandle;
 
 use super::Fatal;
-use crate::source::{BackendTlsDefaults, BackendTlsFiles};
 use crate::settings::{self, Settings};
+use crate::source::{BackendTlsDefaults, BackendTlsFiles};
 
 const CERTIFICATE: &str = "FERRUM_FRONTEND_TLS_CERT_PATH";
 const KEY: &str = "FERRUM_FRONTEND_TLS_KEY_PATH";

@@ -9,11 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::consumers::{Consumer, ConsumerIndex};
-use engine::model::{self, AddressPolicy, AuthMode, BackendScheme, Document, PluginScope, Proxy, ResponseBodyMode, Upstream};
+use engine::model::{
+    self, AddressPolicy, AuthMode, BackendScheme, Document, PluginScope, Proxy, ResponseBodyMode, Upstream,
+};
 use engine::pool::PoolKey;
 use engine::router::{RouteSpec, RouteTable};
 use engine::snapshot::{
-    BackendAddress, BackendSpec, Http2Limits, MethodFilter, PoolLimits, ProxyFacts, ProxySpec, Scheme, Security, Snapshot, UpstreamRef,
+    BackendAddress, BackendSpec, Http2Limits, MethodFilter, PoolLimits, ProxyFacts, ProxySpec, Scheme, Security,
+    Snapshot, UpstreamRef,
 };
 use engine::tls::BackendTlsInputs;
 use plugins::PluginSet;
@@ -187,7 +190,8 @@ fn pool_limits(proxy: &Proxy, global: &PoolLimits) -> PoolLimits {
 }
 
 fn http2_limits(proxy: &Proxy, global: &Http2Limits) -> Http2Limits {
-    let milliseconds = |seconds: Option<u64>, global_ms| seconds.map_or(global_ms, |seconds| seconds.saturating_mul(1000));
+    let milliseconds =
+        |seconds: Option<u64>, global_ms| seconds.map_or(global_ms, |seconds| seconds.saturating_mul(1000));
     let stream_window = proxy.pool_http2_initial_stream_window_size;
     let connection_window = proxy.pool_http2_initial_connection_window_size;
     Http2Limits {

@@ -4,9 +4,9 @@ use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use rustls::client::Resumption;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
@@ -81,9 +81,8 @@ pub fn client_offers(options: &ClientOptions<'_>) -> Result<Offers, Refused> {
         .dangerous()
         .with_custom_certificate_verifier(verifier(options)?);
     let mut config = match options.identity {
-        Some(identity) => builder.with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(
-            identity.certified.clone(),
-        ))),
+        Some(identity) => builder
+            .with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(identity.certified.clone()))),
         None => builder.with_no_client_auth(),
     };
     config.resumption = Resumption::in_memory_sessions(options.sessions_max);
@@ -92,11 +91,7 @@ pub fn client_offers(options: &ClientOptions<'_>) -> Result<Offers, Refused> {
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         Arc::new(config)
     };
-    Ok(Offers {
-        either: offer(&[ALPN_HTTP2, ALPN_HTTP1]),
-        http1: offer(&[ALPN_HTTP1]),
-        http2: offer(&[ALPN_HTTP2]),
-    })
+    Ok(Offers { either: offer(&[ALPN_HTTP2, ALPN_HTTP1]), http1: offer(&[ALPN_HTTP1]), http2: offer(&[ALPN_HTTP2]) })
 }
 
 /// The public roots that Mozilla ships, for backends without a bundle.
@@ -292,7 +287,10 @@ mod tests {
         }
         assert_eq!(San::of_name(&GeneralName::IPAddress(&[10, 0, 0, 1])), Some(San::Ip([10, 0, 0, 1].into())));
         assert_eq!(San::of_name(&GeneralName::URI("https://a.example")), None);
-        assert_eq!(San::of_name(&GeneralName::URI("spiffe://Prod.example/ns/A")), Some(San::of("spiffe://prod.example/ns/A")));
+        assert_eq!(
+            San::of_name(&GeneralName::URI("spiffe://Prod.example/ns/A")),
+            Some(San::of("spiffe://prod.example/ns/A"))
+        );
     }
 
     #[test]

@@ -11,7 +11,8 @@ mod server;
 mod session;
 
 pub use client::{
-    ALPN_HTTP1, ALPN_HTTP2, BackendTls, BackendTlsInputs, ClientOptions, Offers, client_offers, public_roots, server_name,
+    ALPN_HTTP1, ALPN_HTTP2, BackendTls, BackendTlsInputs, ClientOptions, Offers, client_offers, public_roots,
+    server_name,
 };
 pub use material::{Identity, revocation_lists, roots};
 pub use policy::{Policy, TlsVersion, group, suite};

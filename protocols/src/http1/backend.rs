@@ -102,7 +102,9 @@ pub fn write_upgrade_head(request: &OutgoingRequest<'_>, own: &[&[u8]], key: &st
         }
         out.extend_from_slice(b"\r\n");
     });
-    out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ");
+    out.extend_from_slice(
+        b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ",
+    );
     out.extend_from_slice(key.as_bytes());
     out.extend_from_slice(b"\r\n\r\n");
 }

@@ -12,10 +12,14 @@ use crate::exchange::{Body, BodyError, BodySize};
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 enum Framing {
-    Length { left: u64 },
+    Length {
+        left: u64,
+    },
     Chunked(Decoder),
     /// The client's half of a tunnel, until it ends it.
-    Tunnel { is_over: bool },
+    Tunnel {
+        is_over: bool,
+    },
 }
 
 pub struct RequestBody<'c> {

@@ -34,7 +34,14 @@ pub struct Http1Response<'c> {
 
 impl<'c> Http1Response<'c> {
     pub fn new(receiver: &'c mut Receiver) -> Self {
-        Self { receiver, framing: Framing::Length { left: 0 }, head_end: 0, early: None, surplus: false, keeps_alive: false }
+        Self {
+            receiver,
+            framing: Framing::Length { left: 0 },
+            head_end: 0,
+            early: None,
+            surplus: false,
+            keeps_alive: false,
+        }
     }
 
     async fn receive(&mut self) -> Result<Option<(Buffer, usize)>, ErrorClass> {

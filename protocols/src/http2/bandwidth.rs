@@ -24,7 +24,8 @@ impl Estimate {
     /// Whether a PING should be sent now, `taken` being all the body bytes so far.
     pub fn wants_ping(&mut self, taken: u64) -> bool {
         // A quarter of a window between two looks: PINGs stay rare among the data.
-        let is_due = self.since.is_none() && self.window < self.max && taken - self.answered_at >= u64::from(self.window / 4);
+        let is_due =
+            self.since.is_none() && self.window < self.max && taken - self.answered_at >= u64::from(self.window / 4);
         if is_due {
             self.since = Some(taken);
         }

@@ -212,7 +212,8 @@ impl Http2Connections {
             is_over: Cell::new(false),
             driver: RefCell::default(),
         });
-        let keepalive = connection.ping_pong().map(|ping_pong| Keepalive::new(ping_pong, limits, &worker.core.deadlines));
+        let keepalive =
+            connection.ping_pong().map(|ping_pong| Keepalive::new(ping_pong, limits, &worker.core.deadlines));
         let driver = Driver { connection, keepalive, live: live.clone(), turnstile: self.turnstile.clone() };
         worker.core.spawn(driver.drive());
         let leased = Leased::new(&live, self, worker);

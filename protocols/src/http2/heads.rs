@@ -108,7 +108,8 @@ impl Fields {
     /// Adds a field whose value comes in parts. What the wire has no room for is left out: a name that is none, or a value with
     /// control bytes.
     pub fn push(&mut self, name: &[u8], parts: &[&[u8]]) {
-        let is_sound = parts.iter().all(|part| part.iter().all(|byte| *byte == b'\t' || (*byte >= 0x20 && *byte != 0x7f)));
+        let is_sound =
+            parts.iter().all(|part| part.iter().all(|byte| *byte == b'\t' || (*byte >= 0x20 && *byte != 0x7f)));
         let Some(name) = HeaderName::from_bytes(name).ok().filter(|_| is_sound) else { return };
         self.names.push(name);
         for part in parts {

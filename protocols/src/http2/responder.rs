@@ -47,7 +47,10 @@ impl Answer {
         }
     }
 
-    fn with_stream<T>(&self, act: impl FnOnce(&mut SendStream<Piece>) -> Result<T, h2::Error>) -> Result<T, ClientGone> {
+    fn with_stream<T>(
+        &self,
+        act: impl FnOnce(&mut SendStream<Piece>) -> Result<T, h2::Error>,
+    ) -> Result<T, ClientGone> {
         match &mut *self.half.borrow_mut() {
             Half::Streaming(stream) => act(stream).map_err(|_| ClientGone),
             Half::Owed(_) | Half::Over => Err(ClientGone),

@@ -147,9 +147,8 @@ async fn agree(forwarding: &Forwarding<'_>, transaction: &mut Transaction) -> Re
     let mut head = ResponseHead::new(0);
     let max = forwarding.worker.settings.head_bytes_max();
     let began = &mut transaction.answer_began;
-    let head_end = http1::read_final_head(&mut connection.receiver, &mut head, max, began)
-        .await
-        .map_err(Failure::backend)?;
+    let head_end =
+        http1::read_final_head(&mut connection.receiver, &mut head, max, began).await.map_err(Failure::backend)?;
     let accepts = head.headers.get("sec-websocket-accept") == Some(accept(&key).as_str());
     if head.status != 101 || !accepts {
         let status = head.status;
@@ -191,8 +190,7 @@ async fn answer<R: Responder>(
         extra.push(("set-cookie", cookie.as_bytes()));
     }
     let status = if head.version == Version::Http2 { 200 } else { 101 };
-    let outgoing =
-        OutgoingResponse { status, received: None, skip: KnownSet::empty(), skip_named: &[], extra: &extra };
+    let outgoing = OutgoingResponse { status, received: None, skip: KnownSet::empty(), skip_named: &[], extra: &extra };
     transaction.outcome.status = status;
     Some(responder.start(&outgoing, ResponseSize::Tunnel).await)
 }

@@ -34,9 +34,7 @@ struct Meters {
 
 impl Meters {
     fn new(settings: &WebSocketSettings) -> Self {
-        let meter = |from| {
-            (!settings.is_tunnel).then(|| RefCell::new(Meter::new(from, settings.frame_bytes_max)))
-        };
+        let meter = |from| (!settings.is_tunnel).then(|| RefCell::new(Meter::new(from, settings.frame_bytes_max)));
         Self { from_client: meter(Side::Client), from_backend: meter(Side::Backend) }
     }
 
@@ -114,12 +112,7 @@ pub async fn relay<B: Body, S: ResponseStream>(
 }
 
 /// Tells whoever is left.
-async fn farewell<S: ResponseStream>(
-    ended: Option<(Side, End)>,
-    mut stream: S,
-    sender: &mut Sender,
-    meters: &Meters,
-) {
+async fn farewell<S: ResponseStream>(ended: Option<(Side, End)>, mut stream: S, sender: &mut Sender, meters: &Meters) {
     let code = match ended {
         Some((_, End::Violation(violation))) => {
             tracing::debug!("WebSocket session ended: {violation}");

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use engine::model::{Proxy, TlsFiles, Upstream};
 use engine::snapshot::Security;
+#[cfg(test)]
+use engine::tls::TlsVersion;
 use engine::tls::{
     BackendTls, BackendTlsInputs, CertificateRevocationListDer, ClientOptions, Identity, Policy, RootCertStore,
     client_offers, public_roots, roots,
 };
-#[cfg(test)]
-use engine::tls::TlsVersion;
 use rustc_hash::FxHashMap;
 use time::OffsetDateTime;
 
@@ -144,7 +144,8 @@ pub fn unverified(proxies: &[Proxy], upstreams: &[Upstream]) -> Vec<String> {
              believed, and can read and change everything; use backend_tls_server_ca_cert_path instead"
         )
     };
-    let of_proxies = proxies.iter().filter(|proxy| proxy.upstream_id.is_none() && !proxy.backend_tls_verify_server_cert);
+    let of_proxies =
+        proxies.iter().filter(|proxy| proxy.upstream_id.is_none() && !proxy.backend_tls_verify_server_cert);
     let of_upstreams = upstreams.iter().filter(|upstream| !upstream.backend_tls_verify_server_cert);
     of_proxies
         .map(|proxy| line("Proxy", &proxy.id))
