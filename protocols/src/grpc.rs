@@ -15,7 +15,7 @@ pub fn refusal(code: u8, message: &str) -> Rejection {
     Rejection { status: 200, headers: Vec::new(), body: Vec::new() }
         .with_header("content-type", "application/grpc")
         .with_header("grpc-status", &code.to_string())
-        .with_header("grpc-message", &percent_encoded(message))
+        .with_header("grpc-message", &encoded(message))
 }
 
 /// The rejection as a gRPC client understands it. Its other fields are kept.
@@ -78,14 +78,13 @@ fn default_message(code: u8) -> &'static str {
     }
 }
 
-/// As the gRPC protocol wants messages on the wire: all but visible ASCII, and `%`, is percent-encoded. Line ends become
-/// spaces.
-fn percent_encoded(message: &str) -> String {
+/// As a field's value: line ends become spaces, and what is not visible ASCII is percent-encoded, as the gRPC protocol has it.
+fn encoded(message: &str) -> String {
     let mut encoded = String::with_capacity(message.len());
-    for byte in message.bytes() {
+    for byte in message.trim().bytes() {
         match byte {
             b'\r' | b'\n' => encoded.push(' '),
-            b' '..=b'$' | b'&'..=b'~' => encoded.push(char::from(byte)),
+            b' '..=b'~' => encoded.push(char::from(byte)),
             _ => encoded.push_str(&format!("%{byte:02X}")),
         }
     }
@@ -137,7 +136,7 @@ mod tests {
             (503, "plain words", "14", "plain words"),
             (405, r#"{"code":1}"#, "12", "Unimplemented"),
             (418, "", "13", "Internal error"),
-            (400, "a\r\nb%", "3", "a  b%25"),
+            (400, "a\r\nb%\u{e9}", "3", "a  b%%C3%A9"),
         ];
         for (status, body, code, message) in rows {
             assert_eq!(said(&Rejection::json(status, body)), (code.to_owned(), message.to_owned()), "{status} {body}");

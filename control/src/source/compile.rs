@@ -61,6 +61,7 @@ pub fn compile(
     let numbers = upstreams::numbers(&upstreams);
     warnings.extend(backend_tls::unverified(&document.proxies, &document.upstreams));
     let by_id: HashMap<&str, &Upstream> = document.upstreams.iter().map(|upstream| (&*upstream.id, upstream)).collect();
+    #[expect(clippy::mutable_key_type, reason = "backends are compared by what users wrote, which never changes")]
     let mut backends = FxHashMap::default();
     let mut spec = |proxy: &&Proxy| {
         let upstream = proxy.upstream_id.as_deref().and_then(|id| by_id.get(id).copied());
@@ -121,6 +122,7 @@ fn proxy_spec(proxy: &Proxy, upstream: Option<UpstreamRef>, backend: Arc<Backend
 }
 
 /// The one of `known` that is like it, or it itself from now on.
+#[expect(clippy::mutable_key_type, reason = "backends are compared by what users wrote, which never changes")]
 fn alike(spec: BackendSpec, known: &mut FxHashMap<BackendSpec, Arc<BackendSpec>>) -> Arc<BackendSpec> {
     if let Some(known) = known.get(&spec) {
         return known.clone();
