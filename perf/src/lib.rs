@@ -8,6 +8,7 @@ pub mod buffers;
 pub mod clock;
 pub mod framing;
 pub mod grpc;
+pub mod http2;
 pub mod ring;
 pub mod tcp;
 pub mod websocket;

@@ -12,10 +12,8 @@ use tokio::task::{LocalSet, spawn_blocking, yield_now};
 use tokio::time::timeout;
 
 use super::http1::Http1;
-use super::http2::{Call, Http2};
 use super::stream::{Connector, Stream};
-use super::tally::Tally;
-use super::{CONNECT_TIMEOUT, Failure, runtime};
+use super::{CONNECT_TIMEOUT, Failure, http2, runtime};
 use crate::idle::{say_ready, say_released, wait_for_stdin};
 use crate::options::{Options, Protocol};
 
@@ -24,21 +22,15 @@ const READ_BYTES: usize = 2048;
 /// Turns of the runtime in which an end that has come in is noticed.
 const SETTLE_TURNS: usize = 16;
 
-enum Held {
-    Http1(Box<Stream>),
-    Http2(Http2),
-}
-
 /// As `idle::hold`, for the other protocols.
 pub(crate) fn hold(options: Options, connections: u32) -> io::Result<()> {
     LocalSet::new().block_on(&runtime()?, async move {
         let connector = Connector::new(&options);
-        let tally = Tally::default();
         let began = Instant::now();
         let mut held = Vec::new();
         let mut failed = 0;
         for _ in 0..connections {
-            match timeout(CONNECT_TIMEOUT, ask(&options, &connector, &tally)).await {
+            match timeout(CONNECT_TIMEOUT, ask(&options, &connector)).await {
                 Ok(Ok(connection)) => held.push(connection),
                 Ok(Err(_)) | Err(_) => failed += 1,
             }
@@ -59,7 +51,7 @@ pub(crate) fn hold(options: Options, connections: u32) -> io::Result<()> {
 }
 
 /// One connection that has had one 2xx answer.
-async fn ask(options: &Options, connector: &Connector, tally: &Tally) -> Result<Held, Failure> {
+async fn ask(options: &Options, connector: &Connector) -> Result<Stream, Failure> {
     let stream = connector.open().await?;
     // Ten thousand sockets in TIME_WAIT would be in the way of the next run.
     SockRef::from(stream.tcp()).set_linger(Some(Duration::ZERO)).map_err(|error| error.to_string())?;
@@ -67,24 +59,27 @@ async fn ask(options: &Options, connector: &Connector, tally: &Tally) -> Result<
         Protocol::Http1 => {
             let mut connection = Http1::new(stream, READ_BYTES);
             connection.ask(&options.requests()[0]).await?;
-            Ok(Held::Http1(Box::new(connection.into_stream())))
+            Ok(connection.into_stream())
         }
-        Protocol::Http2 | Protocol::Grpc => {
-            let mut connection = Http2::open(stream).await?;
-            Call::new(options)?.ask(&mut connection.sender, tally).await?;
-            Ok(Held::Http2(connection))
+        Protocol::Http2 => http2::ask_once(options, stream).await,
+        Protocol::Grpc | Protocol::GrpcStream | Protocol::Websocket => {
+            Err("no idle connections of this kind".to_owned())
         }
-        Protocol::GrpcStream | Protocol::Websocket => Err("no idle connections of this kind".to_owned()),
     }
 }
 
-async fn is_open(held: &mut Held) -> bool {
-    match held {
-        Held::Http2(connection) => !connection.frames.is_finished(),
-        Held::Http1(stream) => {
-            let mut byte = [0; 1];
-            let mut buffer = ReadBuf::new(&mut byte);
-            poll_fn(|context| Poll::Ready(Pin::new(&mut **stream).poll_read(context, &mut buffer).is_pending())).await
+/// Whether the server's end has not come in; what it has sent besides is no answer to anything and is dropped.
+async fn is_open(stream: &mut Stream) -> bool {
+    let mut bytes = [0; READ_BYTES];
+    poll_fn(|context| {
+        loop {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            match Pin::new(&mut *stream).poll_read(context, &mut buffer) {
+                Poll::Pending => return Poll::Ready(true),
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
+                Poll::Ready(_) => return Poll::Ready(false),
+            }
         }
-    }
+    })
+    .await
 }

@@ -1,185 +1,155 @@
-//! HTTP/2: requests, gRPC calls and gRPC calls with many answers, several at a time on each connection.
+//! HTTP/2: one request, on as many streams at a time as it is asked for. One task a connection, so that all that has
+//! come in is answered with one write.
 
-use std::cell::Cell;
-use std::future::poll_fn;
-use std::rc::Rc;
+use std::time::Instant;
 
-use bytes::Bytes;
-use h2::RecvStream;
-use h2::client::{ResponseFuture, SendRequest};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
-use perf::grpc::{self, StreamOrder};
-use tokio::task::{JoinHandle, spawn_local};
+use perf::http2::{Connection, Event, RequestBlocks};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::Failure;
 use super::stream::Stream;
 use super::tally::{Counted, Tally};
-use crate::options::{Options, Protocol};
+use crate::options::Options;
 
-/// Windows that are never what a proxy waits for.
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 64 << 20;
-const UNARY_MESSAGE: [u8; 64] = [b'x'; 64];
-/// What a streaming call asks for: long enough that its beginning and end do not show in the cost of a message.
-const STREAM_ORDER: StreamOrder = StreamOrder { messages: 2000, message_bytes: 1024 };
+const READ_BYTES: usize = 64 * 1024;
 
-/// A connection, and the task that moves its frames.
-pub(crate) struct Http2 {
-    pub(crate) sender: SendRequest<Bytes>,
-    pub(crate) frames: JoinHandle<Result<(), h2::Error>>,
+/// What a connection knows of its requests.
+#[derive(Default)]
+struct Requests {
+    /// Streams that wait for their answers, and since when.
+    due: Vec<(u32, Instant)>,
+    /// The first failure: nothing more is sent, and the connection ends with the answers it waits for.
+    failed: Option<Counted>,
 }
 
-impl Http2 {
-    pub(crate) async fn open(stream: Stream) -> Result<Self, Failure> {
-        let (sender, connection) = h2::client::Builder::new()
-            .initial_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .enable_push(false)
-            .handshake(stream)
-            .await
-            .map_err(told)?;
-        Ok(Self { sender, frames: spawn_local(connection) })
+impl Requests {
+    fn send(&mut self, connection: &mut Connection, out: &mut Vec<u8>, tally: &Tally) {
+        match connection.request(out) {
+            Some(stream) => self.due.push((stream, tally.begin())),
+            None => self.failed = Some(tally.fail("no stream left".to_owned())),
+        }
+    }
+
+    fn ended(&mut self, stream: u32, answer: Result<u64, Failure>, tally: &Tally) {
+        let Some(position) = self.due.iter().position(|(waiting, _)| *waiting == stream) else { return };
+        let (_, due) = self.due.swap_remove(position);
+        match tally.end(due, answer) {
+            Ok(received_bytes) => tally.add(1, received_bytes),
+            Err(counted) => self.failed = Some(counted),
+        }
+    }
+
+    fn lost(&mut self, why: &Failure, tally: &Tally) -> Counted {
+        let mut last = None;
+        for (_, due) in self.due.drain(..) {
+            last = tally.end::<()>(due, Err(why.clone())).err();
+        }
+        last.unwrap_or_else(|| tally.fail(why.clone()))
     }
 }
 
-/// A request, ready to be sent again and again.
-pub(crate) struct Call {
-    request: Request<()>,
-    body: Option<Bytes>,
-    protocol: Protocol,
+/// Keeps `--streams` requests on their way.
+pub(crate) async fn keep_asking(options: &Options, stream: Stream, tally: &Tally) -> Result<(), Counted> {
+    let mut requests = Requests::default();
+    let outcome = exchange(options, stream, tally, &mut requests).await;
+    outcome.map_err(|why| requests.lost(&why, tally))?;
+    requests.failed.map_or(Ok(()), Err)
 }
 
-impl Call {
-    pub(crate) fn new(options: &Options) -> Result<Self, Failure> {
-        let scheme = if options.tls { "https" } else { "http" };
-        let uri: Uri = format!("{scheme}://{}{}", options.target, options.path).parse().map_err(invalid)?;
-        let mut request = Request::new(());
-        *request.uri_mut() = uri;
-        for line in &options.headers {
-            let (name, value) = line.split_once(':').ok_or("a header without a colon")?;
-            let name: HeaderName = name.trim().parse().map_err(invalid)?;
-            request.headers_mut().insert(name, value.trim().parse().map_err(invalid)?);
+async fn exchange(
+    options: &Options,
+    mut stream: Stream,
+    tally: &Tally,
+    requests: &mut Requests,
+) -> Result<(), Failure> {
+    let mut out = Vec::new();
+    let mut received = Vec::with_capacity(READ_BYTES);
+    let mut connection = Connection::begin(request(options)?, &mut out);
+    let mut is_ready = false;
+    loop {
+        write(&mut stream, &mut out).await?;
+        if is_ready && requests.due.is_empty() {
+            return Ok(());
         }
-        let body = match options.protocol {
-            Protocol::Grpc => Some(grpc::message(&UNARY_MESSAGE).into()),
-            Protocol::GrpcStream => Some(STREAM_ORDER.encode().into()),
-            Protocol::Http1 | Protocol::Http2 | Protocol::Websocket => None,
-        };
-        if body.is_some() {
-            *request.method_mut() = Method::POST;
-            let headers = request.headers_mut();
-            headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static(grpc::CONTENT_TYPE));
-            headers.insert(http::header::TE, HeaderValue::from_static("trailers"));
-        }
-        Ok(Self { request, body, protocol: options.protocol })
-    }
-
-    /// Sends the request and takes the answer; gives its bytes. Messages of a stream are counted as they come.
-    pub(crate) async fn ask(&self, sender: &mut SendRequest<Bytes>, tally: &Tally) -> Result<u64, Failure> {
-        let (status, mut body) = self.send(sender).await?.await.map_err(told)?.into_parts();
-        if !status.status.is_success() {
-            return Err(format!("status {}", status.status.as_u16()));
-        }
-        let mut received_bytes = 0;
-        while let Some(chunk) = body.data().await {
-            let chunk = chunk.map_err(told)?;
-            body.flow_control().release_capacity(chunk.len()).map_err(told)?;
-            if self.protocol == Protocol::GrpcStream {
-                let messages = stream_messages(received_bytes + chunk.len() as u64) - stream_messages(received_bytes);
-                tally.add(messages, chunk.len() as u64);
+        read(&mut stream, &mut received).await?;
+        let used = connection.receive(&received, &mut out, |connection, out, event| match event {
+            Event::Ready { streams_max } if streams_max < options.streams => {
+                requests.failed = Some(tally.fail(format!("{streams_max} streams allowed")));
+                is_ready = true;
             }
-            received_bytes += chunk.len() as u64;
-        }
-        match self.protocol {
-            Protocol::Grpc => self.check(received_bytes, self.body.as_ref().map_or(0, Bytes::len) as u64)?,
-            Protocol::GrpcStream => {
-                self.check(stream_messages(received_bytes), u64::from(STREAM_ORDER.messages))?;
-            }
-            Protocol::Http1 | Protocol::Http2 | Protocol::Websocket => return Ok(received_bytes),
-        }
-        has_succeeded(&status.headers, &mut body).await?;
-        Ok(received_bytes)
-    }
-
-    async fn send(&self, sender: &mut SendRequest<Bytes>) -> Result<ResponseFuture, Failure> {
-        poll_fn(|context| sender.poll_ready(context)).await.map_err(told)?;
-        let (response, mut stream) = sender.send_request(self.request.clone(), self.body.is_none()).map_err(told)?;
-        if let Some(body) = &self.body {
-            stream.send_data(body.clone(), true).map_err(told)?;
-        }
-        Ok(response)
-    }
-
-    fn check(&self, found: u64, expected: u64) -> Result<(), Failure> {
-        if found == expected { Ok(()) } else { Err(format!("{found} where {expected} were due")) }
-    }
-}
-
-/// Whole messages in so many bytes of a stream.
-fn stream_messages(bytes: u64) -> u64 {
-    bytes / (grpc::PREFIX_BYTES as u64 + u64::from(STREAM_ORDER.message_bytes))
-}
-
-/// Whether the trailers, or the head of an answer that is nothing else, say `grpc-status: 0`.
-async fn has_succeeded(head: &HeaderMap, body: &mut RecvStream) -> Result<(), Failure> {
-    let trailers = body.trailers().await.map_err(told)?;
-    let status = trailers.as_ref().unwrap_or(head).get(grpc::STATUS).map(HeaderValue::as_bytes);
-    match status {
-        Some(b"0") => Ok(()),
-        Some(status) => Err(format!("grpc-status {}", String::from_utf8_lossy(status))),
-        None => Err("no grpc-status".to_owned()),
-    }
-}
-
-fn told(error: h2::Error) -> Failure {
-    error.to_string()
-}
-
-fn invalid(error: impl std::fmt::Display) -> Failure {
-    format!("request: {error}")
-}
-
-/// Keeps the connection's streams busy. After a failure on one of them the others end with the answer they wait for.
-pub(crate) async fn keep_asking(options: &Options, stream: Stream, tally: &Rc<Tally>) -> Result<(), Counted> {
-    let call = Rc::new(Call::new(options).map_err(|failure| tally.fail(failure))?);
-    let connection = Http2::open(stream).await.map_err(|failure| tally.fail(failure))?;
-    let is_broken = Rc::new(Cell::new(false));
-    let streams: Vec<_> = (0..options.streams)
-        .map(|_| {
-            let (call, tally, is_broken) = (Rc::clone(&call), Rc::clone(tally), Rc::clone(&is_broken));
-            let mut sender = connection.sender.clone();
-            spawn_local(async move {
-                while tally.goes_on() && !is_broken.get() {
-                    if ask(&call, &mut sender, &tally).await.is_err() {
-                        is_broken.set(true);
-                    }
+            Event::Ready { .. } => {
+                is_ready = true;
+                for _ in 0..options.streams {
+                    requests.send(connection, out, tally);
                 }
-            })
-        })
-        .collect();
-    for stream in streams {
-        // A task of this program that panics has ended the program's use already.
-        stream.await.expect("a stream's task does not panic");
+            }
+            Event::Answer { stream, status, body_bytes } => {
+                requests.ended(stream, success(status, body_bytes), tally);
+                if tally.goes_on() && requests.failed.is_none() {
+                    requests.send(connection, out, tally);
+                }
+            }
+            Event::Reset { stream } => requests.ended(stream, Err("reset".to_owned()), tally),
+        });
+        received.drain(..used.map_err(|malformed| malformed.to_string())?);
     }
-    connection.frames.abort();
-    if is_broken.get() { Err(Counted) } else { Ok(()) }
 }
 
-async fn ask(call: &Call, sender: &mut SendRequest<Bytes>, tally: &Tally) -> Result<(), Counted> {
-    if call.protocol == Protocol::GrpcStream {
-        return tally.follow(call.ask(sender, tally)).await.map(drop);
+/// One request and its answer; the connection is handed back.
+pub(crate) async fn ask_once(options: &Options, mut stream: Stream) -> Result<Stream, Failure> {
+    let (mut out, mut received) = (Vec::new(), Vec::new());
+    let mut connection = Connection::begin(request(options)?, &mut out);
+    let mut answer = None;
+    while answer.is_none() {
+        write(&mut stream, &mut out).await?;
+        read(&mut stream, &mut received).await?;
+        let used = connection.receive(&received, &mut out, |connection, out, event| match event {
+            Event::Ready { .. } => {
+                connection.request(out);
+            }
+            Event::Answer { status, body_bytes, .. } => answer = Some(success(status, body_bytes)),
+            Event::Reset { .. } => answer = Some(Err("reset".to_owned())),
+        });
+        received.drain(..used.map_err(|malformed| malformed.to_string())?);
     }
-    tally.exchange(call.ask(sender, tally)).await
+    write(&mut stream, &mut out).await?;
+    answer.unwrap_or(Ok(0)).map(|_| stream)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn request(options: &Options) -> Result<RequestBlocks, Failure> {
+    let fields = options.headers.iter().map(|line| {
+        let (name, value) = line.split_once(':').ok_or("a header without a colon")?;
+        Ok((name.trim().to_lowercase(), value.trim().to_owned()))
+    });
+    let fields = fields.collect::<Result<Vec<_>, Failure>>()?;
+    Ok(RequestBlocks::get(options.tls, &options.target.to_string(), &options.path, &fields))
+}
 
-    #[test]
-    fn a_message_that_has_not_come_in_whole_is_not_counted() {
-        let whole = grpc::message(&[0; STREAM_ORDER.message_bytes as usize]).len() as u64;
-        assert_eq!(stream_messages(whole - 1), 0);
-        assert_eq!(stream_messages(2 * whole), 2);
+fn success(status: u16, body_bytes: u64) -> Result<u64, Failure> {
+    match status {
+        200..300 => Ok(body_bytes),
+        0 => Err("status not 2xx".to_owned()),
+        _ => Err(format!("status {status}")),
     }
+}
+
+async fn write(stream: &mut Stream, out: &mut Vec<u8>) -> Result<(), Failure> {
+    if !out.is_empty() {
+        stream.write_all(out).await.map_err(told)?;
+        stream.flush().await.map_err(told)?;
+        out.clear();
+    }
+    Ok(())
+}
+
+async fn read(stream: &mut Stream, received: &mut Vec<u8>) -> Result<(), Failure> {
+    match stream.read_buf(received).await {
+        Ok(0) => Err("closed".to_owned()),
+        Ok(_) => Ok(()),
+        Err(error) => Err(told(error)),
+    }
+}
+
+fn told(error: std::io::Error) -> Failure {
+    error.kind().to_string()
 }

@@ -3,6 +3,7 @@
 //! Each connection is a task that opens it, keeps as many requests on their way as its protocol has streams, and opens
 //! another one after a failure. What the tasks share is the [`Tally`].
 
+mod grpc;
 mod held;
 mod http1;
 mod http2;
@@ -113,7 +114,8 @@ async fn keep_asking(
     }
     match options.protocol {
         Protocol::Http1 => http1::keep_asking(options, stream, tally).await,
-        Protocol::Http2 | Protocol::Grpc | Protocol::GrpcStream => http2::keep_asking(options, stream, tally).await,
+        Protocol::Http2 => http2::keep_asking(options, stream, tally).await,
+        Protocol::Grpc | Protocol::GrpcStream => grpc::keep_calling(options, stream, tally).await,
         Protocol::Websocket => websocket::keep_echoing(options, stream, tally).await,
     }
 }

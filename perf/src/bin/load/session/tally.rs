@@ -96,18 +96,14 @@ impl Tally {
         self.received_bytes.set(self.received_bytes.get() + received_bytes);
     }
 
-    /// One request and its answer, of which the future gives the bytes.
-    pub(crate) async fn exchange(&self, exchange: impl Future<Output = Result<u64, Failure>>) -> Result<(), Counted> {
-        let received_bytes = self.follow(exchange).await?;
-        self.add(1, received_bytes);
-        Ok(())
+    /// A request is on its way from now on.
+    pub(crate) fn begin(&self) -> Instant {
+        self.pending.set(self.pending.get() + 1);
+        Instant::now()
     }
 
-    /// As `exchange`, for one that counts its answers itself.
-    pub(crate) async fn follow<T>(&self, exchange: impl Future<Output = Result<T, Failure>>) -> Result<T, Counted> {
-        let due = Instant::now();
-        self.pending.set(self.pending.get() + 1);
-        let answer = exchange.await;
+    /// The request that began at `due` has ended so.
+    pub(crate) fn end<T>(&self, due: Instant, answer: Result<T, Failure>) -> Result<T, Counted> {
         self.pending.set(self.pending.get() - 1);
         if !self.goes_on() {
             self.has_changed.notify_one();
@@ -117,5 +113,13 @@ impl Tally {
             self.outcome.borrow_mut().record(due_ns, taken_ns);
         }
         answer.map_err(|failure| self.fail(failure))
+    }
+
+    /// One request and its answer, of which the future gives the bytes.
+    pub(crate) async fn exchange(&self, exchange: impl Future<Output = Result<u64, Failure>>) -> Result<(), Counted> {
+        let due = self.begin();
+        let received_bytes = self.end(due, exchange.await)?;
+        self.add(1, received_bytes);
+        Ok(())
     }
 }
