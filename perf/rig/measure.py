@@ -100,8 +100,9 @@ class _Turns:
         self._closed = []
         self._at_rate = []
         self._latencies = []
-        self._beats = []
         self._pauses = []
+        self._unmeasured = []
+        """Runs of which only the failures count."""
         self._rss_mib = None
         self._failure = None
 
@@ -119,6 +120,7 @@ class _Turns:
             setup.load_port, replace(setup.requests, connections=1), connections=1, warmup=0, seconds=GREETING_SECONDS
         )
         _must_have_answered(found)
+        self._unmeasured.append(found)
 
     def closed(self):
         self._closed.append(_closed_turn(self._rig, self.running, self._rig.sizes.turns))
@@ -168,7 +170,7 @@ class _Turns:
             rate=PAUSE_RATE,
             samples=samples,
         )
-        self._beats += [handshakes.finish(), beat]
+        self._unmeasured += [handshakes.finish(), beat]
         self._pauses += [taken for _, taken in read_samples(samples)]
         samples.unlink()
 
@@ -191,7 +193,7 @@ class _Turns:
             figures["answered"] += requests
         if self._pauses:
             figures.update(pause_p99_us=quantile(self._pauses, 0.99), pause_max_us=max(self._pauses))
-        for found in self._at_rate + self._beats:
+        for found in self._at_rate + self._unmeasured:
             _add_failures(figures, found)
         return figures
 
