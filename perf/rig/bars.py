@@ -53,7 +53,42 @@ def all_bars(figures, scenarios, layout_is_separate):
             1.0,
             figures.ratio("plain", "gateway", "nginx", "rate_p99_us"),
         ),
-        _idle(figures),
+        _at_most(
+            "CPU per request, HTTP/2 to HTTP/1.1, 8 x 16 streams, against nginx",
+            0.70,
+            figures.ratio("h2", "gateway", "nginx", "cpu_us_per_request"),
+        ),
+        _at_most(
+            "CPU per request, HTTP/2 to HTTP/1.1, 8 x 16 streams, against Envoy",
+            0.35,
+            figures.ratio("h2", "gateway", "envoy", "cpu_us_per_request"),
+        ),
+        _at_most(
+            "CPU per request, TLS 1.3 keep-alive, against nginx",
+            0.90,
+            figures.ratio("tls", "gateway", "nginx", "cpu_us_per_request"),
+        ),
+        *(
+            _at_most(
+                f"CPU per {kind} TLS 1.3 handshake, against nginx",
+                1.0,
+                figures.ratio("handshakes", f"gateway {kind}", f"nginx {kind}", "cpu_us_per_request"),
+            )
+            for kind in ("full", "resumed")
+        ),
+        _at_most(
+            "CPU per unary gRPC call, 8 x 16 streams, against Envoy",
+            0.35,
+            figures.ratio("grpc", "gateway", "envoy", "cpu_us_per_request"),
+        ),
+        _at_most(
+            "CPU per WebSocket message, against nginx",
+            0.90,
+            figures.ratio("websocket", "gateway", "nginx", "cpu_us_per_request"),
+        ),
+        _idle(figures, "idle", "keep-alive", 4),
+        _idle(figures, "idle-tls", "TLS", 20),
+        _idle(figures, "idle-h2", "HTTP/2", 40),
         _no_failures(figures),
         _reload_latency(figures),
         _two_cores(figures, layout_is_separate),
@@ -67,14 +102,14 @@ def _at_most(what, bound, found):
     return Bar(what, f"<= {bound:.2f} x", measured, "met" if found.median <= bound else "missed")
 
 
-def _idle(figures):
-    found = figures.value("idle", "gateway", "idle_bytes_per_connection")
-    what, bound = "resident memory per idle keep-alive connection", "<= 4 KiB"
+def _idle(figures, scenario, kind, kib_max):
+    found = figures.value(scenario, "gateway", "idle_bytes_per_connection")
+    what, bound = f"resident memory per idle {kind} connection", f"<= {kib_max} KiB"
     if found is None:
         return Bar(what, bound, "", "not measured")
-    held = figures.value("idle", "gateway", "idle_connections")
+    held = figures.value(scenario, "gateway", "idle_connections")
     measured = f"{found.median / KIB:.2f} KiB ({found.low / KIB:.2f}–{found.high / KIB:.2f}, {held.median:.0f} held)"
-    return Bar(what, bound, measured, "met" if found.median <= 4 * KIB else "missed")
+    return Bar(what, bound, measured, "met" if found.median <= kib_max * KIB else "missed")
 
 
 def _no_failures(figures):

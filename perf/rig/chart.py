@@ -28,7 +28,7 @@ INK = "#212529"
 FAINT = "#868e96"
 # What a scenario's panel shows, and the text under its title.
 PANELS = {
-    "load": ("cpu_us_per_request", "CPU µs/request", 1.0),
+    "load": ("cpu_us_per_request", "CPU µs/{unit}", 1.0),
     "cores": ("cpu_us_per_request", "CPU µs/request", 1.0),
     "idle": ("idle_bytes_per_connection", "KiB per connection", 1 / 1024),
     "reload": ("reload_p99_swap_us", "p99 of the worst second, ms", 1 / 1000),
@@ -82,7 +82,7 @@ def _panel(scenario, figures, left, top, width):
     bars = [(label, found) for label, found in bars if found]
     parts = [
         _text(left, top + 14, f"{scenario.name}: {scenario.title}", size=13, weight="bold"),
-        _text(left, top + 30, unit, size=11, color=FAINT),
+        _text(left, top + 30, unit.format(unit=scenario.unit), size=11, color=FAINT),
     ]
     if not bars:
         return parts

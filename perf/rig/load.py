@@ -12,15 +12,15 @@ SECONDS_BEYOND_THE_RUN = 30
 
 
 class Backend:
-    """The fixed-response backend, one for the whole session."""
+    """A backend, one of its kind for the whole session."""
 
     def __init__(self, program, port, cpus, directory):
         self.port = port
         self._process = Process(
             [program, "--listen", f"127.0.0.1:{port}"],
             cpus,
-            directory / "backend.log",
-            port=port,
+            directory / f"{program.name}.log",
+            ports=(port,),
             has_short_turns=True,
         )
 
@@ -48,13 +48,19 @@ class Load:
     def _command(self, target_port, requests, extra):
         command = ["taskset", "-c", cpu_list(self._cpus), str(self._program)]
         command += ["--target", f"127.0.0.1:{target_port}", "--path", requests.path, "--paths", str(requests.paths)]
+        if not requests.is_plain_http1:
+            command += ["--protocol", requests.protocol, "--streams", str(requests.streams)]
+        if requests.is_tls:
+            command.append("--tls")
+        if requests.handshakes:
+            command += ["--handshakes", requests.handshakes]
         for header in requests.headers:
             command += ["-H", header]
         return command + [str(part) for part in extra]
 
     def start(self, target_port, requests, *, connections, warmup, seconds, rate=None, watch=(), samples=None):
         """Starts a run; `finish` gives its findings."""
-        extra = ["--connections", connections, "--warmup", warmup, "--duration", seconds]
+        extra = ["--connections", requests.connections or connections, "--warmup", warmup, "--duration", seconds]
         if rate:
             extra += ["--rate", rate]
         if watch:

@@ -5,7 +5,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .load import quantile, read_samples
@@ -19,6 +19,12 @@ SWAP_WINDOW_US = 1_000_000
 SWAP_STEP_US = 50_000
 CLOCK_SKEW_US = 200_000
 SWAPPED = "/swapped/"
+GREETING_SECONDS = 0.2
+PAUSE_RATE = 1000
+# A request that is due while others wait must find a connection: with one, a wait would grow from request to request.
+PAUSE_CONNECTIONS = 16
+# The handshakes begin that long before the pause is looked for, and end that long after.
+PAUSE_MARGIN_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -38,17 +44,22 @@ class Sizes:
 
 
 class Rig:
-    """What legs need: the load generator, the backend, the sizes and a place for files."""
+    """What legs need: the load generator, the backends by name, the sizes, and a place for files, certificates too."""
 
-    def __init__(self, load, backend, sizes, directory):
+    def __init__(self, load, backends, sizes, directory):
         self.load = load
-        self.backend = backend
+        self.backends = backends
         self.sizes = sizes
         self.directory = Path(directory)
 
+    @property
+    def certificates(self):
+        return self.directory
+
     def pin(self, cpus):
-        """Moves backend and load generator."""
-        self.backend.pin(cpus)
+        """Moves backends and load generator."""
+        for backend in self.backends.values():
+            backend.pin(cpus)
         self.load.pin(cpus)
 
 
@@ -71,7 +82,8 @@ def _loads(rig, scenario, peers):
     """Short turns, one peer after the other, so that a slow moment of the machine meets all of them."""
     legs = [_Turns(rig, scenario, running) for running in peers]
     order = list(legs)
-    for take in (_Turns.greet, *[_Turns.closed] * rig.sizes.turns, *[_Turns.at_rate] * rig.sizes.turns):
+    kinds = (_Turns.closed, _Turns.at_rate, _Turns.with_pause)
+    for take in (_Turns.greet, *(kind for kind in kinds for _ in range(rig.sizes.turns))):
         for leg in order:
             leg.go_on(take)
         order.append(order.pop(0))
@@ -88,6 +100,9 @@ class _Turns:
         self._closed = []
         self._at_rate = []
         self._latencies = []
+        self._pauses = []
+        self._unmeasured = []
+        """Runs of which only the failures count."""
         self._rss_mib = None
         self._failure = None
 
@@ -98,19 +113,28 @@ class _Turns:
     def greet(self):
         if self._scenario.is_keyed and _status(self.running.setup.port, "/bytes/64") != 401:
             raise RuntimeError("a request without a key was not refused with 401")
+        setup = self.running.setup
+        if setup.requests.is_plain_http1:
+            return
+        found = self._rig.load.run(
+            setup.load_port, replace(setup.requests, connections=1), connections=1, warmup=0, seconds=GREETING_SECONDS
+        )
+        _must_have_answered(found)
+        self._unmeasured.append(found)
 
     def closed(self):
-        self._closed.append(_closed_turn(self._rig, self._scenario, self.running, self._rig.sizes.turns))
+        self._closed.append(_closed_turn(self._rig, self.running, self._rig.sizes.turns))
         self._rss_mib = resident_bytes(self.running.pids) / 2**20
 
     def at_rate(self):
         if not self._scenario.rate:
             return
         sizes = self._rig.sizes
-        samples = self._rig.directory / f"{self.running.setup.port}.samples"
+        setup = self.running.setup
+        samples = self._rig.directory / f"{setup.port}.samples"
         found = self._rig.load.run(
-            self.running.setup.port,
-            self._scenario.requests,
+            setup.load_port,
+            setup.requests,
             connections=sizes.connections,
             warmup=sizes.warmup / sizes.turns,
             seconds=sizes.seconds / sizes.turns,
@@ -120,6 +144,34 @@ class _Turns:
         )
         self._at_rate.append(found)
         self._latencies += [taken for _, taken in read_samples(samples)]
+        samples.unlink()
+
+    def with_pause(self):
+        """How long requests on other connections, without TLS, wait while full handshakes are made."""
+        setup = self.running.setup
+        if setup.requests.handshakes != "full":
+            return
+        sizes = self._rig.sizes
+        samples = self._rig.directory / f"{setup.port}.samples"
+        warmup, seconds = sizes.warmup / sizes.turns, sizes.seconds / sizes.turns
+        handshakes = self._rig.load.start(
+            setup.load_port,
+            setup.requests,
+            connections=sizes.connections,
+            warmup=warmup,
+            seconds=seconds + 2 * PAUSE_MARGIN_SECONDS,
+        )
+        beat = self._rig.load.run(
+            setup.port,
+            Requests(),
+            connections=PAUSE_CONNECTIONS,
+            warmup=warmup + PAUSE_MARGIN_SECONDS,
+            seconds=seconds,
+            rate=PAUSE_RATE,
+            samples=samples,
+        )
+        self._unmeasured += [handshakes.finish(), beat]
+        self._pauses += [taken for _, taken in read_samples(samples)]
         samples.unlink()
 
     def result(self):
@@ -139,28 +191,32 @@ class _Turns:
                 rate_unsent=sum(found["unsent"] for found in self._at_rate),
             )
             figures["answered"] += requests
-            for found in self._at_rate:
-                _add_failures(figures, found)
+        if self._pauses:
+            figures.update(pause_p99_us=quantile(self._pauses, 0.99), pause_max_us=max(self._pauses))
+        for found in self._at_rate + self._unmeasured:
+            _add_failures(figures, found)
         return figures
 
 
-def _closed_turn(rig, scenario, running, turns):
+def _closed_turn(rig, running, turns):
     """One closed loop, and what the machine did meanwhile."""
-    watch = CpuWatch(running.setup.cpus)
+    setup = running.setup
+    backend = rig.backends[setup.requests.backend]
+    watch = CpuWatch(setup.cpus)
     own_before = process_cpu_seconds(running.pids)
     began = time.monotonic()
     found = rig.load.run(
-        running.setup.port,
-        scenario.requests,
+        setup.load_port,
+        setup.requests,
         connections=rig.sizes.connections,
         warmup=rig.sizes.warmup / turns,
         seconds=rig.sizes.seconds / turns,
-        watch=[*running.pids, rig.backend.pid],
+        watch=[*running.pids, backend.pid],
     )
     found["length"] = time.monotonic() - began
     found["foreign_seconds"] = watch.busy_seconds() - (process_cpu_seconds(running.pids) - own_before)
     found["stolen_seconds"] = watch.stolen_seconds()
-    found["backend_cpu_ns"] = found["cpu_ns"].pop(str(rig.backend.pid))
+    found["backend_cpu_ns"] = found["cpu_ns"].pop(str(backend.pid))
     return found
 
 
@@ -192,7 +248,7 @@ def _closed_figures(scenario, turns):
 
 def _cores(rig, scenario, running):
     before = thread_cpu_ns(running.pids)
-    figures = _closed_figures(scenario, [_closed_turn(rig, scenario, running, 1)])
+    figures = _closed_figures(scenario, [_closed_turn(rig, running, 1)])
     after = thread_cpu_ns(running.pids)
     busiest = sorted((after[thread] - before.get(thread, 0) for thread in after), reverse=True)
     busiest = busiest[: running.setup.cores]
@@ -201,14 +257,16 @@ def _cores(rig, scenario, running):
     return figures
 
 
-def _idle(rig, scenario, running):
+def _idle(rig, _scenario, running):
+    setup = running.setup
     # Everything a first request makes a process allocate is there before the first reading.
     warm = rig.load.run(
-        running.setup.port, Requests(), connections=rig.sizes.connections, warmup=0, seconds=rig.sizes.warmup
+        setup.load_port, setup.requests, connections=rig.sizes.connections, warmup=0, seconds=rig.sizes.warmup
     )
+    _must_have_answered(warm)
     time.sleep(SETTLE_SECONDS)
     before = resident_bytes(running.pids)
-    held = rig.load.hold_idle(running.setup.port, Requests(), rig.sizes.idle, seconds_max=60)
+    held = rig.load.hold_idle(setup.load_port, setup.requests, rig.sizes.idle, seconds_max=60)
     time.sleep(SETTLE_SECONDS)
     after = resident_bytes(running.pids)
     released = held.release()
@@ -301,6 +359,12 @@ def _status(port, path):
 
 def _sleep_until(moment):
     threading.Event().wait(max(0.0, moment - time.monotonic()))
+
+
+def _must_have_answered(found):
+    """A peer that answers nothing does not speak what it was asked in, and counts as not run."""
+    if not found["requests"]:
+        raise RuntimeError(max(found["failures"], key=found["failures"].get, default="no answer"))
 
 
 def _add_failures(figures, found):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .machine import cpu_list, version_of
 from .process import NotStarted, Process, children_of
+from .scenarios import Requests
 
 TEMPLATES = Path(__file__).resolve().parent.parent / "peers"
 API_KEY = "secret-key-1"
@@ -29,10 +30,29 @@ class Setup:
     is_bulk: bool = False
     extra_route: str = ""
     """One more route, by which a reload is seen."""
+    requests: Requests = Requests()
+    """What will be sent, which says what the listeners and the backend have to speak."""
+    tls_port: int = 0
+    certificates: Path | None = None
+    """Where `server.crt`, `server.key` and both in `server.pem` are."""
 
     @property
     def cores(self):
         return len(self.cpus)
+
+    @property
+    def load_port(self):
+        """Where the requests go."""
+        return self.tls_port if self.requests.is_tls else self.port
+
+    @property
+    def ports(self):
+        return (self.port, self.tls_port) if self.requests.is_tls else (self.port,)
+
+    @property
+    def is_h2c(self):
+        """The listener without TLS gets HTTP/2."""
+        return self.requests.is_http2 and not self.requests.is_tls
 
     def prefixes(self):
         if self.routes == 0:
@@ -81,6 +101,8 @@ def fill(template, setup, **texts):
         "BACKEND_PORT": setup.backend_port,
         "DIRECTORY": setup.directory,
         "CORES": setup.cores,
+        "TLS_PORT": setup.tls_port,
+        "CERTIFICATES": setup.certificates,
         **texts,
     }
     for name, value in values.items():
@@ -118,7 +140,7 @@ class Peer:
 
     def launch(self, setup, command, environment=None, has_workers=False):
         log_path = setup.directory / f"{self.name.replace(':', '-')}.log"
-        process = Process(command, setup.cpus, log_path, environment, setup.port)
+        process = Process(command, setup.cpus, log_path, environment, setup.ports)
         try:
             return Running(self, process, setup, has_workers)
         except NotStarted:
@@ -204,11 +226,19 @@ class Gateway(Program):
             "FERRUM_ADMIN_BIND_ADDRESS": "127.0.0.1",
             "FERRUM_CORES": cpu_list(setup.cpus),
             "FERRUM_POOL_WARMUP_ENABLED": "false",
-            "FERRUM_POOL_MAX_IDLE_PER_HOST": "128",
+            "FERRUM_POOL_MAX_IDLE_PER_HOST": "256",
             "FERRUM_LOG_LEVEL": "info" if setup.is_keyed else "error",
             "FERRUM_HTTP_HEADER_READ_TIMEOUT_SECONDS": "120",
+            "FERRUM_MAX_REQUEST_BODY_SIZE_BYTES": "0",
             "FERRUM_MAX_RESPONSE_BODY_SIZE_BYTES": "0",
+            "FERRUM_MAX_GRPC_RECV_SIZE_BYTES": "0",
         }
+        if setup.requests.is_tls:
+            environment |= {
+                "FERRUM_PROXY_HTTPS_PORT": str(setup.tls_port),
+                "FERRUM_FRONTEND_TLS_CERT_PATH": str(setup.certificates / "server.crt"),
+                "FERRUM_FRONTEND_TLS_KEY_PATH": str(setup.certificates / "server.key"),
+            }
         return self.launch(setup, [self.path], environment)
 
     def reload(self, running):
@@ -229,13 +259,26 @@ class Nginx(Program):
 
     def write(self, setup):
         user = "root" if os.geteuid() == 0 else "nobody"
-        routes = "\n".join(
-            f"        location {prefix} {{ proxy_pass http://backend; }}" for prefix in setup.prefixes()
-        )
+        forward = "proxy_pass http://backend;"
+        if setup.requests.is_grpc:
+            forward = "grpc_pass grpc://backend;"
+        elif setup.requests.protocol == "websocket":
+            forward += ' proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";'
+        routes = "\n".join(f"        location {prefix} {{ {forward} }}" for prefix in setup.prefixes())
         template = "nginx-keyed.conf" if setup.is_keyed else "nginx.conf"
-        bulk = fill("nginx-bulk.conf", setup) if setup.is_bulk else ""
-        reuseport = " reuseport" if setup.cores > 1 else ""
-        text = fill(template, setup, USER=user, ROUTES=routes, BULK=bulk, REUSEPORT=reuseport)
+        text = fill(
+            template,
+            setup,
+            USER=user,
+            ROUTES=routes,
+            BULK=fill("nginx-bulk.conf", setup) if setup.is_bulk else "",
+            REUSEPORT=" reuseport" if setup.cores > 1 else "",
+            # Before 1.25 a listener without TLS speaks HTTP/2 or HTTP/1.1, not both.
+            HTTP2=" http2" if setup.is_h2c else "",
+            TLS=fill("nginx-tls.conf", setup, HTTP2=" http2" if setup.requests.is_http2 else "")
+            if setup.requests.is_tls
+            else "",
+        )
         (setup.directory / "nginx.conf").write_text(text, encoding="utf-8")
 
     def start(self, setup):
@@ -266,7 +309,9 @@ class Haproxy(Program):
         template = "haproxy-keyed.cfg" if setup.is_keyed else "haproxy.cfg"
         bulk = "    tune.bufsize 65536" if setup.is_bulk else ""
         path = setup.directory / "haproxy.cfg"
-        path.write_text(fill(template, setup, ROUTES=routes, BULK=bulk), encoding="utf-8")
+        tls = f"    bind 127.0.0.1:{setup.tls_port} backlog 4096 ssl crt {setup.certificates}/server.pem alpn http/1.1"
+        text = fill(template, setup, ROUTES=routes, BULK=bulk, TLS=tls if setup.requests.is_tls else "")
+        path.write_text(text, encoding="utf-8")
         return self.launch(setup, [self.path, "-db", "-f", path])
 
 
@@ -284,12 +329,25 @@ class Envoy(Program):
             f"                        - {{match: {{prefix: {prefix}}}, route: {{cluster: backend, timeout: 0s}}}}"
             for prefix in setup.prefixes()
         )
-        filters = fill("envoy-keyed-filter.yaml", setup).rstrip() if setup.is_keyed else ""
-        access_log = fill("envoy-keyed-log.yaml", setup).rstrip() if setup.is_keyed else ""
+        options = fill("envoy-keyed-log.yaml", setup).rstrip() if setup.is_keyed else ""
+        if setup.requests.protocol == "websocket":
+            options = "                upgrade_configs: [{upgrade_type: websocket}]"
+        texts = {
+            "ROUTES": routes,
+            "FILTERS": fill("envoy-keyed-filter.yaml", setup).rstrip() if setup.is_keyed else "",
+            "OPTIONS": options,
+        }
+        # AUTO is by ALPN, or by the first bytes where there is none.
+        codec = "AUTO" if setup.is_h2c else "HTTP1"
+        listeners = fill("envoy-listener.yaml", setup, LISTENER_PORT=setup.port, CODEC=codec, TLS="", **texts)
+        if setup.requests.is_tls:
+            tls = fill("envoy-tls.yaml", setup)
+            listeners += fill("envoy-listener.yaml", setup, LISTENER_PORT=setup.tls_port, CODEC="AUTO", TLS=tls, **texts)
+        upstream = fill("envoy-grpc.yaml", setup) if setup.requests.is_grpc else ""
         path = setup.directory / "envoy.yaml"
-        path.write_text(fill("envoy.yaml", setup, ROUTES=routes, FILTERS=filters, ACCESS_LOG=access_log))
-        options = ["--concurrency", setup.cores, "-l", "error", "--use-dynamic-base-id"]
-        return self.launch(setup, [self.path, "-c", path, *options])
+        path.write_text(fill("envoy.yaml", setup, LISTENERS=listeners, UPSTREAM=upstream), encoding="utf-8")
+        command = [self.path, "-c", path, "--concurrency", setup.cores, "-l", "error", "--use-dynamic-base-id"]
+        return self.launch(setup, command)
 
 
 class Caddy(Program):

@@ -19,7 +19,7 @@ class NotStarted(Exception):
 class Process:
     """A program pinned to CPUs, with its output in a file."""
 
-    def __init__(self, command, cpus, log_path, environment=None, port=None, has_short_turns=False):
+    def __init__(self, command, cpus, log_path, environment=None, ports=(), has_short_turns=False):
         self.log_path = log_path
 
         def begin():
@@ -37,12 +37,12 @@ class Process:
                 env=variables,
                 preexec_fn=begin,
             )
-        if port is not None:
-            try:
+        try:
+            for port in ports:
                 self._wait_for_port(port)
-            except NotStarted:
-                self.stop()
-                raise
+        except NotStarted:
+            self.stop()
+            raise
 
     @property
     def pid(self):

@@ -58,9 +58,13 @@ class Session:
         """A peer that answers, ended with the stack; nothing if it cannot be run, which is noted."""
         peer = self._peers[leg.peer]
         layout = Layout.for_scaling(2 if leg.is_two_cores else 1) if scenario.kind == "cores" else self._layout
+        requests = leg.requests or scenario.requests
         setup = Setup(
             directory=Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rig-"))),
-            backend_port=self._rig.backend.port,
+            backend_port=self._rig.backends[requests.backend].port,
+            requests=requests,
+            certificates=self._rig.certificates,
+            tls_port=self._ports.take(),
             port=self._ports.take(),
             admin_port=self._ports.take(),
             cpus=layout.proxy,
@@ -85,19 +89,20 @@ class Session:
         self.legs.append(
             {"scenario": scenario.name, "peer": leg.peer, "label": leg.label, "round": number, "figures": figures}
         )
-        _say(f"{scenario.name:8} round {number + 1} {leg.label:24} {_summary(figures)}")
+        _say(f"{scenario.name:11} round {number + 1} {leg.label:24} {_summary(figures, scenario.unit)}")
 
     def _give_up(self, scenario, leg, why, is_expected=False):
         """Leaves a leg out from here on; expected is that a program is missing or has no such feature."""
         entry = {"scenario": scenario.name, "peer": leg.peer, "label": leg.label, "why": why}
         self.not_run.append(entry | {"is_expected": is_expected})
-        _say(f"{scenario.name:8} {leg.label:32} not run: {why}")
+        _say(f"{scenario.name:11} {leg.label:32} not run: {why}")
 
 
-def _summary(figures):
+def _summary(figures, unit):
     shown = (
-        ("cpu_us_per_request", "{:.2f} CPU us/request"),
-        ("requests_per_second", "{:.0f} requests/s"),
+        ("cpu_us_per_request", f"{{:.2f}} CPU us/{unit}"),
+        ("requests_per_second", f"{{:.0f}} {unit}s/s"),
+        ("pause_p99_us", "p99 of the pause {:.0f} us"),
         ("rate_p99_us", "p99 {:.0f} us"),
         ("idle_bytes_per_connection", "{:.0f} B/idle connection"),
         ("reload_p99_swap_us", "p99 of the swap {:.0f} us"),

@@ -2,13 +2,16 @@
 
 KIB = 1024
 
+# `{unit}` is what the scenario counts.
 LOAD_COLUMNS = (
-    ("cpu_us_per_request", "CPU µs/request", "{:.2f}"),
-    ("requests_per_second", "requests/s", "{:,.0f}"),
+    ("cpu_us_per_request", "CPU µs/{unit}", "{:.2f}"),
+    ("requests_per_second", "{unit}s/s", "{:,.0f}"),
     ("rate_cpu_us_per_request", "CPU µs/request", "{:.2f}"),
     ("rate_p50_us", "p50 µs", "{:,.0f}"),
     ("rate_p99_us", "p99 µs", "{:,.0f}"),
     ("rate_p999_us", "p99.9 µs", "{:,.0f}"),
+    ("pause_p99_us", "p99 of the pause µs", "{:,.0f}"),
+    ("pause_max_us", "longest pause µs", "{:,.0f}"),
     ("rss_mib", "RSS MiB", "{:.1f}"),
 )
 BULK_COLUMNS = (
@@ -84,7 +87,7 @@ def _columns(scenario, figures):
 def _section(scenario, figures, result):
     columns = _columns(scenario, figures)
     titles = [
-        f"{title} at {_rate(scenario, result)}" if column.startswith("rate_") else title
+        f"{title} at {_rate(scenario, result)}" if column.startswith("rate_") else title.format(unit=scenario.unit)
         for column, title, _ in columns
     ]
     labels = figures.labels(scenario.name)
@@ -110,13 +113,20 @@ def _references(scenario, labels):
         return []
     if scenario.routes:
         return [label for label in (f"nginx {scenario.routes} routes",) if label in labels]
-    return [name for name in ("nginx", "floor") if name in labels]
+    return [name for name in scenario.references if any(label.split()[0] == name for label in labels)]
+
+
+def _in_same_form(label, reference):
+    """The leg that `label` is compared with; a reference that is a whole label is one for all."""
+    return reference if " " in reference else " ".join([reference, *label.split()[1:]])
 
 
 def _ratios(scenario, label, columns, references, figures):
     cells = [label]
     for column, _, _ in columns:
-        found = [figures.ratio(scenario.name, label, reference, column) for reference in references]
+        found = [
+            figures.ratio(scenario.name, label, _in_same_form(label, reference), column) for reference in references
+        ]
         cells.append(" · ".join(f"{ratio.median:.3f}" if ratio else "–" for ratio in found))
     return cells
 

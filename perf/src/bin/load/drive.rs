@@ -1,6 +1,5 @@
 //! The run: warm up, measure, let the last answers come in.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use io_uring::IoUring;
 use perf::buffers::BufferRing;
-use perf::clock;
 use perf::ring::{self, BUFFER_GROUP, Completion, Operation};
 
+use crate::clocks::Clocks;
 use crate::connection::{Answer, Connection, Pending};
 use crate::options::Options;
 use crate::outcome::Outcome;
@@ -62,13 +61,6 @@ impl Pace {
     }
 }
 
-/// CPU clocks at one instant.
-struct Clocks {
-    at_ns: u64,
-    own_ns: u64,
-    watched_ns: BTreeMap<i32, u64>,
-}
-
 impl Drive {
     pub(crate) fn new(options: &Options) -> io::Result<Self> {
         let ring = ring::build()?;
@@ -101,20 +93,17 @@ impl Drive {
         // The clock starts when all connections are open.
         self.began = Instant::now();
         self.go_until(self.measure_from_ns)?;
-        let before = self.clocks()?;
+        let before = Clocks::read(&self.watch)?;
         self.outcome.requests = 0;
         self.outcome.received_bytes = 0;
         self.go_until(self.measure_until_ns)?;
-        let after = self.clocks()?;
+        let after = Clocks::read(&self.watch)?;
         let requests = self.outcome.requests;
         let received_bytes = self.outcome.received_bytes;
         self.finish()?;
         self.outcome.requests = requests;
         self.outcome.received_bytes = received_bytes;
-        self.outcome.elapsed_ns = after.at_ns - before.at_ns;
-        self.outcome.own_cpu_ns = after.own_ns - before.own_ns;
-        self.outcome.cpu_ns =
-            after.watched_ns.iter().map(|(pid, ns)| (*pid, ns - before.watched_ns.get(pid).unwrap_or(ns))).collect();
+        after.note_since(&before, &mut self.outcome);
         if let Some(path) = &self.samples {
             self.outcome.write_samples(path)?;
         }
@@ -322,15 +311,6 @@ impl Drive {
             self.open(slot)?;
         }
         Ok(())
-    }
-
-    fn clocks(&self) -> io::Result<Clocks> {
-        let watched = self.watch.iter().map(|pid| Ok((*pid, clock::process_cpu_ns(*pid)?)));
-        Ok(Clocks {
-            at_ns: self.now_ns(),
-            own_ns: clock::own_cpu_ns()?,
-            watched_ns: watched.collect::<io::Result<_>>()?,
-        })
     }
 
     fn now_ns(&self) -> u64 {

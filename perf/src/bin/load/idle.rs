@@ -28,11 +28,21 @@ pub(crate) fn hold(options: &Options, connections: u32) -> io::Result<()> {
         }
     }
     let seconds = began.elapsed().as_secs_f64();
-    println!("{}", json!({"ready": true, "open": held.len(), "failed": failed, "seconds": seconds}));
+    say_ready(held.len(), failed, seconds);
     wait_for_stdin(Duration::from_secs_f64(options.hold));
     let open = held.iter().filter(|stream| is_open(stream)).count();
-    println!("{}", json!({"ready": false, "open": open, "failed": failed}));
+    say_released(open, failed);
     Ok(())
+}
+
+/// The line printed when all connections are open.
+pub(crate) fn say_ready(open: usize, failed: u32, seconds: f64) {
+    println!("{}", json!({"ready": true, "open": open, "failed": failed, "seconds": seconds}));
+}
+
+/// The line printed when they are let go: how many were still open.
+pub(crate) fn say_released(open: usize, failed: u32) {
+    println!("{}", json!({"ready": false, "open": open, "failed": failed}));
 }
 
 /// One connection that has had one 2xx answer.
@@ -61,7 +71,7 @@ fn ask(options: &Options, request: &[u8]) -> io::Result<TcpStream> {
 }
 
 /// Returns when stdin ends, or after `at_most`.
-fn wait_for_stdin(at_most: Duration) {
+pub(crate) fn wait_for_stdin(at_most: Duration) {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         let mut line = String::new();

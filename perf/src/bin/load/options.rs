@@ -3,14 +3,49 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
-/// HTTP/1.1 load over keep-alive connections.
+/// What is spoken on the connections.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Protocol {
+    Http1,
+    /// With prior knowledge, or by ALPN over TLS.
+    Http2,
+    /// Unary calls with 64 bytes.
+    Grpc,
+    /// Calls that are answered with many messages, each of which counts as a request.
+    GrpcStream,
+    /// An echo of 64 bytes; each message counts as a request.
+    Websocket,
+}
+
+/// The handshakes of connections that end after one request.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Handshakes {
+    /// Without a ticket.
+    Full,
+    /// With a ticket of an earlier connection; a server that does not take it fails the request.
+    Resumed,
+}
+
+/// Load over keep-alive connections. A fixed rate, samples and several paths are for HTTP/1.1 without TLS only.
 #[derive(Parser)]
 pub(crate) struct Options {
     /// Address to send to.
     #[arg(long)]
     pub(crate) target: SocketAddr,
+    /// What to speak.
+    #[arg(long, value_enum, default_value = "http1")]
+    pub(crate) protocol: Protocol,
+    /// Speak it over TLS 1.3; the server's certificate is not verified.
+    #[arg(long)]
+    pub(crate) tls: bool,
+    /// A new TLS connection for every request (HTTP/1.1 with `Connection: close`).
+    #[arg(long, value_enum, requires = "tls")]
+    pub(crate) handshakes: Option<Handshakes>,
+    /// Requests at a time on each HTTP/2 connection.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) streams: u32,
     /// Request path; `{}` stands for a number below `--paths`.
     #[arg(long, default_value = "/bytes/64")]
     pub(crate) path: String,
@@ -47,9 +82,29 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// Whether the connections are byte streams that the raw ring alone can serve.
+    pub(crate) fn is_plain_http1(&self) -> bool {
+        self.protocol == Protocol::Http1 && !self.tls
+    }
+
+    /// What cannot be had together, which would otherwise be left out without a word.
+    pub(crate) fn conflict(&self) -> Option<&'static str> {
+        if self.is_plain_http1() {
+            return None;
+        }
+        if self.rate.is_some() || self.samples.is_some() || self.paths > 1 {
+            return Some("--rate, --samples and --paths are for HTTP/1.1 without TLS");
+        }
+        (self.handshakes.is_some() && self.protocol != Protocol::Http1)
+            .then_some("--handshakes is for HTTP/1.1 over TLS")
+    }
+
     /// The requests to send, ready to go out.
     pub(crate) fn requests(&self) -> Vec<Vec<u8>> {
-        let headers: String = self.headers.iter().map(|header| format!("{header}\r\n")).collect();
+        let mut headers: String = self.headers.iter().map(|header| format!("{header}\r\n")).collect();
+        if self.handshakes.is_some() {
+            headers.push_str("Connection: close\r\n");
+        }
         let count = if self.path.contains("{}") { self.paths } else { 1 };
         let scatter = scatter_step(count);
         (0..count)
@@ -85,6 +140,15 @@ mod tests {
         requests.dedup();
         assert_eq!(requests.len(), 1000);
         assert!(requests[0].starts_with(b"GET /r0/x HTTP/1.1\r\nHost: 127.0.0.1:1\r\n"));
+    }
+
+    #[test]
+    fn what_a_session_cannot_do_is_refused() {
+        let options = |extra: &[&str]| Options::parse_from([&["load", "--target", "127.0.0.1:1"], extra].concat());
+        assert_eq!(options(&["--rate", "5"]).conflict(), None);
+        assert_eq!(options(&["--protocol", "http2", "--tls"]).conflict(), None);
+        assert!(options(&["--protocol", "http2", "--rate", "5"]).conflict().is_some());
+        assert!(options(&["--protocol", "grpc", "--tls", "--handshakes", "full"]).conflict().is_some());
     }
 
     #[test]
