@@ -26,8 +26,6 @@ ROOM = Path(__file__).resolve().parent
 DEFAULT_PEERS = "floor,gateway,nginx,haproxy,envoy,caddy,monoio,tokio,glommio"
 SMOKE_PEERS = "floor,gateway,nginx"
 SMOKE_ROUTES = 200
-# Left out of a smoke run unless asked for: what the gateway does not speak yet. A name goes when it does.
-SMOKE_LEAVES_OUT = ("h2", "h2-streams", "grpc", "grpc-stream", "websocket", "idle-h2")
 
 
 def arguments():
@@ -72,9 +70,8 @@ def sizes_of(options):
 
 
 def chosen_scenarios(options, known):
-    """Those asked for, or all but those that a smoke run leaves out."""
-    left_out = SMOKE_LEAVES_OUT if options.smoke else ()
-    wanted = options.only.split(",") if options.only else [name for name in known if name not in left_out]
+    """Those asked for, or all, without those that are to be skipped."""
+    wanted = options.only.split(",") if options.only else list(known)
     skipped = chosen(options.skip.split(",") if options.skip else [], known, "scenario")
     return {name: found for name, found in chosen(wanted, known, "scenario").items() if name not in skipped}
 

@@ -303,11 +303,16 @@ impl<S: BackendResponse> Delivery<'_, '_, S> {
     }
 
     fn streamed_size(&self) -> ResponseSize {
+        let headers = &self.respond.head.headers;
         match self.length {
+            // An answer that is all head says its end there, and no length that it did not come with.
+            BodyLength::Exact(0) if self.respond.forwarding.kind.is_grpc() && !headers.has(Known::ContentLength) => {
+                ResponseSize::HeadOnly(None)
+            }
             BodyLength::Exact(length) => ResponseSize::Exact(length),
             BodyLength::Unknown => ResponseSize::Unknown,
             BodyLength::None if self.respond.head.status == 204 => ResponseSize::None,
-            BodyLength::None => ResponseSize::HeadOnly(content_length(&self.respond.head.headers).ok().flatten()),
+            BodyLength::None => ResponseSize::HeadOnly(content_length(headers).ok().flatten()),
         }
     }
 
@@ -347,12 +352,14 @@ async fn start<R: Responder>(
         count += 1;
     };
     let mut skip = NOT_RETURNED;
-    if head.status >= 500 && forwarding.kind == Kind::Plain {
+    // gRPC has its own words for all of it (traffic sheet §6.6).
+    let is_plain = forwarding.kind == Kind::Plain;
+    if head.status >= 500 && is_plain {
         skip.insert(Known::XGatewayError);
         let kind: &[u8] = if head.status == 504 { b"backend_timeout" } else { b"backend_error" };
         add("x-gateway-error", kind);
     }
-    if let Some(selected) = &forwarding.destination.selected {
+    if let Some(selected) = forwarding.destination.selected.as_ref().filter(|_| is_plain) {
         if selected.degraded {
             add("x-gateway-upstream-status", b"degraded");
         }
@@ -360,7 +367,7 @@ async fn start<R: Responder>(
             add("set-cookie", cookie.as_bytes());
         }
     }
-    if let Some(via) = &settings.via {
+    if let Some(via) = settings.via.as_ref().filter(|_| is_plain) {
         add("via", via.value(head.version).as_bytes());
     }
     let outgoing = OutgoingResponse {

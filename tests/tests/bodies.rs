@@ -104,11 +104,16 @@ fn a_buffered_route_gives_the_same_bytes() {
 }
 
 #[test]
-fn trailers_of_a_plain_response_are_dropped() {
-    let backend = Backend::replying(|_| Reply::text("body").chunked(2).trailer("X-Sum", "1"));
-    let response = Gateway::in_front_of(backend.port()).get("/");
+fn trailers_of_a_response_reach_a_client_that_says_it_looks_at_them() {
+    let backend =
+        Backend::replying(|_| Reply::text("body").chunked(2).trailer("X-Sum", "1").trailer("Set-Cookie", "a"));
+    let gateway = Gateway::in_front_of(backend.port());
+    let response = gateway.get("/");
     assert_eq!(response.text(), "body");
     assert!(response.trailers.names().is_empty(), "{:?}", response.trailers);
+    let response = gateway.ask("GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\r\n");
+    assert_eq!(response.text(), "body");
+    assert_eq!(response.trailers.names(), ["X-Sum"], "{:?}", response.trailers);
 }
 
 #[test]

@@ -129,6 +129,9 @@ impl Http2Frontend {
         while let Some((request, respond)) = poll_fn(|cx| self.poll_incoming(cx)).await {
             let (worker, peer, taken) = (self.worker.clone(), self.peer.clone(), self.taken.clone());
             self.worker.core.spawn(async move { serve_stream(worker, peer, taken, request, respond).await });
+            if self.worker.closes_connection() {
+                self.leave();
+            }
         }
         if self.flooded.get() {
             self.worker.core.counters().http2_floods.one();
@@ -140,11 +143,16 @@ impl Http2Frontend {
         }
     }
 
+    /// The streams that are open finish; the client goes elsewhere with the next.
+    fn leave(&mut self) {
+        if !std::mem::replace(&mut self.is_leaving, true) {
+            self.connection.graceful_shutdown();
+        }
+    }
+
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
         if !self.is_leaving && self.deadline.poll(cx).is_ready() {
-            self.is_leaving = true;
-            // The streams that are open finish; the client goes elsewhere with the next.
-            self.connection.graceful_shutdown();
+            self.leave();
         }
         let incoming = self.connection.poll_accept(cx);
         if self.flooded.get() {
