@@ -50,6 +50,10 @@ const CLOSED: &[ErrorCode] = &[ErrorCode::STREAM_CLOSED];
 /// Section 5.1 and section 5.1.1 name different codes for the same frame.
 const CLOSED_OR_PROTOCOL: &[ErrorCode] = &[ErrorCode::STREAM_CLOSED, ErrorCode::PROTOCOL_ERROR];
 
+fn names_the_fault(code: ErrorCode, codes: &[ErrorCode]) -> bool {
+    codes.contains(&code) || UNSPECIFIC_CODE_IS_ENOUGH && code == ErrorCode::PROTOCOL_ERROR
+}
+
 struct Case {
     /// Of RFC 9113 unless it says otherwise.
     section: &'static str,
@@ -125,8 +129,7 @@ fn judge(client: &mut Http2Client, verdict: Verdict, port: u16) {
         (Outcome::Reset(code), Malformed | MalformedOrConnection | Priority) => *code == ErrorCode::PROTOCOL_ERROR,
         (Outcome::Reset(code), StreamOrConnection(codes)) => codes.contains(code),
         (Outcome::ConnectionOver(code), Connection(codes) | StreamOrConnection(codes)) => {
-            let is_unspecific = UNSPECIFIC_CODE_IS_ENOUGH && *code == Some(ErrorCode::PROTOCOL_ERROR);
-            is_unspecific || code.is_none_or(|code| codes.contains(&code))
+            code.is_none_or(|code| names_the_fault(code, codes))
         }
         (Outcome::ConnectionOver(code), MalformedOrConnection) => {
             code.is_none_or(|code| code == ErrorCode::PROTOCOL_ERROR)
@@ -454,7 +457,8 @@ fn the_gateway_reads_every_form_of_field_that_hpack_has() {
     client.send(&Frame::headers(7, flag::WHOLE, evicting.concat()));
     assert_eq!(client.response(7).status, 200);
     client.send(&Frame::headers(9, flag::WHOLE, [0x82, 0x86, 0x84, 0xbf]));
-    assert_eq!(client.goaway(), ErrorCode::COMPRESSION_ERROR, "x-a was evicted (RFC 7541, 4.4)");
+    let code = client.goaway();
+    assert!(names_the_fault(code, COMPRESSION), "x-a was evicted (RFC 7541, 4.4): {code:?}");
 
     let requests = backend.requests();
     assert_eq!(requests[0].header("x-kept"), Some("in the table"));
@@ -1144,9 +1148,11 @@ fn white_space_around_a_value_does_not_reach_the_backend() {
             Outcome::Reset(code) => code == ErrorCode::PROTOCOL_ERROR,
             other => panic!("{value:?} got {other:?}"),
         };
-        let raw = format!("x-spaced: {}\r\n", value.trim()).into_bytes();
-        let seen = backend.requests().pop().is_some_and(|r| r.raw_head.windows(raw.len()).any(|w| w == raw));
-        assert!(refused || seen, "{value:?} went through as it was");
+        let line = format!("x-spaced: {}\r\n", value.trim());
+        let heads: Vec<String> =
+            backend.requests().iter().map(|r| String::from_utf8_lossy(&r.raw_head).into_owned()).collect();
+        let trimmed = heads.last().is_some_and(|head| head.contains(&line));
+        assert!(refused || trimmed, "{value:?} went through as {:?}", heads.last());
     }
     client.expect_served(9);
 }

@@ -293,8 +293,14 @@ impl Http2Client {
     /// A PING goes out and comes back: everything sent before has been read.
     #[track_caller]
     pub fn ping(&mut self, payload: [u8; 8]) {
+        assert!(self.try_ping(payload), "no answer to a PING ({:?}), after {:?}", self.over, self.seen);
+    }
+
+    /// False when the PING does not come back because the connection is over.
+    pub fn try_ping(&mut self, payload: [u8; 8]) -> bool {
+        let before = self.pongs.len();
         self.send(&Frame::ping(payload));
-        self.expect("a PING's acknowledgement", |c| c.pongs.contains(&payload));
+        self.wait(PATIENCE, |c| c.pongs[before..].contains(&payload))
     }
 
     /// The gateway closes the connection.
@@ -347,7 +353,6 @@ impl Http2Client {
     pub fn pongs(&self) -> &[[u8; 8]] {
         &self.pongs
     }
-
 
     /// The GOAWAY's code, if one has come already.
     pub fn goaway_so_far(&self) -> Option<ErrorCode> {
