@@ -3,8 +3,8 @@
 //!
 //! [`Gateway`] is the process under test, [`Document`] the configuration it reads, [`Backend`] what stands behind it
 //! and records all it was sent, [`RawClient`] a client that writes exactly the bytes it is told and reads answers with
-//! a strict parser, [`curl`] a client nobody here wrote. Nothing in the harness sleeps to synchronise: it waits for a
-//! condition with a bound ([`eventually`], [`Gate`]).
+//! a strict parser, [`http2`] the same for HTTP/2, [`curl`] a client nobody here wrote. Nothing in the harness sleeps
+//! to synchronise: it waits for a condition with a bound ([`eventually`], [`Gate`]).
 
 mod backend;
 mod certificates;
@@ -12,6 +12,7 @@ mod client;
 mod curl;
 mod document;
 mod gateway;
+pub mod http2;
 mod logs;
 mod ports;
 mod wait;
