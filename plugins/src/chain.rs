@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::{AuthMode, Flow, Outcome, Phases, Plugin, PluginSet, Protocol, Rejection, RequestContext};
+use crate::{AuthMode, Codec, Flow, Outcome, Phases, Plugin, PluginSet, Protocol, Rejection, RequestContext};
 use engine::http::ResponseHead;
 
 /// Whether the exchange goes on.
@@ -19,6 +19,7 @@ pub struct Chain {
     after_proxy: List,
     rejection: List,
     log: List,
+    codec: List,
     auth_mode: AuthMode,
 }
 
@@ -52,6 +53,7 @@ impl Chain {
             after_proxy: list(Phases::AFTER_PROXY),
             rejection: list(Phases::REJECTION),
             log: list(Phases::LOG),
+            codec: list(Phases::CODEC),
             auth_mode,
         }
     }
@@ -83,6 +85,11 @@ impl Chain {
 
     pub fn has_log(&self) -> bool {
         !self.log.is_empty()
+    }
+
+    /// What rewrites the bodies of this exchange; nearly always nothing.
+    pub fn codecs(&self, cx: &RequestContext) -> Vec<Box<dyn Codec>> {
+        self.codec.iter().filter_map(|plugin| plugin.codec(cx)).collect()
     }
 
     pub async fn on_request_received(&self, cx: &mut RequestContext) -> Verdict {

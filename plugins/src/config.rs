@@ -69,6 +69,16 @@ impl<'a> Keys<'a> {
         value.as_str()
     }
 
+    /// A list of strings; nothing when it is not there.
+    pub fn texts(&mut self, key: &str) -> Vec<&'a str> {
+        let Some(value) = self.value(key) else { return Vec::new() };
+        let texts: Option<Vec<&str>> = value.as_array().and_then(|list| list.iter().map(Value::as_str).collect());
+        texts.unwrap_or_else(|| {
+            self.refuse(key, "must be an array of strings");
+            Vec::new()
+        })
+    }
+
     pub fn flag(&mut self, key: &str, default: bool) -> bool {
         let Some(value) = self.value(key) else { return default };
         if !value.is_boolean() {

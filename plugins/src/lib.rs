@@ -7,6 +7,7 @@
 pub mod builtin;
 pub mod catalog;
 mod chain;
+mod codec;
 pub mod config;
 mod context;
 mod plugin;
@@ -18,6 +19,7 @@ mod testing;
 pub mod transaction;
 
 pub use chain::{Chain, Verdict};
+pub use codec::Codec;
 pub use context::{Facts, Metadata, Outcome, RequestContext};
 pub use plugin::{CoreEnv, Flow, Phases, Plugin, Protocol, Protocols, Rejection};
 pub use set::{AuthMode, PluginRow, PluginSet, Specs};

@@ -6,7 +6,7 @@ use engine::http::ResponseHead;
 use engine::logring::LogRing;
 use futures_util::future::LocalBoxFuture;
 
-use crate::{Outcome, RequestContext};
+use crate::{Codec, Outcome, RequestContext};
 
 /// What a hook says. A hook that does not wait does not allocate.
 pub enum Flow<'a> {
@@ -70,6 +70,8 @@ impl Phases {
     /// Rejections made by the gateway or by other plugins pass through `on_rejection`.
     pub const REJECTION: Phases = Phases(1 << 5);
     pub const LOG: Phases = Phases(1 << 6);
+    /// Rewrites bodies; asked for a [`Codec`] before each exchange.
+    pub const CODEC: Phases = Phases(1 << 7);
 
     pub const fn and(self, other: Phases) -> Phases {
         Phases(self.0 | other.0)
@@ -149,6 +151,11 @@ pub trait Plugin {
     /// The last look at the request; `cx.head.headers` is what the backend will get.
     fn before_proxy<'a>(&'a self, _cx: &'a mut RequestContext) -> Flow<'a> {
         Flow::Continue
+    }
+
+    /// What rewrites the bodies of this exchange, if anything is to.
+    fn codec(&self, _cx: &RequestContext) -> Option<Box<dyn Codec>> {
+        None
     }
 
     /// Before anything of the response has been sent.

@@ -200,7 +200,7 @@ async fn connected(forwarding: &Forwarding<'_>, address: SocketAddr, offer: Offe
 
 fn unusable(reason: &str) -> Failure {
     tracing::error!(error_kind = "pool_error", "TLS to the backend cannot be used: {reason}");
-    Failure { class: ErrorClass::ConnectionPoolError, answer: Answer::BadGateway }
+    Failure::new(ErrorClass::ConnectionPoolError, Answer::BadGateway)
 }
 
 fn address(forwarding: &Forwarding<'_>) -> Result<SocketAddr, Failure> {
@@ -208,7 +208,7 @@ fn address(forwarding: &Forwarding<'_>) -> Result<SocketAddr, Failure> {
     if let Security::Broken(reason) = &forwarding.spec.backend.security {
         return Err(unusable(reason));
     }
-    let refused = Failure { class: ErrorClass::DnsLookupError, answer: Answer::NoAddress };
+    let refused = Failure::new(ErrorClass::DnsLookupError, Answer::NoAddress);
     let ip: IpAddr = match destination.address {
         BackendAddress::Literal(ip) => *ip,
         BackendAddress::Refused(_) => return Err(refused),

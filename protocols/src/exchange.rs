@@ -44,6 +44,8 @@ pub enum BodyError {
     Malformed,
     /// The client sent nothing for too long.
     Stalled,
+    /// A plugin cannot rewrite it; its answer is with the codecs.
+    Refused,
 }
 
 pub trait Body {

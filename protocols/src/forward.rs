@@ -18,15 +18,16 @@ use plugins::{Chain, Rejection, RequestContext};
 use crate::deliver;
 use crate::destination::Destination;
 use crate::dial::{Connection, checkout};
-use crate::exchange::{Body, BodyError, BodySize, Kind, Peer, Responder, boxed};
+use crate::exchange::{BackendResponse, Body, BodyError, BodySize, Kind, Peer, Responder, boxed};
 use crate::grpc;
 use crate::http1::{self, BackendConnection, Http1Response};
 use crate::http2::{self, Http2Response, Leased};
 use crate::outgoing::{OutgoingRequest, passed_trailers};
 use crate::per_ip::Slot;
 use crate::refusal;
-use crate::respond;
+use crate::respond::Respond;
 use crate::transaction::Transaction;
+use crate::translate::{Codecs, TranslatedBody, TranslatedResponse};
 use crate::worker::Worker;
 
 /// What the pipeline knows about where a request goes.
@@ -50,6 +51,8 @@ pub struct Failure {
     pub class: ErrorClass,
     /// What to answer while nothing has been sent yet.
     pub answer: Answer,
+    /// Of [`Answer::Plugin`].
+    pub refusal: Option<Box<Rejection>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -62,24 +65,31 @@ pub enum Answer {
     RequestStalled,
     ResponseTooLarge,
     ResponseReadFailed,
+    /// What a plugin says that could not rewrite the body.
+    Plugin,
     /// Nobody is there to answer.
     Nothing,
 }
 
 impl Failure {
+    pub fn new(class: ErrorClass, answer: Answer) -> Self {
+        Self { class, answer, refusal: None }
+    }
+
     pub fn backend(class: ErrorClass) -> Self {
-        Self { class, answer: Answer::BackendUnavailable }
+        Self::new(class, Answer::BackendUnavailable)
     }
 
     pub fn client_gone() -> Self {
-        Self { class: ErrorClass::ClientDisconnect, answer: Answer::Nothing }
+        Self::new(ErrorClass::ClientDisconnect, Answer::Nothing)
     }
 
     fn of_body(error: BodyError) -> Self {
         match error {
             BodyError::ClientGone => Self::client_gone(),
-            BodyError::Stalled => Self { class: ErrorClass::ReadWriteTimeout, answer: Answer::RequestStalled },
-            BodyError::Malformed => Self { class: ErrorClass::RequestError, answer: Answer::MalformedRequestBody },
+            BodyError::Refused => Self::new(ErrorClass::RequestError, Answer::Plugin),
+            BodyError::Stalled => Self::new(ErrorClass::ReadWriteTimeout, Answer::RequestStalled),
+            BodyError::Malformed => Self::new(ErrorClass::RequestError, Answer::MalformedRequestBody),
         }
     }
 }
@@ -128,7 +138,7 @@ fn too_large(forwarding: &Forwarding<'_>, size: BodySize) -> Option<Failure> {
     let max = forwarding.body_bytes_max();
     match size {
         BodySize::Exact(length) if max != 0 && length > max => {
-            Some(Failure { class: ErrorClass::RequestBodyTooLarge, answer: Answer::RequestTooLarge })
+            Some(Failure::new(ErrorClass::RequestBodyTooLarge, Answer::RequestTooLarge))
         }
         _ => None,
     }
@@ -218,7 +228,7 @@ async fn attempt<B: Body, R: Responder>(
 
     let BackendConnection { receiver, sender, head, .. } = connection;
     let response = Http1Response::new(receiver);
-    let respond = respond::Respond { forwarding, response, head, method, started };
+    let respond = Respond { forwarding, response, head, method, started };
     if size == BodySize::Empty {
         // Waited for on purpose: by the next turn of the loop the answer is often there, and a receive that finds it costs
         // half of one that has to be parked on the socket.
@@ -269,30 +279,64 @@ async fn attempt_stream<B: Body, R: Responder>(
     slot: &mut Option<Option<Slot>>,
 ) -> Result<(), Failure> {
     let Some(cx) = &transaction.cx else { return Err(Failure::client_gone()) };
-    let (started, method, size) = (Instant::now(), cx.head.method, body.size());
+    let codecs = forwarding.chain.codecs(cx);
+    let (started, method) = (Instant::now(), cx.head.method);
+    // What is rewritten has another length.
+    let size = match body.size() {
+        BodySize::Exact(_) if !codecs.is_empty() => BodySize::Unknown,
+        size => size,
+    };
     let request = http2::request(&outgoing(forwarding, cx, size), forwarding.scheme(), forwarding.kind);
     // A target that HTTP/2 cannot say.
     let request = request.ok_or(Failure::backend(ErrorClass::RequestError))?;
     let is_over = size == BodySize::Empty;
     let (future, stream) = http2::start_request(&leased, request, is_over).await.map_err(Failure::backend)?;
     let mut head = ResponseHead::new(0);
+    let head = &mut head;
     let response = Http2Response::new(&leased, future);
-    let respond = respond::Respond { forwarding, response, head: &mut head, method, started };
-    if is_over {
-        respond.run(transaction, responder, slot).await?;
-        return Ok(());
+    let exchange = OnStream { stream: (!is_over).then_some(stream), transaction, responder, slot };
+    if codecs.is_empty() {
+        let respond = Respond { forwarding, response, head, method, started };
+        return exchange.run(body, respond).await;
     }
-    let max = forwarding.body_bytes_max();
-    let sent_bytes = Cell::new(0);
-    let outcome = {
-        let stall = forwarding.worker.core.deadlines.deadline();
-        let upload = http2::Upload::new(stream);
-        let upload = boxed(|| upload_stream(body, upload, &stall, max, &sent_bytes));
-        let response = boxed(|| respond.run(transaction, responder, slot));
-        alongside(response, upload).await
-    };
-    transaction.outcome.bytes_sent = sent_bytes.get();
-    outcome.map(|_| ())
+    let codecs = Codecs::new(codecs);
+    let response = TranslatedResponse::new(response, &codecs);
+    let respond = Respond { forwarding, response, head, method, started };
+    let mut body = TranslatedBody { body, codecs: &codecs, is_over };
+    let result = boxed(|| exchange.run(&mut body, respond)).await;
+    result.map_err(|failure| match codecs.take_refusal() {
+        Some(refusal) => Failure { refusal: Some(refusal), ..failure },
+        None => failure,
+    })
+}
+
+/// A request whose head has been sent on a stream.
+struct OnStream<'x, R> {
+    /// For the body, if there is one.
+    stream: Option<h2::SendStream<http2::Piece>>,
+    transaction: &'x mut Transaction,
+    responder: &'x mut Option<R>,
+    slot: &'x mut Option<Option<Slot>>,
+}
+
+impl<R: Responder> OnStream<'_, R> {
+    async fn run<B: Body, S: BackendResponse>(self, body: &mut B, respond: Respond<'_, '_, S>) -> Result<(), Failure> {
+        let Self { stream, transaction, responder, slot } = self;
+        let Some(stream) = stream else {
+            return respond.run(transaction, responder, slot).await.map(|_| ());
+        };
+        let forwarding = respond.forwarding;
+        let sent_bytes = Cell::new(0);
+        let outcome = {
+            let stall = forwarding.worker.core.deadlines.deadline();
+            let (upload, max) = (http2::Upload::new(stream), forwarding.body_bytes_max());
+            let upload = boxed(|| upload_stream(body, upload, &stall, max, &sent_bytes));
+            let response = boxed(|| respond.run(transaction, responder, slot));
+            alongside(response, upload).await
+        };
+        transaction.outcome.bytes_sent = sent_bytes.get();
+        outcome.map(|_| ())
+    }
 }
 
 /// Sends the body as it comes in.
@@ -321,7 +365,7 @@ async fn upload_stream<B: Body>(
 fn count_sent(sent_bytes: &Cell<u64>, length: usize, bytes_max: u64) -> Result<(), UploadEnd> {
     sent_bytes.set(sent_bytes.get() + length as u64);
     if bytes_max != 0 && sent_bytes.get() > bytes_max {
-        let failure = Failure { class: ErrorClass::RequestBodyTooLarge, answer: Answer::RequestTooLarge };
+        let failure = Failure::new(ErrorClass::RequestBodyTooLarge, Answer::RequestTooLarge);
         return Err(UploadEnd::Over(failure));
     }
     Ok(())
@@ -473,6 +517,7 @@ fn answer(forwarding: &Forwarding<'_>, failure: &Failure) -> Option<(Rejection, 
     let (status, body, close) = match failure.answer {
         Answer::Nothing => return None,
         Answer::BackendUnavailable => (502, r#"{"error":"Backend unavailable"}"#, false),
+        Answer::Plugin => return failure.refusal.as_deref().map(|refusal| (refusal.clone(), true)),
         Answer::BadGateway => (502, r#"{"error":"Bad Gateway"}"#, false),
         Answer::NoAddress => (502, r#"{"error":"DNS resolution for backend failed"}"#, false),
         Answer::RequestTooLarge => return Some((refusal::request_body_too_large().rejection, true)),
@@ -491,6 +536,9 @@ fn answer(forwarding: &Forwarding<'_>, failure: &Failure) -> Option<(Rejection, 
 
 /// Traffic sheet §13.4.
 fn grpc_answer(forwarding: &Forwarding<'_>, failure: &Failure) -> Rejection {
+    if let Some(refusal) = &failure.refusal {
+        return grpc::translated(refusal);
+    }
     let max = forwarding.body_bytes_max();
     let too_large = format!("gRPC request payload size exceeds maximum of {max} bytes");
     let (code, message) = match (failure.answer, failure.class) {

@@ -25,6 +25,7 @@ mod respond;
 mod settings;
 mod tls;
 mod transaction;
+mod translate;
 mod websocket;
 mod worker;
 

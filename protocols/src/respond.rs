@@ -69,7 +69,7 @@ impl<S: BackendResponse> Respond<'_, '_, S> {
             && limit != 0
             && length > limit
         {
-            return Err(Failure { class: ErrorClass::ResponseBodyTooLarge, answer: Answer::ResponseTooLarge });
+            return Err(Failure::new(ErrorClass::ResponseBodyTooLarge, Answer::ResponseTooLarge));
         }
         let plan = self.plan(length);
         let delivery = Delivery { respond: self, length, limit };
@@ -254,11 +254,11 @@ impl<S: BackendResponse> Delivery<'_, '_, S> {
             body.set_early(copy_of(&head.headers.received()[from..]), 0);
         }
         let mut whole = Buffer::bulk();
-        let read_failed = |class| Failure { class, answer: Answer::ResponseReadFailed };
+        let read_failed = |class| Failure::new(class, Answer::ResponseReadFailed);
         while let Some(chunk) = body.chunk().await.map_err(read_failed)? {
             if limit != 0 && (whole.len() + chunk.len()) as u64 > limit {
                 let class = ErrorClass::ResponseBodyTooLarge;
-                return Err(Failure { class, answer: Answer::ResponseTooLarge });
+                return Err(Failure::new(class, Answer::ResponseTooLarge));
             }
             whole.extend(&chunk);
         }

@@ -2,6 +2,7 @@
 
 use super::Entry;
 use crate::builtin::correlation_id::CorrelationId;
+use crate::builtin::grpc_web::GrpcWeb;
 use crate::builtin::key_auth::KeyAuth;
 use crate::builtin::stdout_logging::StdoutLogging;
 use crate::{Protocol, Protocols};
@@ -49,7 +50,7 @@ pub(super) static ENTRIES: &[Entry] = &[
     Entry::unbuilt("graphql", 2850, H),
     Entry::unbuilt("grpc_method_router", 275, G),
     Entry::unbuilt("grpc_deadline", 3050, G),
-    Entry::unbuilt("grpc_web", 260, HG),
+    Entry::built::<GrpcWeb>(),
     Entry::unbuilt("rate_limiting", 2900, ALL),
     Entry::unbuilt("request_size_limiting", 2800, HG),
     Entry::unbuilt("response_size_limiting", 3490, HG),

@@ -14,7 +14,7 @@ use h2::{Ping, PingPong, Reason, RecvStream};
 use http::Request;
 
 use super::bandwidth::{Estimate, WINDOW_START_BYTES};
-use super::flood::{Guarded, Meter};
+use super::flood::{Fault, Guarded, Meter};
 use super::heads;
 use super::piece::Piece;
 use super::request_body::StreamBody;
@@ -31,7 +31,7 @@ use crate::worker::Worker;
 /// What a client begins with (RFC 9113 §3.4).
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// After a flood the connection has this long to tell the client.
+/// A connection that is closed for a fault has this long to tell the client.
 const FAREWELL_MS: u64 = 1_000;
 /// What of a stream's response may wait in the library for the client's window.
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
@@ -40,7 +40,8 @@ pub async fn serve_connection(worker: Rc<Worker>, stream: Duplex, peer: Peer) {
     let deadline = worker.core.deadlines.deadline();
     deadline.set(Some(worker.settings.header_read_timeout_ms));
     let deadlines = &worker.core.deadlines;
-    let (stream, flooded) = Guarded::new(stream, Meter::new(PREFACE.len(), deadlines.now_ms()), deadlines.clone());
+    let meter = Meter::new(PREFACE.len(), worker.settings.http2.frame_bytes_max, deadlines.now_ms());
+    let (stream, fault) = Guarded::new(stream, meter, deadlines.clone());
     let shaken = deadline.bound(builder(&worker).handshake::<_, Piece>(stream)).await;
     let Some(Ok(mut connection)) = shaken else { return };
     deadline.clear();
@@ -50,7 +51,7 @@ pub async fn serve_connection(worker: Rc<Worker>, stream: Duplex, peer: Peer) {
         peer: Rc::new(peer),
         connection,
         deadline,
-        flooded,
+        fault,
         taken: Rc::default(),
         windows: windows.flatten(),
         is_leaving: false,
@@ -114,7 +115,7 @@ struct Http2Frontend {
     connection: Connection<Guarded, Piece>,
     /// Due when the core drains.
     deadline: Deadline,
-    flooded: Rc<Cell<bool>>,
+    fault: Fault,
     /// Body bytes that were taken, on all streams.
     taken: Rc<Cell<u64>>,
     windows: Option<Windows>,
@@ -133,14 +134,22 @@ impl Http2Frontend {
                 self.leave();
             }
         }
-        if self.flooded.get() {
-            self.worker.core.counters().http2_floods.one();
-            tracing::warn!(client_ip = %self.peer.ip_text, "HTTP/2 connection closed: too many frames that carry nothing");
-            self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-            self.deadline.set_ms(FAREWELL_MS);
-            let Self { mut connection, deadline, .. } = self;
-            deadline.bound(poll_fn(|cx| connection.poll_closed(cx))).await;
+        if let Some(fault) = self.fault.get() {
+            self.close_for(fault).await;
         }
+    }
+
+    /// Tells the client why, if it listens.
+    async fn close_for(mut self, fault: Reason) {
+        if fault == Reason::ENHANCE_YOUR_CALM {
+            self.worker.core.counters().http2_floods.one();
+            let client_ip = &self.peer.ip_text;
+            tracing::warn!(%client_ip, "HTTP/2 connection closed: too many frames that carry nothing");
+        }
+        self.connection.abrupt_shutdown(fault);
+        self.deadline.set_ms(FAREWELL_MS);
+        let Self { mut connection, deadline, .. } = self;
+        deadline.bound(poll_fn(|cx| connection.poll_closed(cx))).await;
     }
 
     /// The streams that are open finish; the client goes elsewhere with the next.
@@ -155,7 +164,7 @@ impl Http2Frontend {
             self.leave();
         }
         let incoming = self.connection.poll_accept(cx);
-        if self.flooded.get() {
+        if self.fault.get().is_some() {
             return Poll::Ready(None);
         }
         if let Some(windows) = &mut self.windows {

@@ -21,7 +21,8 @@ fn lay_out(fields: &HeaderMap, buffer: &mut Buffer, headers: &mut Headers) {
             push(name, &crumbs, buffer, headers);
         } else {
             for value in fields.get_all(name) {
-                push(name, &[value.as_bytes()], buffer, headers);
+                // White space around a value is none of it (RFC 9110 §5.5), and means trouble further on (RFC 9113 §8.2.1).
+                push(name, &[value.as_bytes().trim_ascii()], buffer, headers);
             }
         }
     }

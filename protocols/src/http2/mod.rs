@@ -14,4 +14,5 @@ mod response;
 pub use client::{Dialing, Http2Connections, Lease, Leased, start_request};
 pub use frontend::{PREFACE, serve_connection};
 pub use heads::request;
+pub use piece::Piece;
 pub use response::{Http2Response, Upload};
