@@ -19,7 +19,7 @@ use engine::snapshot::{
     Snapshot, UpstreamRef,
 };
 use engine::tls::BackendTlsInputs;
-use plugins::PluginSet;
+use plugins::{PluginSet, Specs};
 use plugins::catalog::{ConfiguredPlugin, ProxyAttachment, Scope};
 use rustc_hash::FxHashMap;
 
@@ -56,7 +56,8 @@ pub fn compile(
     let routes: Vec<RouteSpec> =
         proxies.iter().map(|proxy| RouteSpec { hosts: proxy.hosts.clone(), path: proxy.listen_path.clone() }).collect();
     let routes = RouteTable::build(&routes)?;
-    let (plugins, mut warnings) = plugins::catalog::compile(&configured(document), &attachments(&proxies))?;
+    let (mut plugins, mut warnings) = plugins::catalog::compile(&configured(document), &attachments(&proxies))?;
+    carry_plugins(&mut plugins, previous);
     let upstreams = upstreams::compile(&document.upstreams, options, previous)?;
     let numbers = upstreams::numbers(&upstreams);
     warnings.extend(backend_tls::unverified(&document.proxies, &document.upstreams));
@@ -86,6 +87,17 @@ pub fn compile(
     let used: HashSet<&BackendTlsInputs> = backends.keys().filter_map(|spec| spec.pool.tls.as_deref()).collect();
     options.backend_tls.keep_only(|inputs| used.contains(inputs));
     Ok((snapshot, warnings))
+}
+
+/// A row that did not change goes on with the spec it had, and with what all cores count there.
+fn carry_plugins(plugins: &mut PluginSet, previous: Option<&Snapshot<PluginSet>>) {
+    let rows = previous.into_iter().flat_map(|previous| &previous.plugins.rows);
+    let known: FxHashMap<u64, &Arc<dyn Specs>> = rows.map(|row| (row.fingerprint, &row.spec)).collect();
+    for row in &mut plugins.rows {
+        if let Some(spec) = known.get(&row.fingerprint) {
+            row.spec = (*spec).clone();
+        }
+    }
 }
 
 /// Every name that must be resolved before traffic can flow.

@@ -1,6 +1,7 @@
 //! One file per built-in plugin.
 
 pub mod correlation_id;
+pub mod grpc_method_router;
 pub mod grpc_web;
 pub mod key_auth;
 pub mod stdout_logging;

@@ -46,6 +46,7 @@ mod tests {
     use super::*;
     use crate::builtin::BuiltIn;
     use crate::builtin::correlation_id::CorrelationId;
+    use crate::builtin::grpc_method_router::GrpcMethodRouter;
     use crate::builtin::key_auth::KeyAuth;
     use crate::builtin::stdout_logging::StdoutLogging;
 
@@ -75,8 +76,9 @@ mod tests {
     #[test]
     fn every_built_plugin_has_a_page_with_all_its_keys() {
         check_page::<CorrelationId>();
+        check_page::<GrpcMethodRouter>();
         check_page::<KeyAuth>();
         check_page::<StdoutLogging>();
-        assert_eq!(entries().iter().filter(|entry| entry.is_built()).count(), 3, "a new plugin needs its page here");
+        assert_eq!(entries().iter().filter(|entry| entry.is_built()).count(), 4, "a new plugin needs its page here");
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Entry;
 use crate::builtin::correlation_id::CorrelationId;
+use crate::builtin::grpc_method_router::GrpcMethodRouter;
 use crate::builtin::grpc_web::GrpcWeb;
 use crate::builtin::key_auth::KeyAuth;
 use crate::builtin::stdout_logging::StdoutLogging;
@@ -48,7 +49,7 @@ pub(super) static ENTRIES: &[Entry] = &[
     Entry::unbuilt("response_transformer", 4000, HG),
     Entry::unbuilt("mesh_route_dispatch", 2995, HGW),
     Entry::unbuilt("graphql", 2850, H),
-    Entry::unbuilt("grpc_method_router", 275, G),
+    Entry::built::<GrpcMethodRouter>(),
     Entry::unbuilt("grpc_deadline", 3050, G),
     Entry::built::<GrpcWeb>(),
     Entry::unbuilt("rate_limiting", 2900, ALL),
