@@ -29,7 +29,8 @@ pub async fn serve_connection(worker: Rc<Worker>, stream: Stream) {
     let is_http2 = session.borrow().common().alpn_protocol() == Some(ALPN_HTTP2);
     drop(session);
     if is_http2 {
-        http2::serve_connection(worker, Duplex::new(stream, Buffer::none()), peer).await;
+        let stream = Duplex::new(stream, Buffer::none());
+        boxed(|| http2::serve_connection(worker, stream, peer)).await;
     } else {
         http1::serve_connection(worker, stream, peer).await;
     }

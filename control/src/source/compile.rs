@@ -19,8 +19,8 @@ use engine::snapshot::{
     Snapshot, UpstreamRef,
 };
 use engine::tls::BackendTlsInputs;
-use plugins::{PluginSet, Specs};
 use plugins::catalog::{ConfiguredPlugin, ProxyAttachment, Scope};
+use plugins::{PluginSet, Specs};
 use rustc_hash::FxHashMap;
 
 use crate::dns::NameSpec;

@@ -19,7 +19,7 @@ use super::responder::Http1Responder;
 use crate::active::ActiveRequest;
 use crate::checks;
 use crate::content_length::content_length;
-use crate::exchange::{Body, BodySize, Peer};
+use crate::exchange::{Body, BodySize, Peer, boxed};
 use crate::http2;
 use crate::kind;
 use crate::pipeline::{self, Exchange};
@@ -48,8 +48,10 @@ pub async fn serve_connection(worker: Rc<Worker>, stream: Stream, peer: Peer) {
         return;
     }
     if connection.speaks_http2().await {
-        if let Some(stream) = connection.inbox.into_duplex() {
-            http2::serve_connection(connection.worker, stream, connection.peer).await;
+        let Connection { inbox, worker, peer, deadline } = connection;
+        drop(deadline);
+        if let Some(stream) = inbox.into_duplex() {
+            boxed(|| http2::serve_connection(worker, stream, peer)).await;
         }
         return;
     }

@@ -21,7 +21,7 @@ use super::request_body::StreamBody;
 use super::responder::{Answer, StreamResponder};
 use crate::active::ActiveRequest;
 use crate::checks;
-use crate::exchange::{BodySize, Peer};
+use crate::exchange::{BodySize, Peer, boxed};
 use crate::kind;
 use crate::pipeline::{self, Exchange};
 use crate::refusal;
@@ -37,26 +37,10 @@ const FAREWELL_MS: u64 = 1_000;
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
 
 pub async fn serve_connection(worker: Rc<Worker>, stream: Duplex, peer: Peer) {
-    let deadline = worker.core.deadlines.deadline();
-    deadline.set(Some(worker.settings.header_read_timeout_ms));
-    let deadlines = &worker.core.deadlines;
-    let meter = Meter::new(PREFACE.len(), worker.settings.http2.frame_bytes_max, deadlines.now_ms());
-    let (stream, fault) = Guarded::new(stream, meter, deadlines.clone());
-    let shaken = deadline.bound(builder(&worker).handshake::<_, Piece>(stream)).await;
-    let Some(Ok(mut connection)) = shaken else { return };
-    deadline.clear();
-    let windows = worker.settings.http2.adaptive_window.then(|| Windows::new(&mut connection, &worker.settings.http2));
-    let connection = Http2Frontend {
-        worker,
-        peer: Rc::new(peer),
-        connection,
-        deadline,
-        fault,
-        taken: Rc::default(),
-        windows: windows.flatten(),
-        is_leaving: false,
-    };
-    connection.serve().await;
+    // What an idle connection keeps is on the heap by itself, and no larger for what came before.
+    if let Some(mut frontend) = boxed(|| Http2Frontend::begin(worker, stream, peer)).await {
+        frontend.serve().await;
+    }
 }
 
 fn builder(worker: &Worker) -> Builder {
@@ -125,11 +109,28 @@ struct Http2Frontend {
 type Incoming = (Request<RecvStream>, SendResponse<Piece>);
 
 impl Http2Frontend {
-    async fn serve(mut self) {
+    /// Reads what the client begins with, within the time of a request head.
+    async fn begin(worker: Rc<Worker>, stream: Duplex, peer: Peer) -> Option<Box<Self>> {
+        let deadline = worker.core.deadlines.deadline();
+        deadline.set(Some(worker.settings.header_read_timeout_ms));
+        let deadlines = &worker.core.deadlines;
+        let meter = Meter::new(PREFACE.len(), worker.settings.http2.frame_bytes_max, deadlines.now_ms());
+        let (stream, fault) = Guarded::new(stream, meter, deadlines.clone());
+        let shaken = deadline.bound(builder(&worker).handshake::<_, Piece>(stream)).await;
+        let Some(Ok(mut connection)) = shaken else { return None };
+        deadline.clear();
+        let settings = &worker.settings.http2;
+        let windows = if settings.adaptive_window { Windows::new(&mut connection, settings) } else { None };
+        let (peer, taken, is_leaving) = (Rc::new(peer), Rc::default(), false);
+        Some(Box::new(Self { worker, peer, connection, deadline, fault, taken, windows, is_leaving }))
+    }
+
+    async fn serve(&mut self) {
         self.deadline.set_idle(None);
         while let Some((request, respond)) = poll_fn(|cx| self.poll_incoming(cx)).await {
             let (worker, peer, taken) = (self.worker.clone(), self.peer.clone(), self.taken.clone());
-            self.worker.core.spawn(async move { serve_stream(worker, peer, taken, request, respond).await });
+            // Boxed: it is large, and a task is moved several times before it has its place.
+            self.worker.core.spawn(boxed(|| serve_stream(worker, peer, taken, request, respond)));
             if self.worker.closes_connection() {
                 self.leave();
             }
@@ -140,7 +141,7 @@ impl Http2Frontend {
     }
 
     /// Tells the client why, if it listens.
-    async fn close_for(mut self, fault: Reason) {
+    async fn close_for(&mut self, fault: Reason) {
         if fault == Reason::ENHANCE_YOUR_CALM {
             self.worker.core.counters().http2_floods.one();
             let client_ip = &self.peer.ip_text;
@@ -148,7 +149,7 @@ impl Http2Frontend {
         }
         self.connection.abrupt_shutdown(fault);
         self.deadline.set_ms(FAREWELL_MS);
-        let Self { mut connection, deadline, .. } = self;
+        let Self { connection, deadline, .. } = self;
         deadline.bound(poll_fn(|cx| connection.poll_closed(cx))).await;
     }
 
