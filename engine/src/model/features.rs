@@ -14,24 +14,15 @@ enum Uses {
     Document(fn(&Document) -> bool),
 }
 
-const PENDING: [(&str, Uses); 13] = [
+const PENDING: [(&str, Uses); 10] = [
     ("stream proxies (listen_port)", Uses::Proxy(|proxy| !proxy.is_http() || proxy.listen_port.is_some())),
-    (
-        "https to the backend (backend_scheme https, also when unset)",
-        Uses::Proxy(|proxy| proxy.is_http() && proxy.scheme().is_encrypted()),
-    ),
-    (
-        "backend TLS fields",
-        Uses::Proxy(|proxy| proxy.tls_paths().next().is_some() || !proxy.backend_tls_verify_server_cert),
-    ),
-    ("backend TLS fields", Uses::Upstream(upstream_tls)),
     ("circuit_breaker", Uses::Proxy(|proxy| proxy.circuit_breaker.is_some())),
     ("retry", Uses::Proxy(|proxy| proxy.retry.as_ref().is_some_and(|retry| retry.max_retries > 0))),
     ("active health checks", Uses::Upstream(|upstream| checks(upstream, |checks| checks.active.is_some()))),
     ("passive health checks", Uses::Upstream(|upstream| checks(upstream, |checks| checks.passive.is_some()))),
     ("service_discovery", Uses::Upstream(|upstream| upstream.service_discovery.is_some())),
-    ("allowed_ws_origins", Uses::Proxy(|proxy| !proxy.allowed_ws_origins.is_empty())),
-    ("pool_http2_* and pool_http3_* overrides", Uses::Proxy(pool_overrides)),
+    ("tls of a subset", Uses::Upstream(subset_tls)),
+    ("pool_http3_connections_per_backend", Uses::Proxy(|proxy| proxy.pool_http3_connections_per_backend.is_some())),
     ("mesh", Uses::Document(|document| document.mesh.is_some())),
     ("trust_bundles", Uses::Document(|document| document.trust_bundles.is_some())),
 ];
@@ -64,22 +55,9 @@ fn checks(upstream: &Upstream, has: fn(&HealthChecks) -> bool) -> bool {
     upstream.health_checks.as_ref().is_some_and(has)
 }
 
-fn upstream_tls(upstream: &Upstream) -> bool {
-    upstream.tls_paths().next().is_some()
-        || !upstream.backend_tls_verify_server_cert
-        || upstream.backend_tls_sni.is_some()
-        || !upstream.backend_tls_san_allow_list.is_empty()
-}
-
-fn pool_overrides(proxy: &Proxy) -> bool {
-    proxy.pool_http2_keep_alive_interval_seconds.is_some()
-        || proxy.pool_http2_keep_alive_timeout_seconds.is_some()
-        || proxy.pool_http2_initial_stream_window_size.is_some()
-        || proxy.pool_http2_initial_connection_window_size.is_some()
-        || proxy.pool_http2_adaptive_window.is_some()
-        || proxy.pool_http2_max_frame_size.is_some()
-        || proxy.pool_http2_max_concurrent_streams.is_some()
-        || proxy.pool_http3_connections_per_backend.is_some()
+fn subset_tls(upstream: &Upstream) -> bool {
+    let policies = upstream.subsets.iter().flatten().filter_map(|subset| subset.traffic_policy.as_ref());
+    policies.into_iter().any(|policy| policy.tls.is_some())
 }
 
 #[cfg(test)]

@@ -4,10 +4,14 @@
 //! holds the peer back, and doubles. Windows start small, so that a connection that needs little cannot make the gateway keep
 //! much.
 
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::piece::Piece;
+
 /// What every connection starts with (RFC 9113 §6.9.2).
 pub const WINDOW_START_BYTES: u32 = 65_535;
 
-pub struct Estimate {
+struct Estimate {
     window: u32,
     max: u32,
     /// Taken when the PING under way was sent; nothing when none is.
@@ -17,12 +21,12 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    pub fn new(max: u32) -> Self {
+    fn new(max: u32) -> Self {
         Self { window: WINDOW_START_BYTES.min(max), max, since: None, answered_at: 0 }
     }
 
     /// Whether a PING should be sent now, `taken` being all the body bytes so far.
-    pub fn wants_ping(&mut self, taken: u64) -> bool {
+    fn wants_ping(&mut self, taken: u64) -> bool {
         // A quarter of a window between two looks: PINGs stay rare among the data.
         let is_due =
             self.since.is_none() && self.window < self.max && taken - self.answered_at >= u64::from(self.window / 4);
@@ -33,7 +37,7 @@ impl Estimate {
     }
 
     /// The answer to the PING came. A larger window, if one is needed.
-    pub fn answered(&mut self, taken: u64) -> Option<u32> {
+    fn answered(&mut self, taken: u64) -> Option<u32> {
         let during = taken - self.since.take()?;
         self.answered_at = taken;
         if during < u64::from(self.window) / 3 * 2 {
@@ -41,6 +45,52 @@ impl Estimate {
         }
         self.window = self.window.saturating_mul(2).min(self.max);
         Some(self.window)
+    }
+}
+
+/// The receive windows of a connection that nobody has fixed.
+pub struct Windows {
+    estimate: Estimate,
+    stream_max: u32,
+    connection_max: u32,
+}
+
+/// A connection whose windows can be changed.
+pub trait Receives {
+    fn set_windows(&mut self, stream: u32, connection: u32);
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Receives for h2::server::Connection<T, Piece> {
+    fn set_windows(&mut self, stream: u32, connection: u32) {
+        self.set_target_window_size(connection);
+        // The last change may not have been acknowledged; the next one says it.
+        let _ = self.set_initial_window_size(stream);
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Receives for h2::client::Connection<T, Piece> {
+    fn set_windows(&mut self, stream: u32, connection: u32) {
+        self.set_target_window_size(connection);
+        let _ = self.set_initial_window_size(stream);
+    }
+}
+
+impl Windows {
+    /// They grow up to these sizes.
+    pub fn new(stream_max: u32, connection_max: u32) -> Self {
+        Self { estimate: Estimate::new(stream_max.max(connection_max)), stream_max, connection_max }
+    }
+
+    /// Whether a PING should be sent now, `taken` being all the body bytes so far.
+    pub fn wants_ping(&mut self, taken: u64) -> bool {
+        self.estimate.wants_ping(taken)
+    }
+
+    /// The answer to a PING came.
+    pub fn answered(&mut self, connection: &mut impl Receives, taken: u64) {
+        if let Some(window) = self.estimate.answered(taken) {
+            connection.set_windows(window.min(self.stream_max), window.min(self.connection_max));
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use h2::client::{Builder, Connection, ResponseFuture, SendRequest};
 use h2::{Ping, PingPong, SendStream};
 use http::Request;
 
-use super::bandwidth::WINDOW_START_BYTES;
+use super::bandwidth::{WINDOW_START_BYTES, Windows};
 use super::piece::Piece;
 use crate::worker::Worker;
 
@@ -71,6 +71,8 @@ struct Live {
     idle_timeout_ms: Cell<u64>,
     has_served: Cell<bool>,
     is_over: Cell<bool>,
+    /// Body bytes that were taken, on all streams.
+    taken: Cell<u64>,
     /// The driver looks after a connection with streams more closely.
     driver: RefCell<Option<Waker>>,
 }
@@ -210,11 +212,11 @@ impl Http2Connections {
             idle_timeout_ms: Cell::new(limits.idle_timeout_ms),
             has_served: Cell::new(false),
             is_over: Cell::new(false),
+            taken: Cell::new(0),
             driver: RefCell::default(),
         });
-        let keepalive =
-            connection.ping_pong().map(|ping_pong| Keepalive::new(ping_pong, limits, &worker.core.deadlines));
-        let driver = Driver { connection, keepalive, live: live.clone(), turnstile: self.turnstile.clone() };
+        let pings = connection.ping_pong().map(|ping_pong| Pings::new(ping_pong, limits, &worker.core.deadlines));
+        let driver = Driver { connection, pings, live: live.clone(), turnstile: self.turnstile.clone() };
         worker.core.spawn(driver.drive());
         let leased = Leased::new(&live, self, worker);
         self.live.borrow_mut().push(live);
@@ -248,10 +250,7 @@ fn builder(limits: &Http2Limits) -> Builder {
         .initial_max_send_streams(limits.streams_max as usize)
         .max_send_buffer_size(SEND_BUFFER_BYTES);
     if limits.adaptive_window {
-        // A backend is trusted with the whole connection window; a stream that nobody reads keeps little.
-        builder
-            .initial_window_size(limits.stream_window_bytes.min(ADAPTIVE_STREAM_BYTES))
-            .initial_connection_window_size(limits.connection_window_bytes.max(WINDOW_START_BYTES));
+        builder.initial_window_size(WINDOW_START_BYTES);
     } else {
         builder
             .initial_window_size(limits.stream_window_bytes)
@@ -260,32 +259,42 @@ fn builder(limits: &Http2Limits) -> Builder {
     builder
 }
 
-/// The window of a stream from a backend when no fixed one is asked for.
-const ADAPTIVE_STREAM_BYTES: u32 = 1024 * 1024;
-
-/// PINGs while streams are open, so that a dead backend is noticed.
-struct Keepalive {
+/// PINGs, for two ends: a dead backend is noticed while streams are open, and windows follow what the path holds.
+struct Pings {
     ping_pong: PingPong,
     interval_ms: u64,
     timeout_ms: u64,
     due: Deadline,
     is_pinged: bool,
+    windows: Option<Windows>,
 }
 
-impl Keepalive {
+impl Pings {
     fn new(ping_pong: PingPong, limits: &Http2Limits, deadlines: &Rc<Deadlines>) -> Self {
         let (interval_ms, timeout_ms) = (limits.keepalive_interval_ms, limits.keepalive_timeout_ms);
-        Self { ping_pong, interval_ms, timeout_ms, due: deadlines.deadline(), is_pinged: false }
+        let windows = Windows::new(limits.stream_window_bytes, limits.connection_window_bytes);
+        let windows = limits.adaptive_window.then_some(windows);
+        Self { ping_pong, interval_ms, timeout_ms, due: deadlines.deadline(), is_pinged: false, windows }
     }
 
     /// Ready when the backend does not answer.
-    fn poll(&mut self, cx: &mut Context<'_>, has_streams: bool) -> Poll<()> {
-        if self.interval_ms == 0 {
-            return Poll::Pending;
-        }
+    fn poll(&mut self, cx: &mut Context<'_>, connection: &mut Connection<Duplex, Piece>, live: &Live) -> Poll<()> {
         while let Poll::Ready(Ok(_)) = self.ping_pong.poll_pong(cx) {
             self.is_pinged = false;
-            self.due.set_ms(self.interval_ms);
+            self.due.set(Some(self.interval_ms));
+            if let Some(windows) = &mut self.windows {
+                windows.answered(connection, live.taken.get());
+            }
+        }
+        if self.windows.as_mut().is_some_and(|windows| windows.wants_ping(live.taken.get())) {
+            let _ = self.ping_pong.send_ping(Ping::opaque());
+        }
+        self.poll_silence(cx, live.streams.get() > 0)
+    }
+
+    fn poll_silence(&mut self, cx: &mut Context<'_>, has_streams: bool) -> Poll<()> {
+        if self.interval_ms == 0 {
+            return Poll::Pending;
         }
         if !has_streams && !self.is_pinged {
             self.due.set_ms(self.interval_ms);
@@ -295,7 +304,9 @@ impl Keepalive {
             if self.is_pinged {
                 return Poll::Ready(());
             }
-            self.is_pinged = self.ping_pong.send_ping(Ping::opaque()).is_ok();
+            // One for the windows may be on its way; its answer will do.
+            let _ = self.ping_pong.send_ping(Ping::opaque());
+            self.is_pinged = true;
             self.due.set_ms(self.timeout_ms);
         }
         Poll::Pending
@@ -304,7 +315,7 @@ impl Keepalive {
 
 struct Driver {
     connection: Connection<Duplex, Piece>,
-    keepalive: Option<Keepalive>,
+    pings: Option<Pings>,
     live: Rc<Live>,
     turnstile: Rc<Turnstile>,
 }
@@ -315,14 +326,13 @@ impl Driver {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let has_streams = self.live.streams.get() > 0;
-        if let Some(keepalive) = &mut self.keepalive
-            && keepalive.poll(cx, has_streams).is_ready()
+        if let Some(pings) = &mut self.pings
+            && pings.poll(cx, &mut self.connection, &self.live).is_ready()
         {
             tracing::warn!("HTTP/2 connection to {} closed: no answer to a PING", self.live.peer);
             return Poll::Ready(());
         }
-        if !has_streams {
+        if self.live.streams.get() == 0 {
             *self.live.driver.borrow_mut() = Some(cx.waker().clone());
         }
         Pin::new(&mut self.connection).poll(cx).map(|_| ())
@@ -348,6 +358,10 @@ pub async fn start_request(
 }
 
 impl Leased {
+    pub fn note_taken(&self, bytes: usize) {
+        self.live.taken.set(self.live.taken.get() + bytes as u64);
+    }
+
     /// What the failure means; a connection that is going away takes no further requests.
     pub fn note(&self, error: &h2::Error) -> ErrorClass {
         if error.is_go_away() || error.is_io() {

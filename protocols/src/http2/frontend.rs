@@ -13,7 +13,7 @@ use h2::server::{Builder, Connection, SendResponse};
 use h2::{Ping, PingPong, Reason, RecvStream};
 use http::Request;
 
-use super::bandwidth::{Estimate, WINDOW_START_BYTES};
+use super::bandwidth::{WINDOW_START_BYTES, Windows};
 use super::flood::{Fault, Guarded, Meter};
 use super::heads;
 use super::piece::Piece;
@@ -25,7 +25,6 @@ use crate::exchange::{BodySize, Peer, boxed};
 use crate::kind;
 use crate::pipeline::{self, Exchange};
 use crate::refusal;
-use crate::settings::Http2Settings;
 use crate::worker::Worker;
 
 /// What a client begins with (RFC 9113 §3.4).
@@ -65,34 +64,6 @@ fn builder(worker: &Worker) -> Builder {
     builder
 }
 
-/// Windows that grow with what the path holds.
-struct Windows {
-    ping_pong: PingPong,
-    estimate: Estimate,
-    stream_max: u32,
-    connection_max: u32,
-}
-
-impl Windows {
-    fn new(connection: &mut Connection<Guarded, Piece>, settings: &Http2Settings) -> Option<Self> {
-        let (stream_max, connection_max) = (settings.stream_window_bytes, settings.connection_window_bytes);
-        let estimate = Estimate::new(stream_max.max(connection_max));
-        Some(Self { ping_pong: connection.ping_pong()?, estimate, stream_max, connection_max })
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>, connection: &mut Connection<Guarded, Piece>, taken: u64) {
-        if self.estimate.wants_ping(taken) {
-            let _ = self.ping_pong.send_ping(Ping::opaque());
-        }
-        while let Poll::Ready(Ok(_)) = self.ping_pong.poll_pong(cx) {
-            let Some(window) = self.estimate.answered(taken) else { continue };
-            connection.set_target_window_size(window.min(self.connection_max));
-            // The last change may not have been acknowledged; the next one says it.
-            let _ = connection.set_initial_window_size(window.min(self.stream_max));
-        }
-    }
-}
-
 struct Http2Frontend {
     worker: Rc<Worker>,
     peer: Rc<Peer>,
@@ -102,7 +73,7 @@ struct Http2Frontend {
     fault: Fault,
     /// Body bytes that were taken, on all streams.
     taken: Rc<Cell<u64>>,
-    windows: Option<Windows>,
+    windows: Option<(PingPong, Windows)>,
     is_leaving: bool,
 }
 
@@ -120,7 +91,8 @@ impl Http2Frontend {
         let Some(Ok(mut connection)) = shaken else { return None };
         deadline.clear();
         let settings = &worker.settings.http2;
-        let windows = if settings.adaptive_window { Windows::new(&mut connection, settings) } else { None };
+        let windows = Windows::new(settings.stream_window_bytes, settings.connection_window_bytes);
+        let windows = connection.ping_pong().filter(|_| settings.adaptive_window).map(|pings| (pings, windows));
         let (peer, taken, is_leaving) = (Rc::new(peer), Rc::default(), false);
         Some(Box::new(Self { worker, peer, connection, deadline, fault, taken, windows, is_leaving }))
     }
@@ -168,8 +140,13 @@ impl Http2Frontend {
         if self.fault.get().is_some() {
             return Poll::Ready(None);
         }
-        if let Some(windows) = &mut self.windows {
-            windows.poll(cx, &mut self.connection, self.taken.get());
+        if let Some((pings, windows)) = &mut self.windows {
+            while let Poll::Ready(Ok(_)) = pings.poll_pong(cx) {
+                windows.answered(&mut self.connection, self.taken.get());
+            }
+            if windows.wants_ping(self.taken.get()) {
+                let _ = pings.send_ping(Ping::opaque());
+            }
         }
         match incoming {
             Poll::Ready(Some(Ok(incoming))) => Poll::Ready(Some(incoming)),

@@ -67,6 +67,7 @@ impl<'l> Http2Response<'l> {
         match poll_fn(|cx| body.poll_data(cx)).await {
             Some(Ok(bytes)) => {
                 self.held = bytes.len();
+                self.leased.note_taken(bytes.len());
                 Ok(Some(bytes))
             }
             Some(Err(error)) => Err(self.leased.note(&error)),

@@ -18,7 +18,8 @@ fn proxy(id: &str, changes: Value) -> Value {
 
 #[test]
 fn a_plain_http_document_uses_nothing_pending() {
-    let retry = json!({"retry": {"max_retries": 0}, "pool_enable_http2": true});
+    let retry = json!({"retry": {"max_retries": 0}, "pool_enable_http2": true, "backend_scheme": "https",
+        "backend_tls_verify_server_cert": false, "allowed_ws_origins": ["x"], "pool_http2_adaptive_window": false});
     let upstream = json!({"id": "u", "targets": [], "health_checks": {}});
     assert_eq!(features_in_use(&document(json!([proxy("a", retry)]), json!([upstream]))), [""; 0]);
 }
@@ -27,15 +28,9 @@ fn a_plain_http_document_uses_nothing_pending() {
 fn every_pending_feature_has_its_line() {
     let rows = [
         (json!({"backend_scheme": "tcp", "listen_port": 1}), "stream proxies (listen_port): proxies a"),
-        (json!({"backend_scheme": "https"}), "https to the backend (backend_scheme https, also when unset): proxies a"),
-        (json!({"backend_scheme": null}), "https to the backend (backend_scheme https, also when unset): proxies a"),
-        (json!({"backend_tls_server_ca_cert_path": "x"}), "backend TLS fields: proxies a"),
-        (json!({"backend_tls_verify_server_cert": false}), "backend TLS fields: proxies a"),
         (json!({"circuit_breaker": {}}), "circuit_breaker: proxies a"),
         (json!({"retry": {}}), "retry: proxies a"),
-        (json!({"allowed_ws_origins": ["x"]}), "allowed_ws_origins: proxies a"),
-        (json!({"pool_http2_adaptive_window": false}), "pool_http2_* and pool_http3_* overrides: proxies a"),
-        (json!({"pool_http3_connections_per_backend": 1}), "pool_http2_* and pool_http3_* overrides: proxies a"),
+        (json!({"pool_http3_connections_per_backend": 1}), "pool_http3_connections_per_backend: proxies a"),
     ];
     for (changes, expected) in rows {
         assert_eq!(features_in_use(&document(json!([proxy("a", changes)]), json!([]))), [expected]);
@@ -44,8 +39,10 @@ fn every_pending_feature_has_its_line() {
         (json!({"health_checks": {"active": {}}}), "active health checks: upstreams u"),
         (json!({"health_checks": {"passive": {}}}), "passive health checks: upstreams u"),
         (json!({"service_discovery": {"provider": "mesh"}}), "service_discovery: upstreams u"),
-        (json!({"backend_tls_sni": "x"}), "backend TLS fields: upstreams u"),
-        (json!({"backend_tls_san_allow_list": ["x"]}), "backend TLS fields: upstreams u"),
+        (
+            json!({"subsets": [{"name": "s", "labels": {"a": "b"}, "traffic_policy": {"tls": {"mode": "disable"}}}]}),
+            "tls of a subset: upstreams u",
+        ),
     ];
     for (mut upstream, expected) in rows {
         (upstream["id"], upstream["targets"]) = (json!("u"), json!([]));
