@@ -268,6 +268,7 @@ mod tests {
         (0..ALLOWANCE).for_each(|_| assert!(passes(&mut meter, &ping, 0)));
         assert!((0..ALLOWANCE_PER_SECOND).all(|_| passes(&mut meter, &ping, 1000)));
         assert!(!passes(&mut meter, &ping, 1000));
+        let mut meter = self::meter();
         assert!((0..ALLOWANCE).all(|_| passes(&mut meter, &ping, 3_600_000)));
         assert!(!passes(&mut meter, &ping, 3_600_000));
     }
