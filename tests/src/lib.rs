@@ -3,8 +3,8 @@
 //!
 //! [`Gateway`] is the process under test, [`Document`] the configuration it reads, [`Backend`] what stands behind it
 //! and records all it was sent, [`RawClient`] a client that writes exactly the bytes it is told and reads answers with
-//! a strict parser, [`curl`] a client nobody here wrote. Nothing in the harness sleeps to synchronise: it waits for a
-//! condition with a bound ([`eventually`], [`Gate`]).
+//! a strict parser, [`curl`] and [`Peer`] clients and servers nobody here wrote. Nothing in the harness sleeps to
+//! synchronise: it waits for a condition with a bound ([`eventually`], [`Gate`]).
 
 mod backend;
 mod certificates;
@@ -13,6 +13,7 @@ mod curl;
 mod document;
 mod gateway;
 mod logs;
+mod peer;
 mod ports;
 mod wait;
 mod wire;
@@ -23,6 +24,7 @@ pub use client::RawClient;
 pub use curl::{CurlResponse, curl};
 pub use document::{Document, Proxy};
 pub use gateway::{Exit, Gateway, GatewayBuilder, Signal, run_cli};
+pub use peer::Peer;
 pub use ports::PortLease;
 pub use wait::{Finally, Gate, PATIENCE, eventually};
 pub use wire::{Fault, Framing, Headers, Response};
