@@ -1,11 +1,14 @@
 //! WebSocket frames byte by byte (RFC 6455 §5.2), for what no proper client or server would send.
 
+use std::time::Duration;
+
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::backend::{Connection, Request};
 use crate::client::RawClient;
+use crate::wait::PATIENCE;
 use crate::wire::{Fault, Response};
 
 const FINAL: u8 = 0x80;
@@ -178,11 +181,20 @@ impl RawWebSocket {
     /// The next frame; `None` at the end of the connection.
     #[track_caller]
     pub fn next(&mut self) -> Option<Frame> {
+        self.try_next(PATIENCE).unwrap_or_else(|fault| panic!("neither a frame nor the end came: {fault:?}"))
+    }
+
+    /// The same; a fault when nothing comes for this long.
+    pub fn try_next(&mut self, patience: Duration) -> Result<Option<Frame>, Fault> {
         let Self { client, frames, .. } = self;
-        frames.next(|| match client.read_some() {
-            Err(Fault::TimedOut) => panic!("neither a frame nor the end came"),
-            result => result.unwrap_or_default(),
-        })
+        client.set_patience(patience);
+        let mut timed_out = false;
+        let frame = frames.next(|| {
+            let bytes = client.read_some();
+            timed_out = bytes == Err(Fault::TimedOut);
+            bytes.unwrap_or_default()
+        });
+        if timed_out { Err(Fault::TimedOut) } else { Ok(frame) }
     }
 }
 
