@@ -180,12 +180,12 @@ impl RawWebSocket {
 
     /// The next frame; `None` at the end of the connection.
     #[track_caller]
-    pub fn next(&mut self) -> Option<Frame> {
-        self.try_next(PATIENCE).unwrap_or_else(|fault| panic!("neither a frame nor the end came: {fault:?}"))
+    pub fn frame(&mut self) -> Option<Frame> {
+        self.try_frame(PATIENCE).unwrap_or_else(|fault| panic!("neither a frame nor the end came: {fault:?}"))
     }
 
     /// The same; a fault when nothing comes for this long.
-    pub fn try_next(&mut self, patience: Duration) -> Result<Option<Frame>, Fault> {
+    pub fn try_frame(&mut self, patience: Duration) -> Result<Option<Frame>, Fault> {
         let Self { client, frames, .. } = self;
         client.set_patience(patience);
         let mut timed_out = false;
@@ -222,7 +222,7 @@ impl<'c> BackendWebSocket<'c> {
     }
 
     /// The next frame; `None` at the end of the connection.
-    pub fn next(&mut self) -> Option<Frame> {
+    pub fn frame(&mut self) -> Option<Frame> {
         let Self { connection, frames, .. } = self;
         frames.next(|| connection.read_some())
     }

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tests::{
-    Authority, Backend, Document, Finally, Gateway, GatewayBuilder, Identity, Peer, PortLease, Proxy, RefusingPort,
-    Signal, eventually,
+    Authority, Backend, Document, Finally, Gate, Gateway, GatewayBuilder, Identity, Peer, PortLease, Proxy,
+    RefusingPort, Signal, eventually,
 };
 
 const HOST: &str = "grpc.example.com";
@@ -37,6 +37,12 @@ fn client(gateway: &Gateway) -> Peer {
 fn tls_client(gateway: &Gateway, authority: &Authority) -> Peer {
     let (target, ca) = (format!("127.0.0.1:{}", gateway.https_port()), authority.bundle());
     Peer::start("grpc_client.py", &[&target, ca.to_str().unwrap(), HOST])
+}
+
+/// What the server knows of its calls, when there have been so many.
+#[track_caller]
+fn calls(server: &Peer, count: usize) -> Vec<Value> {
+    eventually(&format!("{count} calls have come"), || Some(server.events("call")).filter(|calls| calls.len() >= count))
 }
 
 /// A client that shows HTTP/2 as it is on the wire.
@@ -137,7 +143,7 @@ fn every_kind_of_call_passes_in_the_clear_and_under_tls_on_either_side() {
             }
             expect_code(&client.ask(json!({"do": "finish"})), "OK");
         }
-        let paths: Vec<Value> = server.events("call").iter().map(|call| call["path"].clone()).collect();
+        let paths: Vec<Value> = calls(server, 8).iter().map(|call| call["path"].clone()).collect();
         assert_eq!(paths, ["Unary", "Count", "Sum", "Chat"].repeat(2), "{backend}");
     }
 }
@@ -167,7 +173,7 @@ fn metadata_passes_both_ways_text_and_binary_before_and_after_the_messages() {
     ]);
     let answer = client.ask(unary_with("m", metadata.clone()));
     expect_code(&answer, "OK");
-    let call = &server.events("call")[0];
+    let call = &calls(&server, 1)[0];
     let has = |list: &Value, pair: &Value| list.as_array().unwrap().contains(pair);
     for pair in metadata.as_array().unwrap() {
         assert!(has(&call["metadata"], pair), "{pair} did not reach the server: {call}");
@@ -274,7 +280,7 @@ fn a_request_that_announces_too_much_is_refused_by_its_announcement() {
     expect_trailers_only(&answer, "8", "gRPC request payload size exceeds maximum of 100 bytes");
     let answer = client.ask(call("/test.Peer/Unary", &[("content-length", "100")], &[b'x'; 95]));
     assert_eq!(field(&answer["trailers"], "grpc-status"), Some("0"), "{answer}");
-    assert_eq!(server.events("call").len(), 1, "the refused one did not reach the server");
+    assert_eq!(calls(&server, 1).len(), 1, "the refused one did not reach the server");
 }
 
 #[test]
@@ -375,7 +381,7 @@ fn the_clients_deadline_counts_instead_of_the_read_timeout() {
     };
     let patient = client.ask(call("/test.Peer/Unary", &[("grpc-timeout", "10S"), ("x-delay-ms", "1000")], b"m"));
     assert_eq!(status(&patient).as_deref(), Some("0"), "a deadline of 10 s: {patient}");
-    let sent = server.events("call")[0]["metadata"].to_string();
+    let sent = calls(&server, 1)[0]["metadata"].to_string();
     assert!(!sent.contains("x-gateway"), "{sent}");
 
     for (name, more) in [
@@ -423,7 +429,7 @@ fn what_the_gateway_refuses_is_told_as_grpc_statuses() {
         .proxy(Proxy::new("keyed").path("/test.Peer/Chat").to(server.port()))
         .proxy(Proxy::new("down").path("/test.Peer/Sum").to(gone.port()))
         .proxy(Proxy::new("nameless").path("/test.Peer/Count").to(50_051).set("backend_host", "nowhere.invalid"))
-        .proxy(Proxy::new("good").path("/test.Peer/Unary").to(server.port()))
+        .proxy(Proxy::new("good").path("/test.Peer/Unary").to(server.port()).set("strip_listen_path", false))
         .proxy_plugin("keyed", "key_auth", json!({}));
     let gateway = Gateway::running(&document);
     let mut client = client(&gateway);
@@ -434,7 +440,7 @@ fn what_the_gateway_refuses_is_told_as_grpc_statuses() {
     expect_code(&code("Sum"), "UNAVAILABLE");
     expect(&code("Count"), "UNAVAILABLE", "DNS resolution for backend failed");
     expect_code(&code("Unary"), "OK");
-    assert_eq!(server.events("call").len(), 1, "only the good call came through");
+    assert_eq!(calls(&server, 1).len(), 1, "only the good call came through");
     // The shape on the wire: a head that is the end.
     let mut client = wire(&gateway);
     expect_trailers_only(&client.ask(call("/test.Peer/Nowhere", &[], b"m")), "5", "Not Found");
@@ -509,7 +515,7 @@ fn many_calls_of_one_channel_share_the_connections_to_the_server() {
     let answer =
         client.ask(json!({"do": "many", "method": "Unary", "count": 100, "metadata": [["x-delay-ms", "200"]]}));
     assert_eq!(answer["good"], 100, "{answer}");
-    let calls = server.events("call");
+    let calls = calls(&server, 100);
     let mut connections: Vec<&str> = calls.iter().filter_map(|call| call["peer"].as_str()).collect();
     connections.sort_unstable();
     connections.dedup();
@@ -607,20 +613,137 @@ fn a_call_from_an_http_1_1_client_reaches_the_server() {
 }
 
 #[test]
-fn a_call_leaves_a_record_and_so_does_one_that_failed() {
+fn a_call_leaves_a_record_and_so_do_those_that_failed() {
     let server = server();
     let gone = RefusingPort::new();
+    let old = Backend::scripted(|connection| {
+        connection.read_some();
+        connection.send("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    });
     let document = Document::new()
         .proxy(app(&server))
         .proxy(Proxy::new("down").path("/test.Peer/Big").to(gone.port()))
+        .proxy(Proxy::new("old").path("/test.Peer/Count").to(old.port()))
+        .proxy(Proxy::new("no-tls").path("/test.Peer/Sum").to(old.port()).set("backend_scheme", "https"))
+        .proxy(Proxy::new("nameless").path("/test.Peer/Chat").to(80).set("backend_host", "nowhere.invalid"))
         .global_plugin("stdout_logging", json!({}));
     let gateway = Gateway::running(&document);
-    let mut client = client(&gateway);
-    expect_code(&client.ask(unary("m")), "OK");
-    expect_code(&client.ask(json!({"do": "unary", "method": "Big", "request": "1"})), "UNAVAILABLE");
+    let mut client = wire(&gateway);
+    for method in ["Unary", "Big", "Count", "Sum", "Chat"] {
+        client.ask(call(&format!("/test.Peer/{method}"), &[], b"1"));
+    }
     let good = gateway.wait_for_record(|record| record["proxy_id"] == "app");
     assert_eq!((&good["http_method"], &good["response_status_code"]), (&json!("POST"), &json!(200)), "{good}");
-    let failed = gateway.wait_for_record(|record| record["proxy_id"] == "down");
-    assert_eq!(failed["error_class"], "connection_refused", "{failed}");
-    assert_eq!(failed["metadata"]["rejection_phase"], "grpc_backend_error", "{failed}");
+    assert_eq!(good["error_class"], Value::Null, "{good}");
+    let failures = [
+        ("down", "connection_refused"),
+        ("old", "connection_refused"),
+        ("no-tls", "tls_error"),
+        ("nameless", "dns_lookup_error"),
+    ];
+    let mut wrong = Vec::new();
+    for (proxy, class) in failures {
+        let failed = gateway.wait_for_record(|record| record["proxy_id"] == proxy);
+        let (got, phase) = (&failed["error_class"], &failed["metadata"]["rejection_phase"]);
+        if got != class || phase != "grpc_backend_error" {
+            wrong.push(format!("{proxy}: class {got} instead of {class}, phase {phase}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// A frame of HTTP/2 (RFC 9113 §4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// A server of HTTP/2 that answers the first request of each connection with these bytes and closes.
+fn answering(answer: Vec<u8>) -> Backend {
+    answering_and_then(answer, &Gate::new(), None)
+}
+
+/// The same, which ends its answer with other bytes when the gate opens.
+fn answering_and_then(answer: Vec<u8>, gate: &Gate, end: Option<Vec<u8>>) -> Backend {
+    let gate = gate.clone();
+    Backend::scripted(move |connection| {
+        connection.send([frame(SETTINGS, 0, 0, &[]), frame(SETTINGS, 1, 0, &[])].concat());
+        let mut seen = Vec::new();
+        let mut at = 24; // behind the preface
+        loop {
+            let some = connection.read_some();
+            if some.is_empty() {
+                return;
+            }
+            seen.extend(some);
+            while seen.len() >= at + 9 {
+                if seen[at + 3] == HEADERS {
+                    connection.send(&answer);
+                    if let Some(end) = &end {
+                        gate.wait();
+                        connection.send(end);
+                    }
+                    return;
+                }
+                at += 9 + usize::from(seen[at]) * 65_536 + usize::from(seen[at + 1]) * 256 + usize::from(seen[at + 2]);
+            }
+        }
+    })
+}
+
+/// The head of an answer in HPACK: `:status: 200` and the content type.
+fn good_head() -> Vec<u8> {
+    [&[0x88, 0x5f, 16], &b"application/grpc"[..]].concat()
+}
+
+#[test]
+fn a_server_that_breaks_off_before_its_head_is_unavailable() {
+    for (name, answer) in [
+        ("a reset", frame(RST_STREAM, 0, 1, &2_u32.to_be_bytes())),
+        ("a GOAWAY of a fault", frame(GOAWAY, 0, 0, &[0, 0, 0, 0, 0, 0, 0, 2])),
+        ("a close", Vec::new()),
+    ] {
+        let server = answering(answer);
+        let gateway = Gateway::in_front_of(server.port());
+        let answer = wire(&gateway).ask(call("/test.Peer/Unary", &[], b"m"));
+        assert_eq!(field(&answer["headers"], "grpc-status"), Some("14"), "{name}: {answer}");
+    }
+}
+
+#[test]
+fn a_server_that_breaks_off_after_its_head_does_not_look_whole() {
+    let begun = [frame(HEADERS, END_HEADERS, 1, &good_head()), frame(DATA, 0, 1, &framed(b"half"))].concat();
+    for (name, end) in [("a reset", frame(RST_STREAM, 0, 1, &2_u32.to_be_bytes())), ("a close", Vec::new())] {
+        let gate = Gate::new();
+        let server = answering_and_then(begun.clone(), &gate, Some(end));
+        let gateway = Gateway::in_front_of(server.port());
+        let mut client = wire(&gateway);
+        let mut ask = call("/test.Peer/Unary", &[], b"m");
+        ask["do"] = json!("open");
+        let answer = client.ask(ask);
+        assert_eq!(field(&answer["headers"], ":status"), Some("200"), "{name}: {answer}");
+        let receive = json!({"do": "receive", "stream": answer["stream"]});
+        assert_eq!(client.ask(receive.clone())["data"], hex(&framed(b"half")), "{name}");
+        gate.open();
+        let end = client.ask(receive);
+        assert_ne!(end["reset"], Value::Null, "{name}: the client's stream is reset too: {end}");
+    }
+}
+
+#[test]
+fn a_status_that_the_server_did_not_give_is_not_invented() {
+    let head = frame(HEADERS, END_HEADERS, 1, &good_head());
+    let server = answering([head, frame(DATA, END_STREAM, 1, &framed(b"m"))].concat());
+    let gateway = Gateway::in_front_of(server.port());
+    let answer = wire(&gateway).ask(call("/test.Peer/Unary", &[], b"m"));
+    assert_eq!((&answer["body"], &answer["trailers"]), (&json!(hex(&framed(b"m"))), &Value::Null), "{answer}");
+    assert_eq!(field(&answer["headers"], "grpc-status"), None, "{answer}");
 }
