@@ -60,7 +60,10 @@ pub enum Answer {
     BackendUnavailable,
     BadGateway,
     NoAddress,
+    /// Its length was announced.
     RequestTooLarge,
+    /// It turned out to be.
+    RequestGrewTooLarge,
     MalformedRequestBody,
     RequestStalled,
     ResponseTooLarge,
@@ -365,7 +368,7 @@ async fn upload_stream<B: Body>(
 fn count_sent(sent_bytes: &Cell<u64>, length: usize, bytes_max: u64) -> Result<(), UploadEnd> {
     sent_bytes.set(sent_bytes.get() + length as u64);
     if bytes_max != 0 && sent_bytes.get() > bytes_max {
-        let failure = Failure::new(ErrorClass::RequestBodyTooLarge, Answer::RequestTooLarge);
+        let failure = Failure::new(ErrorClass::RequestBodyTooLarge, Answer::RequestGrewTooLarge);
         return Err(UploadEnd::Over(failure));
     }
     Ok(())
@@ -492,6 +495,10 @@ async fn fail<R: Responder>(
         rejection = rejection.with_header("x-gateway-upstream-status", "degraded");
     }
     log_failure(forwarding, &failure);
+    if forwarding.kind.is_grpc() {
+        transaction.rejected_in("grpc_backend_error");
+        transaction.note_grpc(&rejection);
+    }
     let is_head = transaction.cx.as_ref().is_some_and(|cx| cx.head.method == Method::Head);
     let sent = deliver::rejection(&rejection, is_head, responder).await;
     transaction.outcome.client_disconnected |= sent.is_err();
@@ -520,7 +527,9 @@ fn answer(forwarding: &Forwarding<'_>, failure: &Failure) -> Option<(Rejection, 
         Answer::Plugin => return failure.refusal.as_deref().map(|refusal| (refusal.clone(), true)),
         Answer::BadGateway => (502, r#"{"error":"Bad Gateway"}"#, false),
         Answer::NoAddress => (502, r#"{"error":"DNS resolution for backend failed"}"#, false),
-        Answer::RequestTooLarge => return Some((refusal::request_body_too_large().rejection, true)),
+        Answer::RequestTooLarge | Answer::RequestGrewTooLarge => {
+            return Some((refusal::request_body_too_large().rejection, true));
+        }
         Answer::MalformedRequestBody => (400, r#"{"error":"Request body is not valid chunked coding"}"#, true),
         Answer::RequestStalled => (408, r#"{"error":"Request body stalled"}"#, true),
         Answer::ResponseTooLarge => (502, r#"{"error":"Backend response body exceeds maximum size"}"#, false),
@@ -543,6 +552,7 @@ fn grpc_answer(forwarding: &Forwarding<'_>, failure: &Failure) -> Rejection {
     let too_large = format!("gRPC request payload size exceeds maximum of {max} bytes");
     let (code, message) = match (failure.answer, failure.class) {
         (Answer::RequestTooLarge, _) => (grpc::RESOURCE_EXHAUSTED, too_large.as_str()),
+        (Answer::RequestGrewTooLarge, _) => (grpc::RESOURCE_EXHAUSTED, "gRPC request payload size exceeds maximum"),
         (Answer::ResponseTooLarge, _) => (grpc::RESOURCE_EXHAUSTED, "gRPC response exceeds maximum size"),
         (Answer::NoAddress, _) => (grpc::UNAVAILABLE, "DNS resolution for backend failed"),
         (Answer::MalformedRequestBody, _) => (grpc::INVALID_ARGUMENT, "Request body is malformed"),

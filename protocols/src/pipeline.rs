@@ -226,23 +226,13 @@ async fn answer_rejection<R: Responder>(
     }
     if kind.is_grpc() {
         rejection = grpc::translated(&rejection);
-        note_grpc(transaction, &rejection);
+        transaction.note_grpc(&rejection);
     }
     transaction.outcome.status = rejection.status;
     let is_head = transaction.cx.as_ref().is_some_and(|cx| cx.head.method == Method::Head);
     let sent = deliver::rejection(&rejection, is_head, responder).await;
     transaction.outcome.client_disconnected = sent.is_err();
     transaction.end();
-}
-
-/// What the record shows of a refusal in the words of gRPC.
-fn note_grpc(transaction: &mut Transaction, refusal: &Rejection) {
-    let Some(cx) = &mut transaction.cx else { return };
-    for (name, key) in [("grpc-status", "grpc_status"), ("grpc-message", "grpc_message")] {
-        if let Some((_, value)) = refusal.headers.iter().find(|(present, _)| present == name) {
-            cx.metadata.set(key, value.clone());
-        }
-    }
 }
 
 /// Answers a request that has no route, or none it may take: no plugins, no record, but counted.

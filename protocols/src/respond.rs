@@ -305,10 +305,6 @@ impl<S: BackendResponse> Delivery<'_, '_, S> {
     fn streamed_size(&self) -> ResponseSize {
         let headers = &self.respond.head.headers;
         match self.length {
-            // An answer that is all head says its end there, and no length that it did not come with.
-            BodyLength::Exact(0) if self.respond.forwarding.kind.is_grpc() && !headers.has(Known::ContentLength) => {
-                ResponseSize::HeadOnly(None)
-            }
             BodyLength::Exact(length) => ResponseSize::Exact(length),
             BodyLength::Unknown => ResponseSize::Unknown,
             BodyLength::None if self.respond.head.status == 204 => ResponseSize::None,

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use engine::counters::ErrorClass;
 use engine::http::RequestHead;
-use plugins::{Outcome, RequestContext};
+use plugins::{Outcome, Rejection, RequestContext};
 
 use crate::exchange::Kind;
 use crate::generation::Generation;
@@ -56,6 +56,16 @@ impl Transaction {
     pub fn finish(mut self) -> Box<RequestHead> {
         self.record();
         self.cx.take().map(|cx| cx.head).unwrap_or_default()
+    }
+
+    /// What the record shows of a refusal in the words of gRPC.
+    pub fn note_grpc(&mut self, refusal: &Rejection) {
+        let Some(cx) = &mut self.cx else { return };
+        for (name, key) in [("grpc-status", "grpc_status"), ("grpc-message", "grpc_message")] {
+            if let Some((_, value)) = refusal.headers.iter().find(|(present, _)| present == name) {
+                cx.metadata.set(key, value.clone());
+            }
+        }
     }
 
     /// Counts the exchange and writes its record, once. A session that goes on is recorded when it begins.

@@ -30,9 +30,13 @@ impl RawClient {
 
     /// From now on a read or write that makes no progress for this long is a [`Fault::TimedOut`].
     pub fn with_patience(self, patience: Duration) -> Self {
+        self.set_patience(patience);
+        self
+    }
+
+    pub(crate) fn set_patience(&self, patience: Duration) {
         self.wire.stream.set_read_timeout(Some(patience)).expect("a read timeout");
         self.wire.stream.set_write_timeout(Some(patience)).expect("a write timeout");
-        self
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {

@@ -3,17 +3,19 @@
 //!
 //! [`Gateway`] is the process under test, [`Document`] the configuration it reads, [`Backend`] what stands behind it
 //! and records all it was sent, [`RawClient`] a client that writes exactly the bytes it is told and reads answers with
-//! a strict parser, [`http2`] the same for HTTP/2, [`curl`] a client nobody here wrote. Nothing in the harness sleeps
-//! to synchronise: it waits for a condition with a bound ([`eventually`], [`Gate`]).
+//! a strict parser, [`http2`] the same for HTTP/2, [`curl`] and [`Peer`] clients and servers nobody here wrote. Nothing
+//! in the harness sleeps to synchronise: it waits for a condition with a bound ([`eventually`], [`Gate`]).
 
 mod backend;
 mod certificates;
 mod client;
 mod curl;
 mod document;
+mod frames;
 mod gateway;
 pub mod http2;
 mod logs;
+mod peer;
 mod ports;
 mod wait;
 mod wire;
@@ -23,7 +25,9 @@ pub use certificates::{Authority, Identity, Validity};
 pub use client::RawClient;
 pub use curl::{CurlResponse, curl};
 pub use document::{Document, Proxy};
+pub use frames::{BackendWebSocket, Frame, FrameReader, RawWebSocket, WEBSOCKET_KEY, websocket_accept};
 pub use gateway::{Exit, Gateway, GatewayBuilder, Signal, run_cli};
+pub use peer::Peer;
 pub use ports::PortLease;
 pub use wait::{Finally, Gate, PATIENCE, eventually};
 pub use wire::{Fault, Framing, Headers, Response};

@@ -71,6 +71,8 @@ struct Live {
     idle_timeout_ms: Cell<u64>,
     has_served: Cell<bool>,
     is_over: Cell<bool>,
+    /// The backend has answered a request, so it speaks HTTP/2.
+    has_answered: Cell<bool>,
     /// Body bytes that were taken, on all streams.
     taken: Cell<u64>,
     /// The driver looks after a connection with streams more closely.
@@ -212,6 +214,7 @@ impl Http2Connections {
             idle_timeout_ms: Cell::new(limits.idle_timeout_ms),
             has_served: Cell::new(false),
             is_over: Cell::new(false),
+            has_answered: Cell::new(false),
             taken: Cell::new(0),
             driver: RefCell::default(),
         });
@@ -358,6 +361,10 @@ pub async fn start_request(
 }
 
 impl Leased {
+    pub fn note_answer(&self) {
+        self.live.has_answered.set(true);
+    }
+
     pub fn note_taken(&self, bytes: usize) {
         self.live.taken.set(self.live.taken.get() + bytes as u64);
     }
@@ -367,7 +374,13 @@ impl Leased {
         if error.is_go_away() || error.is_io() {
             self.live.is_over.set(true);
         }
-        class_of(error)
+        match class_of(error) {
+            // Whatever it speaks, it is not HTTP/2 (traffic sheet §20).
+            ErrorClass::ProtocolError if !self.live.has_answered.get() && error.is_library() => {
+                ErrorClass::ConnectionRefused
+            }
+            class => class,
+        }
     }
 }
 

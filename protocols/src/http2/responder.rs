@@ -118,7 +118,9 @@ impl<'s> Responder for StreamResponder<'s> {
             ResponseSize::Exact(length) => Some(length),
             ResponseSize::None | ResponseSize::HeadOnly(_) | ResponseSize::Unknown | ResponseSize::Tunnel => None,
         };
-        if let ResponseSize::Exact(length) | ResponseSize::HeadOnly(Some(length)) = size {
+        if let ResponseSize::Exact(length) | ResponseSize::HeadOnly(Some(length)) = size
+            && (length > 0 || says_length(head))
+        {
             fields.push(b"content-length", &[length.to_string().as_bytes()]);
         }
         if !head.has(Known::Date) {
@@ -129,7 +131,8 @@ impl<'s> Responder for StreamResponder<'s> {
         let mut response = Response::new(());
         *response.status_mut() = heads::status(head.status);
         *response.headers_mut() = fields.into_map();
-        let is_over = matches!(size, ResponseSize::None | ResponseSize::HeadOnly(_));
+        // What has no body ends with its head: a gRPC client takes nothing else for an answer that is all head.
+        let is_over = matches!(size, ResponseSize::None | ResponseSize::HeadOnly(_) | ResponseSize::Exact(0));
         let mut half = self.answer.half.borrow_mut();
         if let Half::Owed(owed) = &mut *half {
             *half = match owed.send_response(response, is_over) {
@@ -144,6 +147,12 @@ impl<'s> Responder for StreamResponder<'s> {
 
     /// A stream ends without its connection.
     fn close_after(&mut self) {}
+}
+
+/// Whether the length of an empty body is said: the end of the stream says it as well, and gRPC wants nothing else.
+fn says_length(head: &OutgoingResponse<'_>) -> bool {
+    let is_grpc = head.extra.iter().any(|(name, _)| *name == "grpc-status");
+    !is_grpc && head.received.is_none_or(|received| received.has(Known::ContentLength))
 }
 
 impl ResponseStream for StreamResponse<'_> {

@@ -49,6 +49,10 @@ impl Meters {
         self.of(from).map_or(Ok(()), |meter| meter.borrow_mut().note(bytes))
     }
 
+    fn have_both_closed(&self) -> bool {
+        self.has_closed(Side::Client) && self.has_closed(Side::Backend)
+    }
+
     fn has_closed(&self, from: Side) -> bool {
         self.of(from).is_some_and(|meter| meter.borrow().is_closed())
     }
@@ -69,6 +73,8 @@ enum End {
     Source,
     /// The receiver takes no more.
     Sink,
+    /// Both sides have said Close.
+    Closed,
     Violation(Violation),
 }
 
@@ -98,6 +104,7 @@ pub async fn relay<B: Body, S: ResponseStream>(
         // Whoever said Close and ended is owed the other's last words; nobody else is.
         if let Some((from, End::Source)) = first
             && meters.has_closed(from)
+            && !meters.have_both_closed()
         {
             deadline.set_ms(DRAIN_MS);
             match from {
@@ -147,6 +154,9 @@ async fn up<B: Body>(body: &mut B, sender: &mut Sender, meters: &Meters, deadlin
             return End::Sink;
         }
         if meters.has_closed(Side::Client) {
+            if meters.have_both_closed() {
+                return End::Closed;
+            }
             deadline.set_ms(DRAIN_MS);
         }
     }
@@ -184,6 +194,9 @@ async fn down<S: ResponseStream>(
             return End::Sink;
         }
         if meters.has_closed(Side::Backend) {
+            if meters.have_both_closed() {
+                return End::Closed;
+            }
             deadline.set_ms(DRAIN_MS);
         }
     }
