@@ -134,7 +134,21 @@ impl Duplex {
 
     fn write(&mut self, pieces: &[IoSlice<'_>], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let sender = ready!(self.poll_sender(cx))?;
-        if sender.takes_pipes() { self.write_plain(pieces, cx) } else { self.write_sealed(pieces, cx) }
+        if sender.takes_pipes() {
+            return self.write_plain(pieces, cx);
+        }
+        match ready!(self.write_sealed(pieces, cx)) {
+            Ok(count) => Poll::Ready(Ok(count)),
+            Err(error) => Poll::Ready(Err(self.reason(error, cx))),
+        }
+    }
+
+    /// Why the peer takes nothing any more, if it has said so: its alert may be there, unread.
+    fn reason(&mut self, error: io::Error, cx: &mut Context<'_>) -> io::Error {
+        match self.poll_received(cx) {
+            Poll::Ready(Err(alert)) if alert.kind() == io::ErrorKind::InvalidData => alert,
+            _ => error,
+        }
     }
 }
 

@@ -179,6 +179,8 @@ pub fn class_of(error: &io::Error) -> ErrorClass {
             ErrorClass::ConnectionClosed
         }
         io::ErrorKind::TimedOut => ErrorClass::ReadWriteTimeout,
+        // TLS failed behind its handshake: a backend refuses a certificate of TLS 1.3 with the first that it says.
+        io::ErrorKind::InvalidData => ErrorClass::TlsError,
         _ => ErrorClass::RequestError,
     }
 }

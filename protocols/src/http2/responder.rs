@@ -30,7 +30,8 @@ pub struct Answer {
 enum Half {
     Owed(SendResponse<Piece>),
     Streaming(SendStream<Piece>),
-    Over,
+    /// The client had given the stream up when its answer was there.
+    Gone,
 }
 
 impl Answer {
@@ -43,7 +44,7 @@ impl Answer {
         match &mut *self.half.borrow_mut() {
             Half::Owed(owed) => owed.poll_reset(cx).map(|_| ()),
             Half::Streaming(stream) => stream.poll_reset(cx).map(|_| ()),
-            Half::Over => Poll::Pending,
+            Half::Gone => Poll::Ready(()),
         }
     }
 
@@ -53,14 +54,14 @@ impl Answer {
     ) -> Result<T, ClientGone> {
         match &mut *self.half.borrow_mut() {
             Half::Streaming(stream) => act(stream).map_err(|_| ClientGone),
-            Half::Owed(_) | Half::Over => Err(ClientGone),
+            Half::Owed(_) | Half::Gone => Err(ClientGone),
         }
     }
 
     fn poll_room(&self, cx: &mut Context<'_>) -> Poll<Result<(), ClientGone>> {
         match &mut *self.half.borrow_mut() {
             Half::Streaming(stream) => poll_room(stream, cx).map_err(|_| ClientGone),
-            Half::Owed(_) | Half::Over => Poll::Ready(Err(ClientGone)),
+            Half::Owed(_) | Half::Gone => Poll::Ready(Err(ClientGone)),
         }
     }
 
@@ -137,8 +138,7 @@ impl<'s> Responder for StreamResponder<'s> {
         if let Half::Owed(owed) = &mut *half {
             *half = match owed.send_response(response, is_over) {
                 Ok(stream) => Half::Streaming(stream),
-                // The client finds out by itself; whoever writes is told.
-                Err(_) => Half::Over,
+                Err(_) => Half::Gone,
             };
         }
         drop(half);
