@@ -3,7 +3,8 @@
 //!
 //! [`Gateway`] is the process under test, [`Document`] the configuration it reads, [`Backend`] what stands behind it
 //! and records all it was sent, [`RawClient`] a client that writes exactly the bytes it is told and reads answers with
-//! a strict parser, [`curl`] a client nobody here wrote. Nothing in the harness sleeps to synchronise: it waits for a
+//! a strict parser, [`curl`] a client nobody here wrote. [`peer`] has clients and backends that speak HTTP/1.1 and HTTP/2, with
+//! TLS and without, and mean the same in all of them. Nothing in the harness sleeps to synchronise: it waits for a
 //! condition with a bound ([`eventually`], [`Gate`]).
 
 mod backend;
@@ -13,6 +14,7 @@ mod curl;
 mod document;
 mod gateway;
 mod logs;
+pub mod peer;
 mod ports;
 mod wait;
 mod wire;
