@@ -150,8 +150,10 @@ async fn there_and_back(
     let got = |name: &str| answer.header(name).unwrap_or("missing").to_owned();
     check!(got("x-got-bytes") == up_bytes.to_string(), "{} bytes came up", got("x-got-bytes"));
     check!(got("x-got-intact") == "true", "what came up differs");
-    let length = if matches!(up, Size::Known(_)) { up_bytes.to_string() } else { "unknown".to_owned() };
-    check!(got("x-got-length") == length, "the backend was told the length {}", got("x-got-length"));
+    let length = if matches!(up, Size::Unknown(_)) { "unknown".to_owned() } else { up_bytes.to_string() };
+    // END_STREAM in an HTTP/2 head says that there is no body.
+    let is_told = got("x-got-length") == length || (up_bytes == 0 && got("x-got-length") == "unknown");
+    check!(is_told, "the backend was told the length {}", got("x-got-length"));
     let expected = if up_has_trailers { sum.as_str() } else { "none" };
     check!(got("x-got-checksum") == expected, "the backend's trailer is {:?}", got("x-got-checksum"));
     check!(answer.body.bytes == down_bytes, "{} bytes came down", answer.body.bytes);
@@ -332,23 +334,41 @@ fn an_answer_comes_while_the_upload_goes_on() {
 fn a_body_that_breaks_off_arrives_broken_off() {
     let crossings = Crossings::new();
     each_crossing(&crossings, async |frontend, backend| {
-        for (bytes, cut) in [(MIB, 600_000), (100_000, 1), (2000, 1000)] {
-            for unknown_length in [false, true] {
-                let mut client = crossings.client(frontend).await;
-                let plan = Plan { bytes, unknown_length, cut_after: Some(cut), ..Plan::default() };
-                let ask = crossings.ask(backend, "POST", &plan, Size::Known(1));
-                let answer = tokio::time::timeout(Duration::from_secs(20), client.ask(&ask)).await;
-                match answer.map_err(|_| format!("{plan}: hangs"))? {
-                    // What was collected before the head was sent may be told by a status (traffic sheet §8.2).
-                    Ok(answer) if answer.status == 502 => {}
-                    Ok(answer) if backend == Transport::H2c && answer.header("grpc-status") == Some("14") => {}
-                    Ok(answer) => {
-                        check!(answer.body.end.is_err(), "{plan}: {} looks whole: {:?}", answer.status, answer.body)
-                    }
-                    Err(fault) => check!(fault != Fault::TimedOut, "{plan}: {fault:?}"),
-                }
-            }
+        for (bytes, cut, unknown_length) in
+            [(MIB, 600_000, false), (MIB, 600_000, true), (100_000, 1, false), (2000, 1000, true), (100_000, 99_999, true)]
+        {
+            let mut client = crossings.client(frontend).await;
+            let plan =
+                Plan { bytes, unknown_length, cut_after: Some(cut), waits_for_release: true, ..Plan::default() };
+            let ask = crossings.ask(backend, "POST", &plan, Size::Known(0));
+            let (mut upload, reply) = client.begin(&ask).await.map_err(|fault| format!("{fault:?}"))?;
+            upload.finish(None).await.map_err(|fault| format!("{fault:?}"))?;
+            let (status, _, mut body) = reply.head().await.map_err(|fault| format!("{plan}: {fault:?}"))?;
+            check!(status == 200, "{plan}: {status}");
+            let first = body.piece().await.map_err(|fault| format!("{plan}: {fault:?}"))?;
+            let first = first.ok_or_else(|| format!("{plan}: ends at once"))?.len() as u64;
+            crossings.peer(backend).release();
+            let received = body.rest(first).await;
+            check!(received.end.is_err(), "{plan}: {} bytes look whole", received.bytes);
+            check!(received.intact && received.bytes <= cut, "{plan}: {} bytes", received.bytes);
         }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_short_body_that_breaks_off_is_told_by_the_status() {
+    let crossings = Crossings::new();
+    each_crossing(&crossings, async |frontend, backend| {
+        if backend == Transport::H2c {
+            return Ok(());
+        }
+        let mut client = crossings.client(frontend).await;
+        let plan = Plan { bytes: 2000, cut_after: Some(1000), ..Plan::default() };
+        // A POST is not repeated on another connection.
+        let answer = whole(&mut client, &crossings.ask(backend, "POST", &plan, Size::Known(1))).await?;
+        check!(answer.status == 502, "status {}", answer.status);
+        check!(answer.header("x-gateway-error") == Some("backend_error"), "{:?}", answer.headers);
         Ok(())
     });
 }
@@ -427,7 +447,8 @@ fn a_reset_stream_leaves_its_neighbours_alone() {
             let long = Plan { bytes: 5 * MIB, ..Plan::default() };
             let neighbour = crossings.ask(Transport::Http2Tls, "GET", &long, Size::None);
             let (cut, whole) = tokio::join!(first.ask(&ask), second.ask(&neighbour));
-            assert!(cut.is_err() || cut.is_ok_and(|answer| answer.body.end.is_err()));
+            // The reset may come before the head was passed on.
+            assert!(cut.is_err() || cut.is_ok_and(|answer| answer.status == 502 || answer.body.end.is_err()));
             let whole = whole.expect("an answer").body;
             assert_eq!((whole.bytes, whole.intact, whole.end), (5 * MIB, true, Ok(())));
             let after = third.ask(&neighbour).await.expect("an answer").body;

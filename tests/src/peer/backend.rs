@@ -9,6 +9,7 @@ use h2::server::SendResponse;
 use http::{HeaderMap, Response};
 use rustls::HandshakeKind;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
@@ -82,6 +83,7 @@ struct Shared {
     connections: Mutex<Vec<PeerConnection>>,
     refused: Mutex<Vec<String>>,
     open: AtomicUsize,
+    released: Notify,
 }
 
 pub struct Peer {
@@ -155,6 +157,11 @@ impl Peer {
         self.shared.open.load(Ordering::SeqCst)
     }
 
+    /// Lets one response that waits for it go on, now or when it comes to that.
+    pub fn release(&self) {
+        self.shared.released.notify_one();
+    }
+
     /// Why handshakes failed, as the backend's side sees it.
     pub fn refused(&self) -> Vec<String> {
         self.shared.refused.lock().unwrap().clone()
@@ -223,7 +230,7 @@ impl Serving {
             let seen = self.saw(method.to_owned(), target.to_owned(), None, headers);
             let mut inlet = Inlet::Http1 { source: &mut source, left: Left::from(framing), trailers: Headers::default() };
             let responder = Responder::Http1 { sink: &mut sink, keep_alive: self.keep_alive };
-            let end = answer(&seen, &mut inlet, responder).await;
+            let end = answer(&self.shared, &seen, &mut inlet, responder).await;
             let is_over = end.is_err() || !self.keep_alive;
             seen.progress.end.set(end).expect("a request ends once");
             if is_over {
@@ -243,9 +250,10 @@ impl Serving {
             let target = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
             let authority = head.uri.authority().map(ToString::to_string);
             let seen = self.saw(head.method.to_string(), target, authority, fields_of(&head.headers));
+            let shared = self.shared.clone();
             streams.spawn(async move {
                 let mut inlet = Inlet::Http2(body);
-                let end = answer(&seen, &mut inlet, Responder::Http2(responder)).await;
+                let end = answer(&shared, &seen, &mut inlet, Responder::Http2(responder)).await;
                 seen.progress.end.set(end).expect("a request ends once");
             });
         }
@@ -283,7 +291,12 @@ impl<'a> Responder<'a> {
 }
 
 /// One request from its head to the end of both bodies.
-async fn answer(seen: &Seen, inlet: &mut Inlet<'_>, responder: Responder<'_>) -> Result<(), Fault> {
+async fn answer(
+    shared: &Shared,
+    seen: &Seen,
+    inlet: &mut Inlet<'_>,
+    responder: Responder<'_>,
+) -> Result<(), Fault> {
     let plan = Plan::of(&seen.target);
     let mut fields = Headers::default();
     let mut say = |name: &str, value: String| fields.push(name.to_owned(), value);
@@ -306,7 +319,7 @@ async fn answer(seen: &Seen, inlet: &mut Inlet<'_>, responder: Responder<'_>) ->
     let has_body = !(bodiless || seen.method == "HEAD" || (plan.bytes == 0 && !plan.unknown_length && !plan.trailers));
     let mut outlet = responder.begin(plan.status, fields, has_body).await?;
     if has_body {
-        fill(seen, &plan, inlet, &mut outlet).await?;
+        fill(shared, seen, &plan, inlet, &mut outlet).await?;
     }
     if plan.early {
         receive(seen, inlet).await?;
@@ -320,13 +333,22 @@ async fn receive(seen: &Seen, inlet: &mut Inlet<'_>) -> Result<Received, Fault> 
     received.end.clone().map(|()| received)
 }
 
-async fn fill(seen: &Seen, plan: &Plan, inlet: &mut Inlet<'_>, outlet: &mut Outlet<'_>) -> Result<(), Fault> {
+async fn fill(
+    shared: &Shared,
+    seen: &Seen,
+    plan: &Plan,
+    inlet: &mut Inlet<'_>,
+    outlet: &mut Outlet<'_>,
+) -> Result<(), Fault> {
     let note = |bytes| {
         seen.progress.sent.fetch_add(bytes, Ordering::SeqCst);
     };
     let first = plan.cut_after.or(plan.hold_after).unwrap_or(plan.bytes).min(plan.bytes);
     outlet.send_pattern(0, first, note).await?;
     if plan.cut_after.is_some() {
+        if plan.waits_for_release {
+            shared.released.notified().await;
+        }
         outlet.reset();
         return Err(Fault::Cut);
     }

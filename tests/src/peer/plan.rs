@@ -15,6 +15,8 @@ pub struct Plan {
     pub early: bool,
     /// Breaks off after this many bytes of the body.
     pub cut_after: Option<u64>,
+    /// Breaks off only when the test has called [`super::Peer::release`].
+    pub waits_for_release: bool,
     /// After this many bytes of the body waits for the end of the request, or for good.
     pub hold_after: Option<u64>,
 }
@@ -28,6 +30,7 @@ impl Default for Plan {
             trailers: false,
             early: false,
             cut_after: None,
+            waits_for_release: false,
             hold_after: None,
         }
     }
@@ -45,6 +48,7 @@ impl Plan {
                 "unknown" => plan.unknown_length = number == 1,
                 "trailers" => plan.trailers = number == 1,
                 "early" => plan.early = number == 1,
+                "waits" => plan.waits_for_release = number == 1,
                 "cut" => plan.cut_after = Some(number),
                 "hold" => plan.hold_after = Some(number),
                 other => panic!("a plan has no {other}"),
@@ -64,6 +68,7 @@ impl fmt::Display for Plan {
         let flag = u8::from;
         write!(f, "status={}&bytes={}&unknown={}", self.status, self.bytes, flag(self.unknown_length))?;
         write!(f, "&trailers={}&early={}", flag(self.trailers), flag(self.early))?;
+        write!(f, "&waits={}", flag(self.waits_for_release))?;
         self.cut_after.map_or(Ok(()), |bytes| write!(f, "&cut={bytes}"))?;
         self.hold_after.map_or(Ok(()), |bytes| write!(f, "&hold={bytes}"))
     }

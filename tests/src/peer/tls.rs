@@ -11,13 +11,19 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::certificates::Identity;
 
+/// The versions of TLS that one side speaks.
+type Versions = &'static [&'static SupportedProtocolVersion];
+
+static TLS12: [&SupportedProtocolVersion; 1] = [&rustls::version::TLS12];
+static TLS13: [&SupportedProtocolVersion; 1] = [&rustls::version::TLS13];
+
 /// How a backend secures its connections.
 #[derive(Clone)]
 pub struct ServerTls {
     certificate: PathBuf,
     key: PathBuf,
     client_ca: Option<PathBuf>,
-    versions: &'static [&'static SupportedProtocolVersion],
+    versions: Versions,
     alpn: Vec<&'static str>,
 }
 
@@ -45,9 +51,12 @@ impl ServerTls {
         self
     }
 
-    pub fn versions(mut self, versions: &'static [&'static SupportedProtocolVersion]) -> Self {
-        self.versions = versions;
-        self
+    pub fn only_tls_1_2(self) -> Self {
+        Self { versions: &TLS12, ..self }
+    }
+
+    pub fn only_tls_1_3(self) -> Self {
+        Self { versions: &TLS13, ..self }
     }
 
     pub(super) fn config(&self, usual: &'static str) -> Arc<ServerConfig> {
