@@ -24,6 +24,8 @@ use crate::wire::{Fault, Framing, Headers, framing_of};
 /// A window in which a body of any size flows without many updates.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+/// Tests that give up many requests at once mean no harm.
+const RESETS_MAX: usize = 10_000;
 
 /// A request as the backend sees it; what becomes of it is looked up when asked for.
 #[derive(Clone)]
@@ -43,6 +45,21 @@ struct Progress {
     sent: AtomicU64,
     received: OnceLock<Received>,
     end: OnceLock<Result<(), Fault>>,
+}
+
+/// A request whose connection ends has ended as well.
+struct Running(Arc<Progress>);
+
+impl Running {
+    fn ended(self, how: Result<(), Fault>) {
+        self.0.end.set(how).expect("a request ends once");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.end.set(Err(Fault::Closed));
+    }
 }
 
 impl Seen {
@@ -209,7 +226,11 @@ async fn serve(
     };
     shared.open.fetch_add(1, Ordering::SeqCst);
     let serving = Serving { shared, connection, keep_alive };
-    if is_http2 { serving.http2(io).await } else { serving.http1(io).await }
+    if is_http2 {
+        serving.http2(io).await
+    } else {
+        serving.http1(io).await
+    }
     serving.shared.open.fetch_sub(1, Ordering::SeqCst);
 }
 
@@ -228,11 +249,13 @@ impl Serving {
             let [method, target, "HTTP/1.1"] = parts[..] else { panic!("the gateway sent {start:?}") };
             let framing = framing_of(&headers, Framing::None).expect("a request is framed");
             let seen = self.saw(method.to_owned(), target.to_owned(), None, headers);
-            let mut inlet = Inlet::Http1 { source: &mut source, left: Left::from(framing), trailers: Headers::default() };
+            let mut inlet =
+                Inlet::Http1 { source: &mut source, left: Left::from(framing), trailers: Headers::default() };
             let responder = Responder::Http1 { sink: &mut sink, keep_alive: self.keep_alive };
+            let running = Running(seen.progress.clone());
             let end = answer(&self.shared, &seen, &mut inlet, responder).await;
             let is_over = end.is_err() || !self.keep_alive;
-            seen.progress.end.set(end).expect("a request ends once");
+            running.ended(end);
             if is_over {
                 break;
             }
@@ -243,6 +266,7 @@ impl Serving {
     async fn http2(&self, io: Io) {
         let mut builder = h2::server::Builder::new();
         builder.initial_window_size(STREAM_WINDOW_BYTES).initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+        builder.max_pending_accept_reset_streams(RESETS_MAX);
         let Ok(mut connection) = builder.handshake::<_, Bytes>(io).await else { return };
         let mut streams = JoinSet::new();
         while let Some(Ok((request, responder))) = connection.accept().await {
@@ -251,10 +275,10 @@ impl Serving {
             let authority = head.uri.authority().map(ToString::to_string);
             let seen = self.saw(head.method.to_string(), target, authority, fields_of(&head.headers));
             let shared = self.shared.clone();
+            let running = Running(seen.progress.clone());
             streams.spawn(async move {
                 let mut inlet = Inlet::Http2(body);
-                let end = answer(&shared, &seen, &mut inlet, Responder::Http2(responder)).await;
-                seen.progress.end.set(end).expect("a request ends once");
+                running.ended(answer(&shared, &seen, &mut inlet, Responder::Http2(responder)).await);
             });
         }
     }
@@ -291,12 +315,7 @@ impl<'a> Responder<'a> {
 }
 
 /// One request from its head to the end of both bodies.
-async fn answer(
-    shared: &Shared,
-    seen: &Seen,
-    inlet: &mut Inlet<'_>,
-    responder: Responder<'_>,
-) -> Result<(), Fault> {
+async fn answer(shared: &Shared, seen: &Seen, inlet: &mut Inlet<'_>, responder: Responder<'_>) -> Result<(), Fault> {
     let plan = Plan::of(&seen.target);
     let mut fields = Headers::default();
     let mut say = |name: &str, value: String| fields.push(name.to_owned(), value);

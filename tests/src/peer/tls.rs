@@ -111,4 +111,3 @@ fn roots(bundle: &Path) -> RootCertStore {
     }
     roots
 }
-
