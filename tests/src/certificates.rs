@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType, IsCa, KeyIdMethod,
-    KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
+    KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
 };
 use time::{Duration, OffsetDateTime};
 
@@ -59,16 +59,19 @@ impl Authority {
         self.folder.join("ca.pem")
     }
 
-    /// A certificate for these names, good now.
+    /// A certificate for these names (hosts, addresses, URIs), good now.
     pub fn issue(&self, names: &[&str]) -> Identity {
         self.issue_for(names, Validity::NOW)
     }
 
     pub fn issue_for(&self, names: &[&str], validity: Validity) -> Identity {
         let serial = NEXT.fetch_add(1, Ordering::Relaxed);
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let mut params = CertificateParams::new(names.clone()).expect("names of a certificate");
-        params.distinguished_name.push(DnType::CommonName, names.first().map_or("client", String::as_str));
+        let (uris, hosts): (Vec<&str>, Vec<&str>) = names.iter().copied().partition(|name| name.contains("://"));
+        let hosts: Vec<String> = hosts.into_iter().map(str::to_owned).collect();
+        let mut params = CertificateParams::new(hosts).expect("names of a certificate");
+        let uris = uris.into_iter().map(|uri| SanType::URI(uri.try_into().expect("a URI is ASCII")));
+        params.subject_alt_names.extend(uris);
+        params.distinguished_name.push(DnType::CommonName, names.first().copied().unwrap_or("client"));
         params.serial_number = Some(SerialNumber::from(serial));
         (params.not_before, params.not_after) = between(validity);
         let key = KeyPair::generate().expect("a key");

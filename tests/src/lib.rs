@@ -3,7 +3,8 @@
 //!
 //! [`Gateway`] is the process under test, [`Document`] the configuration it reads, [`Backend`] what stands behind it
 //! and records all it was sent, [`RawClient`] a client that writes exactly the bytes it is told and reads answers with
-//! a strict parser, [`http2`] the same for HTTP/2, [`curl`] and [`Peer`] clients and servers nobody here wrote. Nothing
+//! a strict parser, [`http2`] the same for HTTP/2, [`curl`] and [`Peer`] clients and servers nobody here wrote. [`peer`]
+//! has clients and backends that speak HTTP/1.1 and HTTP/2, with TLS and without, and mean the same in all of them. Nothing
 //! in the harness sleeps to synchronise: it waits for a condition with a bound ([`eventually`], [`Gate`]).
 
 mod backend;
@@ -15,8 +16,9 @@ mod frames;
 mod gateway;
 pub mod http2;
 mod logs;
-mod peer;
+pub mod peer;
 mod ports;
+mod python_peer;
 mod wait;
 mod wire;
 
@@ -27,7 +29,7 @@ pub use curl::{CurlResponse, curl};
 pub use document::{Document, Proxy};
 pub use frames::{BackendWebSocket, Frame, FrameReader, RawWebSocket, WEBSOCKET_KEY, websocket_accept};
 pub use gateway::{Exit, Gateway, GatewayBuilder, Signal, run_cli};
-pub use peer::Peer;
 pub use ports::PortLease;
+pub use python_peer::Peer;
 pub use wait::{Finally, Gate, PATIENCE, eventually};
 pub use wire::{Fault, Framing, Headers, Response};

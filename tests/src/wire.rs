@@ -23,6 +23,10 @@ pub enum Fault {
 pub struct Headers(Vec<(String, String)>);
 
 impl Headers {
+    pub(crate) fn push(&mut self, name: String, value: String) {
+        self.0.push((name, value));
+    }
+
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
     }
@@ -279,7 +283,7 @@ pub(crate) fn framing_of(headers: &Headers, unframed: Framing) -> Result<Framing
     }
 }
 
-fn field(line: &[u8]) -> Result<(String, String), Fault> {
+pub(crate) fn field(line: &[u8]) -> Result<(String, String), Fault> {
     let colon = line.iter().position(|&b| b == b':').ok_or_else(|| malformed("a field without a colon", line))?;
     let (name, value) = (&line[..colon], &line[colon + 1..]);
     if name.is_empty() || !name.iter().copied().all(is_token_byte) {
@@ -295,12 +299,12 @@ fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-fn malformed(what: &str, line: &[u8]) -> Fault {
+pub(crate) fn malformed(what: &str, line: &[u8]) -> Fault {
     Fault::Malformed(format!("{what}: {:?}", latin1(&line[..line.len().min(200)])))
 }
 
 /// A close inside a message cuts it.
-fn inside(fault: Fault) -> Fault {
+pub(crate) fn inside(fault: Fault) -> Fault {
     if fault == Fault::Closed { Fault::Cut } else { fault }
 }
 

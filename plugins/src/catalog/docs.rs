@@ -47,6 +47,7 @@ mod tests {
     use crate::builtin::BuiltIn;
     use crate::builtin::correlation_id::CorrelationId;
     use crate::builtin::grpc_method_router::GrpcMethodRouter;
+    use crate::builtin::grpc_web::GrpcWeb;
     use crate::builtin::key_auth::KeyAuth;
     use crate::builtin::stdout_logging::StdoutLogging;
 
@@ -77,6 +78,7 @@ mod tests {
     fn every_built_plugin_has_a_page_with_all_its_keys() {
         check_page::<CorrelationId>();
         check_page::<GrpcMethodRouter>();
+        check_page::<GrpcWeb>();
         check_page::<KeyAuth>();
         check_page::<StdoutLogging>();
         assert_eq!(entries().iter().filter(|entry| entry.is_built()).count(), 5, "a new plugin needs its page here");
