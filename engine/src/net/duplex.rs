@@ -23,7 +23,7 @@ enum Outgoing {
     Ready(Sender),
     /// The kernel did not take all of it yet.
     Sending(Sending),
-    Failed,
+    Failed(io::ErrorKind),
 }
 
 pub struct Duplex {
@@ -32,6 +32,7 @@ pub struct Duplex {
     received: Buffer,
     taken: usize,
     is_bulk: bool,
+    is_sealed: bool,
     outgoing: Outgoing,
 }
 
@@ -43,7 +44,8 @@ impl Duplex {
     }
 
     pub fn of_parts(receiver: Receiver, sender: Sender, received: Buffer) -> Self {
-        Self { receiver, received, taken: 0, is_bulk: false, outgoing: Outgoing::Ready(sender) }
+        let is_sealed = !sender.takes_pipes();
+        Self { receiver, received, taken: 0, is_bulk: false, is_sealed, outgoing: Outgoing::Ready(sender) }
     }
 
     /// The bytes that are there and have not been read; waits for some when none are. Empty: the peer sends no more.
@@ -68,22 +70,35 @@ impl Duplex {
             let (sent, sender) = ready!(sending.as_mut().poll(cx));
             self.outgoing = match sent {
                 Ok(()) => Outgoing::Ready(sender),
-                Err(error) => {
-                    self.outgoing = Outgoing::Failed;
-                    return Poll::Ready(Err(error));
-                }
+                Err(error) => Outgoing::Failed(error.kind()),
             };
+        }
+        if let Outgoing::Failed(kind) = self.outgoing {
+            return Poll::Ready(Err(ready!(self.poll_reason(kind, cx))));
         }
         match &mut self.outgoing {
             Outgoing::Ready(sender) => Poll::Ready(Ok(sender)),
-            Outgoing::Sending(_) => Poll::Pending,
-            Outgoing::Failed => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            Outgoing::Sending(_) | Outgoing::Failed(_) => Poll::Pending,
         }
+    }
+
+    /// Why nothing can be sent any more. Under TLS the peer may have said so, and its alert is worth more than the kernel's word;
+    /// the end of the stream comes in any case.
+    fn poll_reason(&mut self, kind: io::ErrorKind, cx: &mut Context<'_>) -> Poll<io::Error> {
+        if !self.is_sealed {
+            return Poll::Ready(kind.into());
+        }
+        Poll::Ready(match ready!(self.poll_received(cx)) {
+            Err(alert) if alert.kind() == io::ErrorKind::InvalidData => alert,
+            _ => kind.into(),
+        })
     }
 
     /// Hands the kernel what it has not taken yet.
     fn send_rest(&mut self, buffer: Buffer, sent: usize) {
-        if let Outgoing::Ready(mut sender) = std::mem::replace(&mut self.outgoing, Outgoing::Failed) {
+        if let Outgoing::Ready(mut sender) =
+            std::mem::replace(&mut self.outgoing, Outgoing::Failed(io::ErrorKind::BrokenPipe))
+        {
             let sending = async move {
                 let result = sender.send_all_to_wire(Unsent { buffer, sent }).await;
                 (result, sender)
@@ -133,21 +148,13 @@ impl Duplex {
     }
 
     fn write(&mut self, pieces: &[IoSlice<'_>], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let sender = ready!(self.poll_sender(cx))?;
-        if sender.takes_pipes() {
-            return self.write_plain(pieces, cx);
-        }
-        match ready!(self.write_sealed(pieces, cx)) {
-            Ok(count) => Poll::Ready(Ok(count)),
-            Err(error) => Poll::Ready(Err(self.reason(error, cx))),
-        }
-    }
-
-    /// Why the peer takes nothing any more, if it has said so: its alert may be there, unread.
-    fn reason(&mut self, error: io::Error, cx: &mut Context<'_>) -> io::Error {
-        match self.poll_received(cx) {
-            Poll::Ready(Err(alert)) if alert.kind() == io::ErrorKind::InvalidData => alert,
-            _ => error,
+        let written = if self.is_sealed { self.write_sealed(pieces, cx) } else { self.write_plain(pieces, cx) };
+        match ready!(written) {
+            Err(error) if !matches!(self.outgoing, Outgoing::Failed(_)) => {
+                self.outgoing = Outgoing::Failed(error.kind());
+                self.poll_reason(error.kind(), cx).map(Err)
+            }
+            written => Poll::Ready(written),
         }
     }
 }
