@@ -67,7 +67,19 @@ pub async fn checkout(forwarding: &Forwarding<'_>, fresh: bool) -> Result<Connec
     if offer == Offer::Http1 {
         return idle_or_new(forwarding, fresh).await.map(Connection::Http1);
     }
+    if !fresh && let Some(leased) = shared(forwarding, offer) {
+        return Ok(Connection::Http2(leased));
+    }
     boxed(|| multiplexed(forwarding, offer, fresh)).await
+}
+
+/// A place on a connection that is there, which is the usual case and needs no waiting.
+fn shared(forwarding: &Forwarding<'_>, offer: Offer) -> Option<Leased> {
+    let connections = &forwarding.destination.pool.multiplexed;
+    let limits = &forwarding.spec.backend.pool_limits.http2;
+    let leased = connections.place(forwarding.worker, limits, offer == Offer::Either, false)?;
+    forwarding.worker.core.counters().backend_reuses.one();
+    Some(leased)
 }
 
 async fn idle_or_new(forwarding: &Forwarding<'_>, fresh: bool) -> Result<Box<BackendConnection>, Failure> {

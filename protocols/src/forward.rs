@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
@@ -247,9 +247,9 @@ async fn attempt<B: Body, R: Responder>(
     let outcome = {
         let stall = forwarding.worker.core.deadlines.deadline();
         let sending = BackendSender { sender, stall: &stall };
-        let upload = boxed(|| upload(body, sending, out, max, &sent_bytes));
-        let response = boxed(|| respond.run(transaction, responder, slot));
-        alongside(response, upload).await
+        let mut upload = boxed(|| upload(body, sending, out, max, &sent_bytes));
+        let mut response = boxed(|| respond.run(transaction, responder, slot));
+        alongside(response.as_mut(), upload.as_mut()).await
     };
     transaction.outcome.bytes_sent = sent_bytes.get();
     outcome
@@ -333,8 +333,9 @@ impl<R: Responder> OnStream<'_, R> {
         let outcome = {
             let stall = forwarding.worker.core.deadlines.deadline();
             let (upload, max) = (http2::Upload::new(stream), forwarding.body_bytes_max());
-            let upload = boxed(|| upload_stream(body, upload, &stall, max, &sent_bytes));
-            let response = boxed(|| respond.run(transaction, responder, slot));
+            // All of this is on the heap already.
+            let upload = pin!(upload_stream(body, upload, &stall, max, &sent_bytes));
+            let response = pin!(respond.run(transaction, responder, slot));
             alongside(response, upload).await
         };
         transaction.outcome.bytes_sent = sent_bytes.get();
@@ -377,8 +378,8 @@ fn count_sent(sent_bytes: &Cell<u64>, length: usize, bytes_max: u64) -> Result<(
 /// Runs the response and the upload as two directions of one exchange. The response decides when it is over; an upload
 /// that fails on the client's side ends it as well.
 async fn alongside(
-    mut response: Pin<Box<impl Future<Output = Result<bool, Failure>>>>,
-    mut upload: Pin<Box<impl Future<Output = Result<(), UploadEnd>>>>,
+    mut response: Pin<&mut impl Future<Output = Result<bool, Failure>>>,
+    mut upload: Pin<&mut impl Future<Output = Result<(), UploadEnd>>>,
 ) -> Result<bool, Failure> {
     let mut uploaded = None;
     poll_fn(|cx| {

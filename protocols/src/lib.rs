@@ -97,4 +97,6 @@ pub async fn run_core(core: Rc<Core>, work: CoreWork) {
 pub mod fuzzing {
     pub use crate::http1::chunked::Decoder;
     pub use crate::http1::parse::{request, response};
+    pub use crate::http2::Meter as Http2Meter;
+    pub use crate::websocket::{Meter as FrameMeter, Side, Violation};
 }

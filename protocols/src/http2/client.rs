@@ -158,7 +158,7 @@ impl Http2Connections {
             if either && self.prefers_http1.get() {
                 return Poll::Ready(Lease::Http1);
             }
-            if let Some(leased) = self.place(worker, limits, is_fresh) {
+            if let Some(leased) = self.place(worker, limits, either, is_fresh) {
                 return Poll::Ready(Lease::Have(leased));
             }
             if let (count, Some(class)) = self.turnstile.failures.get()
@@ -178,7 +178,10 @@ impl Http2Connections {
     }
 
     /// In turn among those with room.
-    fn place(&self, worker: &Worker, limits: &Http2Limits, is_fresh: bool) -> Option<Leased> {
+    pub fn place(&self, worker: &Worker, limits: &Http2Limits, either: bool, is_fresh: bool) -> Option<Leased> {
+        if either && self.prefers_http1.get() {
+            return None;
+        }
         let mut live = self.live.borrow_mut();
         live.retain(|live| !live.is_over.get());
         let first = self.next.get();

@@ -12,6 +12,7 @@ mod responder;
 mod response;
 
 pub use client::{Dialing, Http2Connections, Lease, Leased, start_request};
+pub use flood::Meter;
 pub use frontend::{PREFACE, serve_connection};
 pub use heads::request;
 pub use piece::Piece;

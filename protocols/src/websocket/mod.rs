@@ -4,4 +4,5 @@ mod frames;
 mod handshake;
 mod relay;
 
+pub use frames::{Meter, Side, Violation};
 pub use handshake::exchange;
