@@ -32,7 +32,9 @@ fn call(gateway: &Gateway, role: &str, method: &str, path: &str) -> Response {
     let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
     let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).expect("a token");
     let mut client = RawClient::connect(gateway.admin_port());
-    client.send(format!("{method} {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"));
+    client.send(format!(
+        "{method} {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+    ));
     client.response()
 }
 
@@ -110,10 +112,7 @@ fn a_gateway_that_is_ready_knows_what_its_backends_speak() {
     let in_the_clear = http("supported", "unknown", "unsupported");
     assert_eq!(spoken(plain.port()), (in_the_clear.clone(), grpc("unknown", "unsupported")));
     assert_eq!(spoken(h2c.port()), (in_the_clear, grpc("unknown", "supported")));
-    assert_eq!(
-        spoken(http1.port()),
-        (http("supported", "unsupported", "unknown"), grpc("unsupported", "unknown"))
-    );
+    assert_eq!(spoken(http1.port()), (http("supported", "unsupported", "unknown"), grpc("unsupported", "unknown")));
     assert_eq!(spoken(http2.port()), (http("supported", "supported", "unknown"), grpc("supported", "unknown")));
     assert_eq!(entries(&gateway).len(), 4, "two proxies share a backend");
     assert!(h2c.requests().is_empty() && http2.requests().is_empty(), "a probe sends no request");
@@ -153,7 +152,7 @@ fn the_warm_up_asks_backends_under_tls_as_requests_would() {
 
 #[test]
 fn a_backend_that_cannot_be_asked_is_unknown_and_the_reason_is_told() {
-    let stranger = Authority::new();
+    let (authority, stranger) = (Authority::new(), Authority::new());
     let silent = Backend::scripted(|connection| {
         connection.wait_closed();
     });
@@ -162,7 +161,7 @@ fn a_backend_that_cannot_be_asked_is_unknown_and_the_reason_is_told() {
     let document = Document::new()
         .proxy(to("silent", silent.port()).set("backend_connect_timeout_ms", 50))
         .proxy(to("refusing", refusing.port()))
-        .proxy(over_tls("unbelieved", unbelieved.port(), &Authority::new()));
+        .proxy(over_tls("unbelieved", unbelieved.port(), &authority));
     let gateway = probing(&document).start();
     refresh(&gateway);
     for (port, reason) in [
@@ -195,8 +194,7 @@ fn a_forbidden_address_is_not_asked() {
 #[test]
 fn a_reload_asks_only_what_is_new_and_forgets_what_is_gone() {
     let [kept, gone, new] = [(); 3].map(|()| Peer::plain(Transport::H2c));
-    let gateway =
-        probing(&Document::new().proxy(to("kept", kept.port())).proxy(to("gone", gone.port()))).start();
+    let gateway = probing(&Document::new().proxy(to("kept", kept.port())).proxy(to("gone", gone.port()))).start();
     let is_known = |port| entry(&gateway, port)["grpc_transport"]["h2c"] == "supported";
     eventually("both backends are asked", || (is_known(kept.port()) && is_known(gone.port())).then_some(()));
     gateway.reload(&Document::new().proxy(to("kept", kept.port())).proxy(to("new", new.port())));

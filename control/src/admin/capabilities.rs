@@ -49,7 +49,6 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::super::test_rig::{Rig, rig, rig_with};
-    use super::*;
     use crate::capabilities::{Capabilities, CapabilityOptions, Target};
     use crate::dns::{Dns, DnsOptions};
 

@@ -25,7 +25,7 @@ const FRAME_HEAD_BYTES: usize = 9;
 /// The longest frame that may be sent before SETTINGS allow more (RFC 9113, §4.2).
 const FRAME_BYTES_MAX: u32 = 16_384;
 
-/// Never longer than the bound of the target. Without an answer nothing but the error is new.
+/// Never longer than the bound of the target. Without an answer all is unknown (again) that has to be asked for.
 pub(super) async fn probe(target: &Target, dns: &Dns) -> Findings {
     let limit_ms = target.connect_timeout_ms.clamp(*TIMEOUT_MS.start(), *TIMEOUT_MS.end());
     let answer = tokio::time::timeout(Duration::from_millis(limit_ms), ask(target, dns)).await;
@@ -69,8 +69,8 @@ async fn speaks_http2(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> bool {
 /// The head of SETTINGS that acknowledge nothing (RFC 9113, §4.1 and §6.5).
 fn begins_http2(head: &[u8; FRAME_HEAD_BYTES]) -> bool {
     let [l0, l1, l2, kind, flags, stream @ ..] = *head;
-    let bytes = u32::from_be_bytes([0, l0, l1, l2]);
-    kind == 4 && flags & 1 == 0 && u32::from_be_bytes(stream) << 1 == 0 && bytes % 6 == 0 && bytes <= FRAME_BYTES_MAX
+    let (bytes, stream) = (u32::from_be_bytes([0, l0, l1, l2]), u32::from_be_bytes(stream) & 0x7fff_ffff);
+    kind == 4 && flags & 1 == 0 && stream == 0 && bytes.is_multiple_of(6) && bytes <= FRAME_BYTES_MAX
 }
 
 async fn under_tls(target: &Target, tls: &BackendTls, dns: &Dns) -> Result<Findings, String> {

@@ -197,9 +197,7 @@ mod tests {
     const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
 
     fn facts(registry: &Capabilities) -> Vec<(String, Support, bool)> {
-        let fact = |entry: Entry| {
-            (entry.target.key.clone(), entry.findings.h2c, entry.probed_at_unix_secs.is_some())
-        };
+        let fact = |entry: Entry| (entry.target.key.clone(), entry.findings.h2c, entry.probed_at_unix_secs.is_some());
         registry.all().into_iter().map(fact).collect()
     }
 

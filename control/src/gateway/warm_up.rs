@@ -15,15 +15,18 @@ const BACKEND_MAX: Duration = Duration::from_secs(5);
 
 /// Asks every backend to which HTTP/1.1 may be spoken; failures are logged and nothing else.
 pub(super) async fn warm_up(backends: Vec<Entry>, dns: &Dns, concurrency: usize) {
-    let asked = stream::iter(backends.into_iter().filter(may_get_http1)).for_each_concurrent(concurrency, |Entry { target, .. }| async move {
-        let answer = tokio::time::timeout(BACKEND_MAX, ask(&target, dns)).await;
-        let reason = match answer {
-            Ok(Ok(())) => return,
-            Ok(Err(reason)) => reason,
-            Err(_) => format!("no answer within {} s", BACKEND_MAX.as_secs()),
-        };
-        tracing::warn!("Warm-up of backend {}:{} failed: {reason}", target.host, target.port);
-    });
+    let asked = stream::iter(backends.into_iter().filter(may_get_http1)).for_each_concurrent(
+        concurrency,
+        |Entry { target, .. }| async move {
+            let answer = tokio::time::timeout(BACKEND_MAX, ask(&target, dns)).await;
+            let reason = match answer {
+                Ok(Ok(())) => return,
+                Ok(Err(reason)) => reason,
+                Err(_) => format!("no answer within {} s", BACKEND_MAX.as_secs()),
+            };
+            tracing::warn!("Warm-up of backend {}:{} failed: {reason}", target.host, target.port);
+        },
+    );
     asked.await;
 }
 
