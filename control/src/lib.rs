@@ -1,6 +1,7 @@
 //! The control thread: settings, sources, compile and publish, admin, DNS, overload.
 
 pub mod admin;
+pub mod capabilities;
 pub mod cli;
 pub mod dns;
 pub mod doctor;

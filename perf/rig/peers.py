@@ -226,6 +226,7 @@ class Gateway(Program):
             "FERRUM_ADMIN_BIND_ADDRESS": "127.0.0.1",
             "FERRUM_CORES": cpu_list(setup.cpus),
             "FERRUM_POOL_WARMUP_ENABLED": "false",
+            "FERRUM_BACKEND_CAPABILITY_PROBE_ENABLED": "false",
             "FERRUM_POOL_MAX_IDLE_PER_HOST": "256",
             "FERRUM_LOG_LEVEL": "info" if setup.is_keyed else "error",
             "FERRUM_HTTP_HEADER_READ_TIMEOUT_SECONDS": "120",

@@ -104,7 +104,8 @@ impl GatewayBuilder {
             .env("FERRUM_ADMIN_HTTP_PORT", admin.number().to_string())
             .env("FERRUM_ADMIN_BIND_ADDRESS", "127.0.0.1")
             .env("FERRUM_LOG_LEVEL", "info")
-            .env("FERRUM_POOL_WARMUP_ENABLED", "false");
+            .env("FERRUM_POOL_WARMUP_ENABLED", "false")
+            .env("FERRUM_BACKEND_CAPABILITY_PROBE_ENABLED", "false");
         if let Ok(reactor) = std::env::var("FERRUM_TEST_REACTOR") {
             command.env("FERRUM_REACTOR", reactor);
         }

@@ -7,6 +7,7 @@
 mod auth;
 mod backup;
 mod cached;
+mod capabilities;
 mod gateway;
 mod health;
 mod namespace;
@@ -40,6 +41,7 @@ use engine::counters::Counters;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
+use crate::capabilities::Capabilities;
 use crate::dns::Dns;
 use crate::logging::LogCounts;
 use crate::overload::Monitor;
@@ -123,6 +125,8 @@ pub struct AdminSources {
     /// `None` in modes without a proxy.
     pub overload: Option<Arc<Monitor>>,
     pub dns: Option<Dns>,
+    /// `None` in modes without a proxy.
+    pub capabilities: Option<Arc<Capabilities>>,
     pub logs: Option<Arc<LogCounts>>,
     pub readiness: Arc<Readiness>,
     /// `None` = no configuration at all.
@@ -142,6 +146,7 @@ impl AdminSources {
             core_cpus: Vec::new(),
             overload: None,
             dns: None,
+            capabilities: None,
             logs: None,
             readiness,
             resources: None,

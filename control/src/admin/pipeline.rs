@@ -68,7 +68,7 @@ where
         return refusal;
     }
     let call = Call { role, namespace, query: head.uri.query().unwrap_or_default() };
-    admin.act(route.action, &call)
+    admin.act(route.action, &call).await
 }
 
 fn refuse_role(have: Role, route: &Route) -> Option<Reply> {
@@ -101,7 +101,7 @@ where
 }
 
 impl Admin {
-    fn act(&self, action: Action, call: &Call<'_>) -> Reply {
+    async fn act(&self, action: Action, call: &Call<'_>) -> Reply {
         match action {
             Action::RuntimeMetrics => self.runtime_metrics(),
             Action::GatewayMetrics => self.gateway_metrics(),
@@ -117,6 +117,8 @@ impl Admin {
                 }),
             ),
             Action::Backup => self.backup(&call.namespace, call.query),
+            Action::Capabilities => self.capabilities(),
+            Action::RefreshCapabilities => self.refresh_capabilities().await,
             Action::NeedsDatabase(text) => reply::error(StatusCode::SERVICE_UNAVAILABLE, text),
             Action::Inactive(text) => reply::error(StatusCode::NOT_FOUND, text),
             Action::Write if self.options.is_read_only => {

@@ -15,6 +15,9 @@ pub(super) enum Action {
     Namespaces,
     Cluster,
     Backup,
+    Capabilities,
+    /// Writes nothing that is the user's: no write gate.
+    RefreshCapabilities,
     /// Answered from the database only; the text is what is said without one.
     NeedsDatabase(&'static str),
     /// A part of the product that is not active here; the text says which.
@@ -44,6 +47,7 @@ pub(super) fn find(method: &Method, segments: &[&str]) -> Option<Route> {
             ["plugins"] => route(Role::Viewer, Action::Plugins),
             ["namespaces"] => route(Role::Viewer, Action::Namespaces),
             ["cluster"] => route(Role::Viewer, Action::Cluster),
+            ["backend-capabilities"] => route(Role::Viewer, Action::Capabilities),
             ["backup"] => route(Role::Admin, Action::Backup),
             ["audit"] => route(Role::Admin, Action::NeedsDatabase("No database")),
             ["api-specs"] | ["api-specs", _] | ["api-specs", "by-proxy", _] => {
@@ -64,6 +68,9 @@ pub(super) fn find(method: &Method, segments: &[&str]) -> Option<Route> {
                 (kind, Some(id)) => route(Role::Viewer, Action::Get(kind, id.to_owned())),
             },
         };
+    }
+    if *method == Method::POST && *segments == ["backend-capabilities", "refresh"] {
+        return route(Role::Operator, Action::RefreshCapabilities);
     }
     Some(Route { need: write_role(method, segments)?, action: Action::Write })
 }
@@ -158,6 +165,8 @@ mod tests {
             ("PUT", "/proxies"),
             ("POST", "/proxies/x"),
             ("PATCH", "/proxies/x"),
+            ("POST", "/backend-capabilities"),
+            ("GET", "/backend-capabilities/refresh"),
             ("POST", "/plugins"),
             ("HEAD", "/proxies"),
             ("GET", "/batch"),

@@ -23,6 +23,7 @@ use engine::snapshot::Snapshot;
 use plugins::PluginSet;
 
 use crate::admin::{Admin, AdminListener, AdminSources, Readiness};
+use crate::capabilities::{Capabilities, targets};
 use crate::cli::Prepared;
 use crate::dns::Dns;
 use crate::logging::{self, LogGuard, LogOptions};
@@ -200,24 +201,33 @@ async fn live(
     let overload = Arc::new(Overload::default());
     let options = options::compile(settings, tls::backends(settings)?, cpus.len());
     let compiled = publication::compile(&document, &options, 1, None)?;
+    let backends = targets(&compiled);
     let snapshots: Arc<Fanout<Snapshot<PluginSet>>> = Arc::new(Fanout::new(cpus.len(), compiled));
     let tables = Arc::new(Fanout::new(cpus.len(), Arc::new(engine::dns::DnsTable::default())));
     let tls = FrontTls::start(settings, cpus.len())?;
     let dns = Dns::start(options::dns(settings), tables.clone()).map_err(|error| Fatal::new(error.to_string()))?;
+    let capabilities = Capabilities::new(dns.clone(), options::capabilities(settings));
+    capabilities.adopt(backends);
     let warm_ups = async {
         dns.warm_up(backend_names(&document)).await;
         if settings.pool.pool_warmup_enabled {
-            warm_up::warm_up(&document, &dns, settings.pool.pool_warmup_concurrency).await;
+            capabilities.probe_new().await;
+            warm_up::warm_up(capabilities.all(), &dns, settings.pool.pool_warmup_concurrency).await;
         }
     };
     if let Err(Stopped) = signals.unless_stopped(warm_ups).await {
         return Ok(());
     }
+    // Those that the warm-up has not asked.
+    capabilities.start_probing_new();
+    let _refreshing =
+        capabilities.start_refreshing(options::seconds(settings.pool.backend_capability_refresh_interval_secs));
 
     let publication = Arc::new(Publication::new(
         snapshots.clone(),
         source,
         dns.clone(),
+        capabilities.clone(),
         options,
         cores::control_pin(settings),
         document,
@@ -241,6 +251,7 @@ async fn live(
     sources.core_cpus = cpus.to_vec();
     sources.overload = Some(monitor.clone());
     sources.dns = Some(dns.clone());
+    sources.capabilities = Some(capabilities);
     sources.logs = Some(log.counts());
     sources.resources = Some(publication.clone());
     sources.traffic = Arc::new(admin_reads::Traffic(publication.clone()));

@@ -9,6 +9,7 @@ use protocols::{Http2Settings, HttpSettings, Via, WebSocketSettings};
 
 use super::cores::kernel_fast_open;
 use crate::admin::AdminOptions;
+use crate::capabilities::CapabilityOptions;
 use crate::dns::DnsOptions;
 use crate::overload::{OverloadOptions, Thresholds};
 use crate::settings::{SECRET_BYTES_MIN, Settings, Tri};
@@ -154,6 +155,13 @@ pub(super) fn dns(settings: &Settings) -> DnsOptions {
         refreshes_max: dns.dns_max_concurrent_refreshes,
         address_policy: Arc::new(move |ip| policy.allows(ip)),
         query_timeout: None,
+    }
+}
+
+pub(super) fn capabilities(settings: &Settings) -> CapabilityOptions {
+    CapabilityOptions {
+        probes_max: settings.pool.pool_warmup_concurrency,
+        is_probing: settings.pool.backend_capability_probe_enabled,
     }
 }
 

@@ -12,6 +12,7 @@ use plugins::PluginSet;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::capabilities::{Capabilities, Target, targets};
 use crate::dns::{Dns, NameSpec};
 use crate::source::{CompileOptions, FileSource, SourceError, backend_names};
 
@@ -27,6 +28,7 @@ struct Configuration {
 struct Loaded {
     configuration: Configuration,
     names: Vec<NameSpec>,
+    targets: Vec<Target>,
 }
 
 /// Compiles and logs what the plugins warn about.
@@ -52,6 +54,7 @@ pub(super) struct Publication {
     snapshots: Arc<Fanout<Snapshot<PluginSet>>>,
     source: FileSource,
     dns: Dns,
+    capabilities: Arc<Capabilities>,
     options: CompileOptions,
     /// Puts the thread that compiles where control threads belong.
     pin: Box<dyn Fn() + Send + Sync>,
@@ -68,6 +71,7 @@ impl Publication {
         snapshots: Arc<Fanout<Snapshot<PluginSet>>>,
         source: FileSource,
         dns: Dns,
+        capabilities: Arc<Capabilities>,
         options: CompileOptions,
         pin: impl Fn() + Send + Sync + 'static,
         document: Arc<Document>,
@@ -76,6 +80,7 @@ impl Publication {
             snapshots,
             source,
             dns,
+            capabilities,
             options,
             pin: Box::new(pin),
             generation: AtomicU64::new(1),
@@ -126,12 +131,12 @@ impl Publication {
         let document = self.source.load()?;
         let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
         let snapshot = compile(&document, &self.options, generation, self.snapshots.latest().as_deref())?;
-        let names = backend_names(&document);
-        Ok(Loaded { configuration: Configuration { snapshot, document }, names })
+        let (names, targets) = (backend_names(&document), targets(&snapshot));
+        Ok(Loaded { configuration: Configuration { snapshot, document }, names, targets })
     }
 
     async fn replace(&self, loaded: Loaded) {
-        let Loaded { configuration: Configuration { snapshot, document }, names } = loaded;
+        let Loaded { configuration: Configuration { snapshot, document }, names, targets } = loaded;
         // New names are resolved before the first request needs them, and the former ones stay until the last request that
         // may need them has gone.
         let mut has_former_names = self.has_former_names.lock().await;
@@ -143,6 +148,8 @@ impl Publication {
         let former = std::mem::replace(&mut *self.document.lock().unwrap_or_else(PoisonError::into_inner), document);
         let retired = previous.map(|snapshot| Configuration { snapshot, document: former });
         self.retired.lock().unwrap_or_else(PoisonError::into_inner).extend(retired);
+        self.capabilities.adopt(targets);
+        self.capabilities.start_probing_new();
         tracing::info!("Configuration reloaded successfully");
     }
 

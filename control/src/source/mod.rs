@@ -3,6 +3,8 @@
 mod catalog;
 mod compile;
 mod file;
+#[cfg(test)]
+pub(crate) mod fixture;
 
 pub use compile::{BackendTlsDefaults, BackendTlsFiles, CompileOptions, backend_names, compile};
 pub(crate) use file::address_policy;

@@ -160,8 +160,10 @@ settings_group! {
     PoolSettings "Backend connection pool" {
         /// Connect to HTTP backends before listening.
         pool_warmup_enabled: bool = true, "", "proxy", strict();
-        /// Connections opened at once during warm-up.
+        /// Connections opened at once during warm-up, and backends asked at once what they speak.
         pool_warmup_concurrency: usize = 500, "", "proxy", strict().at_least(1);
+        /// Ask backends which HTTP versions they speak, at start, after a reload and at the interval.
+        backend_capability_probe_enabled: bool = true, "", "proxy", strict();
         /// How often idle connections are swept.
         pool_cleanup_interval_seconds: u64 = 30, "s", "proxy", strict().at_least(1);
         /// How often backends are asked again which HTTP versions they speak.

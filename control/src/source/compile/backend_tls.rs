@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use engine::model::{Proxy, TlsFiles, Upstream};
 use engine::snapshot::Security;
-#[cfg(test)]
-use engine::tls::TlsVersion;
 use engine::tls::{
     BackendTls, BackendTlsInputs, CertificateRevocationListDer, ClientOptions, Identity, Policy, RootCertStore,
     client_offers, public_roots, roots,
 };
+#[cfg(test)]
+use engine::tls::{TlsVersion, group, suite};
 use rustc_hash::FxHashMap;
 use time::OffsetDateTime;
 
@@ -69,7 +69,10 @@ impl BackendTlsFiles {
 
     #[cfg(test)]
     pub fn of_tests() -> Self {
-        let policy = Policy::new((TlsVersion::Tls12, TlsVersion::Tls13), Vec::new(), Vec::new(), true);
+        let suites =
+            suite("TLS_AES_128_GCM_SHA256").into_iter().chain(suite("ECDHE-ECDSA-AES128-GCM-SHA256")).collect();
+        let groups = group("X25519").into_iter().collect();
+        let policy = Policy::new((TlsVersion::Tls12, TlsVersion::Tls13), suites, groups, true);
         let (revoked, never_verifies) = (Vec::new(), false);
         let (ca_bundle, client_paths, sessions_max) = (None, None, 8);
         let defaults = BackendTlsDefaults { policy, ca_bundle, client_paths, revoked, never_verifies, sessions_max };
