@@ -20,6 +20,7 @@ use h2::{Ping, PingPong, SendStream};
 use http::Request;
 
 use super::bandwidth::{WINDOW_START_BYTES, Windows};
+use super::flood::{Guarded, Meter, Watch};
 use super::piece::Piece;
 use crate::worker::Worker;
 
@@ -71,8 +72,8 @@ struct Live {
     idle_timeout_ms: Cell<u64>,
     has_served: Cell<bool>,
     is_over: Cell<bool>,
-    /// The backend has answered a request, so it speaks HTTP/2.
-    has_answered: Cell<bool>,
+    /// The backend speaks HTTP/2.
+    has_begun: Rc<Cell<bool>>,
     /// Body bytes that were taken, on all streams.
     taken: Cell<u64>,
     /// The driver looks after a connection with streams more closely.
@@ -207,6 +208,9 @@ impl Http2Connections {
         limits: &Http2Limits,
     ) -> Result<Leased, ErrorClass> {
         self.prefers_http1.set(false);
+        let watch = Watch::of_backend();
+        let meter = Meter::of_backend(limits.frame_bytes_max, worker.core.deadlines.now_ms());
+        let stream = Guarded::new(stream, meter, worker.core.deadlines.clone(), watch.clone());
         let shaken = builder(limits).handshake::<_, Piece>(stream).await;
         let (requests, mut connection) = shaken.map_err(|error| class_of(&error))?;
         let live = Rc::new(Live {
@@ -217,7 +221,7 @@ impl Http2Connections {
             idle_timeout_ms: Cell::new(limits.idle_timeout_ms),
             has_served: Cell::new(false),
             is_over: Cell::new(false),
-            has_answered: Cell::new(false),
+            has_begun: watch.has_begun,
             taken: Cell::new(0),
             driver: RefCell::default(),
         });
@@ -284,7 +288,7 @@ impl Pings {
     }
 
     /// Ready when the backend does not answer.
-    fn poll(&mut self, cx: &mut Context<'_>, connection: &mut Connection<Duplex, Piece>, live: &Live) -> Poll<()> {
+    fn poll(&mut self, cx: &mut Context<'_>, connection: &mut Connection<Guarded, Piece>, live: &Live) -> Poll<()> {
         while let Poll::Ready(Ok(_)) = self.ping_pong.poll_pong(cx) {
             self.is_pinged = false;
             self.due.set(Some(self.interval_ms));
@@ -320,7 +324,7 @@ impl Pings {
 }
 
 struct Driver {
-    connection: Connection<Duplex, Piece>,
+    connection: Connection<Guarded, Piece>,
     pings: Option<Pings>,
     live: Rc<Live>,
     turnstile: Rc<Turnstile>,
@@ -364,10 +368,6 @@ pub async fn start_request(
 }
 
 impl Leased {
-    pub fn note_answer(&self) {
-        self.live.has_answered.set(true);
-    }
-
     pub fn note_taken(&self, bytes: usize) {
         self.live.taken.set(self.live.taken.get() + bytes as u64);
     }
@@ -378,10 +378,9 @@ impl Leased {
             self.live.is_over.set(true);
         }
         match class_of(error) {
+            ErrorClass::TlsError => ErrorClass::TlsError,
             // Whatever it speaks, it is not HTTP/2 (traffic sheet §20).
-            ErrorClass::ProtocolError if !self.live.has_answered.get() && error.is_library() => {
-                ErrorClass::ConnectionRefused
-            }
+            _ if !self.live.has_begun.get() => ErrorClass::ConnectionRefused,
             class => class,
         }
     }

@@ -52,6 +52,7 @@ pub struct Meter {
     payload_left: usize,
     frame_bytes_max: usize,
     has_settings: bool,
+    is_counted: bool,
     allowance: u64,
     refilled_ms: u64,
 }
@@ -66,9 +67,15 @@ impl Meter {
             payload_left: preface_bytes,
             frame_bytes_max: frame_bytes_max as usize,
             has_settings: false,
+            is_counted: true,
             allowance: ALLOWANCE,
             refilled_ms: now_ms,
         }
+    }
+
+    /// For a backend, which may reset as many streams as it likes: it answers early.
+    pub fn of_backend(frame_bytes_max: u32, now_ms: u64) -> Self {
+        Self { is_counted: false, ..Self::new(0, frame_bytes_max, now_ms) }
     }
 
     /// Looks at what came.
@@ -151,6 +158,9 @@ impl Meter {
     }
 
     fn spend(&mut self, frames: u64) -> Result<(), Reason> {
+        if !self.is_counted {
+            return Ok(());
+        }
         self.allowance = self.allowance.checked_sub(frames).ok_or(Reason::ENHANCE_YOUR_CALM)?;
         Ok(())
     }
@@ -161,33 +171,58 @@ pub struct Guarded {
     inner: Duplex,
     meter: Meter,
     clock: Rc<Deadlines>,
-    fault: Fault,
+    watch: Watch,
+}
+
+/// What is known of a connection's frames, for whoever drives it.
+#[derive(Clone, Default)]
+pub struct Watch {
+    pub fault: Fault,
+    /// The peer has begun as one of HTTP/2 does.
+    pub has_begun: Rc<Cell<bool>>,
+    /// A fault is an error of the connection at once; else whoever drives it says farewell first.
+    ends_at_fault: bool,
+}
+
+impl Watch {
+    /// For connections whose other end is a backend.
+    pub fn of_backend() -> Self {
+        Self { ends_at_fault: true, ..Self::default() }
+    }
 }
 
 /// What a connection is to be closed with.
 pub type Fault = Rc<Cell<Option<Reason>>>;
 
 impl Guarded {
-    pub fn new(inner: Duplex, meter: Meter, clock: Rc<Deadlines>) -> (Self, Fault) {
-        let fault = Fault::default();
-        (Self { inner, meter, clock, fault: fault.clone() }, fault)
+    pub fn new(inner: Duplex, meter: Meter, clock: Rc<Deadlines>, watch: Watch) -> Self {
+        Self { inner, meter, clock, watch }
+    }
+}
+
+impl Guarded {
+    fn at_fault(&self) -> Poll<io::Result<()>> {
+        if self.watch.ends_at_fault { Poll::Ready(Err(io::ErrorKind::Unsupported.into())) } else { Poll::Pending }
     }
 }
 
 impl AsyncRead for Guarded {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.fault.get().is_some() {
-            return Poll::Pending;
+        if this.watch.fault.get().is_some() {
+            return this.at_fault();
         }
         let before = into.filled().len();
         ready!(Pin::new(&mut this.inner).poll_read(cx, into))?;
         if let Err(fault) = this.meter.note(&into.filled()[before..], this.clock.now_ms()) {
             into.set_filled(before);
-            this.fault.set(Some(fault));
+            this.watch.fault.set(Some(fault));
             // Whoever drives the connection looks at the fault next.
             cx.waker().wake_by_ref();
-            return Poll::Pending;
+            return this.at_fault();
+        }
+        if this.meter.has_settings {
+            this.watch.has_begun.set(true);
         }
         Poll::Ready(Ok(()))
     }
@@ -286,6 +321,13 @@ mod tests {
             let mut meter = Meter::new(7, FRAME_MAX, 0);
             assert!(bytes.chunks(step).all(|piece| passes(&mut meter, piece, 0)), "{step}");
         }
+    }
+
+    #[test]
+    fn the_frames_of_a_backend_are_not_counted() {
+        let (reset, mut meter) = (frame(RST_STREAM, 4), Meter::of_backend(FRAME_MAX, 0));
+        assert!(passes(&mut meter, &frame(SETTINGS, 0), 0));
+        assert!((0..=ALLOWANCE).all(|_| passes(&mut meter, &reset, 0)));
     }
 
     #[test]

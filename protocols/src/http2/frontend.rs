@@ -14,7 +14,7 @@ use h2::{Ping, PingPong, Reason, RecvStream};
 use http::Request;
 
 use super::bandwidth::{WINDOW_START_BYTES, Windows};
-use super::flood::{Fault, Guarded, Meter};
+use super::flood::{Fault, Guarded, Meter, Watch};
 use super::heads;
 use super::piece::Piece;
 use super::request_body::StreamBody;
@@ -86,7 +86,9 @@ impl Http2Frontend {
         deadline.set(Some(worker.settings.header_read_timeout_ms));
         let deadlines = &worker.core.deadlines;
         let meter = Meter::new(PREFACE.len(), worker.settings.http2.frame_bytes_max, deadlines.now_ms());
-        let (stream, fault) = Guarded::new(stream, meter, deadlines.clone());
+        let watch = Watch::default();
+        let fault = watch.fault.clone();
+        let stream = Guarded::new(stream, meter, deadlines.clone(), watch);
         let shaken = deadline.bound(builder(&worker).handshake::<_, Piece>(stream)).await;
         let Some(Ok(mut connection)) = shaken else { return None };
         deadline.clear();

@@ -90,7 +90,6 @@ impl BackendResponse for Http2Response<'_> {
     ) -> Result<BodyLength, ErrorClass> {
         let response = (&mut self.future).await.map_err(|error| self.leased.note(&error))?;
         *began = true;
-        self.leased.note_answer();
         heads::response_head(&response, head);
         let body = response.into_body();
         self.is_complete = body.is_end_stream();
