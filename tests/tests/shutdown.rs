@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use tests::http2::{ErrorCode, Http2Client};
 use tests::{Backend, Document, Fault, Gate, Gateway, RawClient, Reply, Response, Signal, eventually};
 
 /// A backend that answers when its gate opens, and a gateway in front of it that drains for so many seconds.
@@ -63,6 +64,34 @@ fn a_request_in_flight_gets_its_answer_with_connection_close() {
     assert_eq!((response.status, response.text().as_str()), (200, "finished"));
     assert!(response.says_close(), "{response:?}");
     client.expect_closed();
+    assert_eq!(gateway.exit(Duration::from_secs(5)).code, Some(0));
+}
+
+#[test]
+fn a_stream_in_flight_is_finished_and_the_connection_says_goaway() {
+    let (backend, gate, mut gateway) = slow_pair(10);
+    let mut client = Http2Client::connect(gateway.port());
+    let get = [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/")];
+    client.request(1, &get, true);
+    backend.wait_for_requests(1);
+    gateway.signal(Signal::Terminate);
+    assert_eq!(client.goaway(), ErrorCode::NO_ERROR);
+    assert!(gateway.is_running(), "it waits for the stream");
+    gate.open();
+    let response = client.response(1);
+    assert_eq!((response.status, response.text().as_str()), (200, "finished"));
+    client.expect_closed();
+    assert_eq!(gateway.exit(Duration::from_secs(5)).code, Some(0));
+}
+
+#[test]
+fn an_idle_http_2_connection_does_not_hold_the_gateway() {
+    let backend = Backend::saying("ok");
+    let mut gateway = Gateway::in_front_of(backend.port());
+    let mut client = Http2Client::connect(gateway.port());
+    client.expect_served(1);
+    gateway.signal(Signal::Terminate);
+    assert_eq!(client.goaway(), ErrorCode::NO_ERROR);
     assert_eq!(gateway.exit(Duration::from_secs(5)).code, Some(0));
 }
 

@@ -209,6 +209,30 @@ fn a_client_without_a_good_certificate_is_refused_in_the_handshake() {
 }
 
 #[test]
+fn client_certificates_may_be_optional_or_off_and_a_bad_one_is_refused_if_it_is_asked_for() {
+    let authority = Authority::new();
+    let (identity, good) = (authority.issue(&[HOST]), authority.issue(&["alice"]));
+    let stranger = Authority::new();
+    let foreign = stranger.issue(&["mallory"]);
+    let backend = Backend::naming_targets();
+    let ca = authority.bundle();
+    for (client_auth, expected) in [("optional", [200, 200, 0]), ("off", [200, 200, 200])] {
+        let gateway = secured(&backend, &identity)
+            .env("FERRUM_FRONTEND_TLS_CLIENT_CA_BUNDLE_PATH", ca.display())
+            .env("FERRUM_FRONTEND_TLS_CLIENT_AUTH", client_auth)
+            .start();
+        let asked = [None, Some(&good), Some(&foreign)].map(|shown: Option<&Identity>| {
+            let mut arguments = vec!["--cacert", ca.to_str().unwrap()];
+            if let Some(shown) = shown {
+                arguments.extend(["--cert", shown.certificate.to_str().unwrap(), "--key", shown.key.to_str().unwrap()]);
+            }
+            gateway.curl_tls(HOST, "/", &arguments).status
+        });
+        assert_eq!(asked, expected, "{client_auth}");
+    }
+}
+
+#[test]
 fn without_verification_no_client_certificate_is_asked_for() {
     let authority = Authority::new();
     let identity = authority.issue(&[HOST]);

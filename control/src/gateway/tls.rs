@@ -42,6 +42,7 @@ struct Files {
     certificates: Vec<PathBuf>,
     keys: Vec<PathBuf>,
     client_ca: Option<PathBuf>,
+    is_client_optional: bool,
     revoked: Option<PathBuf>,
 }
 
@@ -53,10 +54,13 @@ impl FrontTls {
         else {
             return Ok(None);
         };
+        let asks_clients =
+            !settings.tls.tls_no_verify && listeners.frontend_tls_client_auth != settings::ClientAuth::Off;
         let files = Files {
             certificates: several(certificates),
             keys: several(keys),
-            client_ca: listeners.frontend_tls_client_ca_bundle_path.clone().filter(|_| !settings.tls.tls_no_verify),
+            client_ca: listeners.frontend_tls_client_ca_bundle_path.clone().filter(|_| asks_clients),
+            is_client_optional: listeners.frontend_tls_client_auth == settings::ClientAuth::Optional,
             revoked: settings.tls.tls_crl_file_path.clone(),
         };
         let policy = policy(settings).map_err(invalid)?;
@@ -160,6 +164,7 @@ impl Files {
         };
         let identities = pairs.map(identity).collect::<Result<Vec<_>, _>>()?;
         let client_auth = match &self.client_ca {
+            Some(bundle) if self.is_client_optional => ClientAuth::Optional(roots(&mut checks, CLIENT_CA, bundle)?),
             Some(bundle) => ClientAuth::Required(roots(&mut checks, CLIENT_CA, bundle)?),
             None => ClientAuth::Off,
         };

@@ -36,8 +36,9 @@ pub(crate) use rules::SECRET_BYTES_MIN;
 pub use sources::{Sources, process_environment};
 pub use value::{Gate, OptIn, Secret, Tri, Value};
 pub use vocabulary::{
-    AcceptSteering, BackendAllowIps, CipherSuite, CipherSuites, Curve, Curves, DbTlsMode, DnsLabel, DnsOrder, DnsQuery,
-    EarlyDataMethods, MigrateAction, Mode, Namespace, NodeAgentProxyMode, Port, ReactorChoice, TlsVersion,
+    AcceptSteering, BackendAllowIps, CipherSuite, CipherSuites, ClientAuth, Curve, Curves, DbTlsMode, DnsLabel,
+    DnsOrder, DnsQuery, EarlyDataMethods, MigrateAction, Mode, Namespace, NodeAgentProxyMode, Port, ReactorChoice,
+    TlsVersion,
 };
 
 use check::Reader;

@@ -317,6 +317,17 @@ tokens! {
 }
 
 tokens! {
+    /// Whether clients of the HTTPS listener show certificates, once there is a bundle to verify them by.
+    ClientAuth {
+        /// None is asked for.
+        Off = "off",
+        /// A client without one is served, one with a bad one is not.
+        Optional = "optional",
+        Required = "required",
+    }
+}
+
+tokens! {
     /// The TLS policy of database connections.
     DbTlsMode {
         Disable = "disable",

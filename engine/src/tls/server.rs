@@ -19,6 +19,8 @@ use super::{Identity, Policy, Refused};
 #[derive(Clone, Debug)]
 pub enum ClientAuth {
     Off,
+    /// One is asked for; a client without is served, one with a bad one is not.
+    Optional(Arc<RootCertStore>),
     Required(Arc<RootCertStore>),
 }
 
@@ -73,11 +75,16 @@ pub fn server_config(options: ServerOptions<'_>) -> Result<Arc<ServerConfig>, Re
 }
 
 fn verifier(options: &ServerOptions<'_>) -> Result<Arc<dyn ClientCertVerifier>, Refused> {
-    let ClientAuth::Required(roots) = &options.client_auth else { return Ok(Arc::new(NoClientAuth)) };
+    let (roots, is_optional) = match &options.client_auth {
+        ClientAuth::Off => return Ok(Arc::new(NoClientAuth)),
+        ClientAuth::Optional(roots) => (roots, true),
+        ClientAuth::Required(roots) => (roots, false),
+    };
     let builder = WebPkiClientVerifier::builder_with_provider(roots.clone(), options.policy.provider.clone())
         .with_crls(options.revoked.iter().cloned())
         .only_check_end_entity_revocation()
         .allow_unknown_revocation_status();
+    let builder = if is_optional { builder.allow_unauthenticated() } else { builder };
     builder.build().map_err(|error| format!("client certificates cannot be verified: {error}"))
 }
 

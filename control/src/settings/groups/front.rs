@@ -7,7 +7,7 @@ use super::super::TrustedNetworks;
 use super::super::addresses::EVERY_IPV4;
 use super::super::check::{any, lenient, settings_group, strict};
 use super::super::value::Secret;
-use super::super::vocabulary::{BackendAllowIps, Mode, Namespace};
+use super::super::vocabulary::{BackendAllowIps, ClientAuth, Mode, Namespace};
 
 settings_group! {
     /// What the process is and how it speaks.
@@ -44,8 +44,10 @@ settings_group! {
         frontend_tls_cert_path: Option<PathBuf> = None, "", "proxy", any().note("loaded at mode start");
         /// PEM private key (PKCS#8, PKCS#1 or SEC1) of the certificate; of several, in their order.
         frontend_tls_key_path: Option<PathBuf> = None, "", "proxy", any().note("loaded at mode start");
-        /// When set, clients must present a certificate that chains to this bundle.
+        /// When set, clients present a certificate that chains to this bundle.
         frontend_tls_client_ca_bundle_path: Option<PathBuf> = None, "", "proxy", any().note("loaded at mode start");
+        /// Whether they must: `off`, `optional` (a client without one is served, one with a bad one is not) or `required`.
+        frontend_tls_client_auth: ClientAuth = ClientAuth::Required, "", "proxy", strict();
         /// Time limit of TLS, QUIC and DTLS handshakes, admin and injector included; 0 = none.
         frontend_tls_handshake_timeout_seconds: u64 = 10, "s", "proxy, admin, injector", strict();
         /// Watch certificate and key files of proxy and admin HTTPS, and use changed ones for new handshakes.
