@@ -12,7 +12,8 @@ use engine::snapshot::{BackendAddress, Security};
 use engine::tls::{ALPN_HTTP2, Session, server_name};
 
 use crate::exchange::{Kind, boxed};
-use crate::forward::{Answer, Failure, Forwarding};
+use crate::failure::{Answer, Failure};
+use crate::forward::Forwarding;
 use crate::http1::BackendConnection;
 use crate::http2::{Dialing, Lease, Leased};
 

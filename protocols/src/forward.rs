@@ -13,18 +13,18 @@ use engine::counters::ErrorClass;
 use engine::http::{Method, ResponseHead};
 use engine::net::Sender;
 use engine::snapshot::{ProxyFacts, ProxySpec};
-use plugins::{Chain, Rejection, RequestContext};
+use plugins::{Chain, RequestContext};
 
 use crate::deliver;
 use crate::destination::Destination;
 use crate::dial::{Connection, checkout};
-use crate::exchange::{BackendResponse, Body, BodyError, BodySize, Kind, Peer, Responder, boxed};
+use crate::exchange::{BackendResponse, Body, BodySize, Kind, Peer, Responder, boxed};
+use crate::failure::{Answer, Failure, error_kind};
 use crate::grpc;
 use crate::http1::{self, BackendConnection, Http1Response};
 use crate::http2::{self, Http2Response, Leased};
 use crate::outgoing::{OutgoingRequest, passed_trailers};
 use crate::per_ip::Slot;
-use crate::refusal;
 use crate::respond::Respond;
 use crate::transaction::Transaction;
 use crate::translate::{Codecs, TranslatedBody, TranslatedResponse};
@@ -43,58 +43,6 @@ pub struct Forwarding<'a> {
     pub matched_len: usize,
     pub connection_named: &'a [Vec<u8>],
     pub deadline: &'a Deadline,
-}
-
-/// Why there is no response to deliver, or not all of it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Failure {
-    pub class: ErrorClass,
-    /// What to answer while nothing has been sent yet.
-    pub answer: Answer,
-    /// Of [`Answer::Plugin`].
-    pub refusal: Option<Box<Rejection>>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Answer {
-    BackendUnavailable,
-    BadGateway,
-    NoAddress,
-    /// Its length was announced.
-    RequestTooLarge,
-    /// It turned out to be.
-    RequestGrewTooLarge,
-    MalformedRequestBody,
-    RequestStalled,
-    ResponseTooLarge,
-    ResponseReadFailed,
-    /// What a plugin says that could not rewrite the body.
-    Plugin,
-    /// Nobody is there to answer.
-    Nothing,
-}
-
-impl Failure {
-    pub fn new(class: ErrorClass, answer: Answer) -> Self {
-        Self { class, answer, refusal: None }
-    }
-
-    pub fn backend(class: ErrorClass) -> Self {
-        Self::new(class, Answer::BackendUnavailable)
-    }
-
-    pub fn client_gone() -> Self {
-        Self::new(ErrorClass::ClientDisconnect, Answer::Nothing)
-    }
-
-    fn of_body(error: BodyError) -> Self {
-        match error {
-            BodyError::ClientGone => Self::client_gone(),
-            BodyError::Refused => Self::new(ErrorClass::RequestError, Answer::Plugin),
-            BodyError::Stalled => Self::new(ErrorClass::ReadWriteTimeout, Answer::RequestStalled),
-            BodyError::Malformed => Self::new(ErrorClass::RequestError, Answer::MalformedRequestBody),
-        }
-    }
 }
 
 impl Forwarding<'_> {
@@ -484,7 +432,7 @@ async fn fail<R: Responder>(
         return;
     };
     outcome.error_class = Some(failure.class);
-    let Some((mut rejection, close)) = answer(forwarding, &failure) else {
+    let Some((mut rejection, close)) = failure.answer_to(forwarding.kind, forwarding.body_bytes_max()) else {
         outcome.status = 499;
         return;
     };
@@ -492,7 +440,7 @@ async fn fail<R: Responder>(
     if close {
         responder.close_after();
     }
-    if forwarding.destination.is_degraded() {
+    if forwarding.destination.is_degraded() && forwarding.kind == Kind::Plain {
         rejection = rejection.with_header("x-gateway-upstream-status", "degraded");
     }
     log_failure(forwarding, &failure);
@@ -515,68 +463,4 @@ fn log_failure(forwarding: &Forwarding<'_>, failure: &Failure) {
         destination.port,
         failure.class.name()
     );
-}
-
-/// The answer, and whether the connection ends with it.
-fn answer(forwarding: &Forwarding<'_>, failure: &Failure) -> Option<(Rejection, bool)> {
-    if forwarding.kind.is_grpc() && failure.answer != Answer::Nothing {
-        return Some((grpc_answer(forwarding, failure), false));
-    }
-    let (status, body, close) = match failure.answer {
-        Answer::Nothing => return None,
-        Answer::BackendUnavailable => (502, r#"{"error":"Backend unavailable"}"#, false),
-        Answer::Plugin => return failure.refusal.as_deref().map(|refusal| (refusal.clone(), true)),
-        Answer::BadGateway => (502, r#"{"error":"Bad Gateway"}"#, false),
-        Answer::NoAddress => (502, r#"{"error":"DNS resolution for backend failed"}"#, false),
-        Answer::RequestTooLarge | Answer::RequestGrewTooLarge => {
-            return Some((refusal::request_body_too_large().rejection, true));
-        }
-        Answer::MalformedRequestBody => (400, r#"{"error":"Request body is not valid chunked coding"}"#, true),
-        Answer::RequestStalled => (408, r#"{"error":"Request body stalled"}"#, true),
-        Answer::ResponseTooLarge => (502, r#"{"error":"Backend response body exceeds maximum size"}"#, false),
-        Answer::ResponseReadFailed => (502, r#"{"error":"Backend response body read failed"}"#, false),
-    };
-    let rejection = Rejection::json(status, body);
-    if status != 502 {
-        return Some((rejection, close));
-    }
-    let kind = if failure.class.is_pre_wire() { "connection_failure" } else { "backend_error" };
-    Some((rejection.with_header("x-gateway-error", kind), close))
-}
-
-/// Traffic sheet §13.4.
-fn grpc_answer(forwarding: &Forwarding<'_>, failure: &Failure) -> Rejection {
-    if let Some(refusal) = &failure.refusal {
-        return grpc::translated(refusal);
-    }
-    let max = forwarding.body_bytes_max();
-    let too_large = format!("gRPC request payload size exceeds maximum of {max} bytes");
-    let (code, message) = match (failure.answer, failure.class) {
-        (Answer::RequestTooLarge, _) => (grpc::RESOURCE_EXHAUSTED, too_large.as_str()),
-        (Answer::RequestGrewTooLarge, _) => (grpc::RESOURCE_EXHAUSTED, "gRPC request payload size exceeds maximum"),
-        (Answer::ResponseTooLarge, _) => (grpc::RESOURCE_EXHAUSTED, "gRPC response exceeds maximum size"),
-        (Answer::NoAddress, _) => (grpc::UNAVAILABLE, "DNS resolution for backend failed"),
-        (Answer::MalformedRequestBody, _) => (grpc::INVALID_ARGUMENT, "Request body is malformed"),
-        (_, ErrorClass::ConnectionTimeout | ErrorClass::ReadWriteTimeout) => {
-            (grpc::DEADLINE_EXCEEDED, "Backend deadline exceeded")
-        }
-        (_, class) if class.is_pre_wire() => (grpc::UNAVAILABLE, "Service unavailable"),
-        (_, ErrorClass::ConnectionReset | ErrorClass::ConnectionClosed | ErrorClass::ProtocolError) => {
-            (grpc::UNAVAILABLE, "Backend closed the stream")
-        }
-        _ => (grpc::INTERNAL, "Internal gateway error"),
-    };
-    grpc::refusal(code, message)
-}
-
-/// The `error_kind` of log lines (traffic sheet §20).
-fn error_kind(class: ErrorClass) -> &'static str {
-    match class {
-        ErrorClass::ConnectionRefused => "connect_failure",
-        ErrorClass::ConnectionTimeout => "connect_timeout",
-        ErrorClass::DnsLookupError => "dns_failure",
-        ErrorClass::ConnectionPoolError => "pool_error",
-        ErrorClass::ReadWriteTimeout => "read_timeout",
-        other => other.name(),
-    }
 }

@@ -10,6 +10,7 @@ mod deliver;
 mod destination;
 mod dial;
 mod exchange;
+mod failure;
 mod forward;
 mod generation;
 mod grpc;

@@ -13,7 +13,8 @@ use crate::deliver;
 use crate::exchange::{
     BackendResponse, BodyLength, ClientGone, Kind, OutgoingResponse, Responder, ResponseSize, ResponseStream, boxed,
 };
-use crate::forward::{Answer, Failure, Forwarding};
+use crate::failure::{Answer, Failure};
+use crate::forward::Forwarding;
 use crate::grpc;
 use crate::http1::MOVED_BYTES_MIN;
 use crate::outgoing::{NOT_RETURNED, connection_named, passed_trailers};
