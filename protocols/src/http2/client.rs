@@ -4,6 +4,7 @@
 //! and while one is being made the others wait for it instead of making their own.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -45,20 +46,78 @@ struct Turnstile {
     is_dialing: Cell<bool>,
     /// How often making a connection has failed, and how it did the last time.
     failures: Cell<(u64, Option<ErrorClass>)>,
-    waiting: RefCell<Vec<Waker>>,
+    /// The longest waiting first.
+    waiting: RefCell<VecDeque<Rc<Waiter>>>,
+}
+
+/// One who waits. A turn that is given to somebody who has left goes to the next.
+#[derive(Default)]
+struct Waiter {
+    waker: Cell<Option<Waker>>,
+    has_turn: Cell<bool>,
 }
 
 impl Turnstile {
-    fn wake(&self) {
-        for waker in self.waiting.take() {
-            waker.wake();
+    /// A place is free.
+    fn wake_one(&self) {
+        loop {
+            let Some(waiter) = self.waiting.borrow_mut().pop_front() else { return };
+            // Otherwise nobody but the queue knows it any more.
+            if Rc::strong_count(&waiter) > 1 {
+                waiter.has_turn.set(true);
+                if let Some(waker) = waiter.waker.take() {
+                    waker.wake();
+                }
+                return;
+            }
         }
     }
 
-    fn wait(&self, cx: &Context<'_>) {
-        let mut waiting = self.waiting.borrow_mut();
-        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
-            waiting.push(cx.waker().clone());
+    fn wake_all(&self) {
+        let count = self.waiting.borrow().len();
+        for _ in 0..count {
+            self.wake_one();
+        }
+    }
+}
+
+/// A place in the queue, for as long as it is wanted.
+struct Ticket<'t> {
+    turnstile: &'t Turnstile,
+    waiter: Option<Rc<Waiter>>,
+}
+
+impl Ticket<'_> {
+    fn wait(&mut self, cx: &Context<'_>) {
+        match &self.waiter {
+            Some(waiter) if !waiter.has_turn.get() => waiter.waker.set(Some(cx.waker().clone())),
+            had_turn => {
+                // Whoever had its turn, and found the place taken, is the next again.
+                let is_next = had_turn.is_some();
+                let waiter = Rc::new(Waiter::default());
+                waiter.waker.set(Some(cx.waker().clone()));
+                let mut waiting = self.turnstile.waiting.borrow_mut();
+                if is_next {
+                    waiting.push_front(waiter.clone())
+                } else {
+                    waiting.push_back(waiter.clone())
+                }
+                drop(waiting);
+                self.waiter = Some(waiter);
+            }
+        }
+    }
+
+    /// It got what it waited for.
+    fn used(&mut self) {
+        self.waiter = None;
+    }
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        if self.waiter.take().is_some_and(|waiter| waiter.has_turn.get()) {
+            self.turnstile.wake_one();
         }
     }
 }
@@ -115,7 +174,7 @@ impl Drop for Leased {
     fn drop(&mut self) {
         self.live.streams.set(self.live.streams.get() - 1);
         self.live.idle_since_ms.set(self.deadlines.now_ms());
-        self.turnstile.wake();
+        self.turnstile.wake_one();
     }
 }
 
@@ -135,7 +194,7 @@ impl Dialing {
 impl Drop for Dialing {
     fn drop(&mut self) {
         self.turnstile.is_dialing.set(false);
-        self.turnstile.wake();
+        self.turnstile.wake_all();
     }
 }
 
@@ -155,27 +214,46 @@ impl Http2Connections {
     /// that nobody has used.
     pub async fn lease(&self, worker: &Worker, limits: &Http2Limits, either: bool, is_fresh: bool) -> Lease {
         let failures = self.turnstile.failures.get().0;
-        poll_fn(|cx| {
-            if either && self.prefers_http1.get() {
-                return Poll::Ready(Lease::Http1);
+        let mut ticket = Ticket { turnstile: &self.turnstile, waiter: None };
+        let lease = poll_fn(|cx| match self.try_lease(worker, limits, (either, is_fresh), failures) {
+            Some(lease) => Poll::Ready(lease),
+            None => {
+                ticket.wait(cx);
+                Poll::Pending
             }
-            if let Some(leased) = self.place(worker, limits, either, is_fresh) {
-                return Poll::Ready(Lease::Have(leased));
-            }
-            if let (count, Some(class)) = self.turnstile.failures.get()
-                && count != failures
-            {
-                return Poll::Ready(Lease::Failed(class));
-            }
-            let is_full = self.live.borrow().len() >= limits.connections_max && !is_fresh;
-            if !self.turnstile.is_dialing.get() && !is_full {
-                self.turnstile.is_dialing.set(true);
-                return Poll::Ready(Lease::Dial(Dialing { turnstile: self.turnstile.clone() }));
-            }
-            self.turnstile.wait(cx);
-            Poll::Pending
         })
-        .await
+        .await;
+        if let Lease::Have(_) = lease {
+            ticket.used();
+        }
+        lease
+    }
+
+    /// What there is now; nothing: wait.
+    fn try_lease(
+        &self,
+        worker: &Worker,
+        limits: &Http2Limits,
+        (either, is_fresh): (bool, bool),
+        failures: u64,
+    ) -> Option<Lease> {
+        if either && self.prefers_http1.get() {
+            return Some(Lease::Http1);
+        }
+        if let Some(leased) = self.place(worker, limits, either, is_fresh) {
+            return Some(Lease::Have(leased));
+        }
+        if let (count, Some(class)) = self.turnstile.failures.get()
+            && count != failures
+        {
+            return Some(Lease::Failed(class));
+        }
+        let is_full = self.live.borrow().len() >= limits.connections_max && !is_fresh;
+        if self.turnstile.is_dialing.get() || is_full {
+            return None;
+        }
+        self.turnstile.is_dialing.set(true);
+        Some(Lease::Dial(Dialing { turnstile: self.turnstile.clone() }))
     }
 
     /// In turn among those with room.
@@ -352,7 +430,7 @@ impl Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         self.live.is_over.set(true);
-        self.turnstile.wake();
+        self.turnstile.wake_all();
     }
 }
 
@@ -395,5 +473,33 @@ pub fn class_of(error: &h2::Error) -> ErrorClass {
         Some(h2::Reason::REFUSED_STREAM) => ErrorClass::ConnectionReset,
         _ if error.is_go_away() && error.is_remote() => ErrorClass::ConnectionClosed,
         _ => ErrorClass::ProtocolError,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_free_place_wakes_one_and_is_passed_on_by_whoever_has_left() {
+        let turnstile = Turnstile::default();
+        let cx = Context::from_waker(Waker::noop());
+        let ticket = || {
+            let mut ticket = Ticket { turnstile: &turnstile, waiter: None };
+            ticket.wait(&cx);
+            ticket
+        };
+        let has_turn = |ticket: &Ticket<'_>| ticket.waiter.as_ref().is_some_and(|waiter| waiter.has_turn.get());
+        let (left, mut first, second, third) = (ticket(), ticket(), ticket(), ticket());
+        drop(left);
+        turnstile.wake_one();
+        assert_eq!([&first, &second, &third].map(has_turn), [true, false, false]);
+        first.wait(&cx);
+        turnstile.wake_one();
+        assert_eq!([&first, &second, &third].map(has_turn), [true, false, false], "it lost the place, and is next");
+        drop(first);
+        assert_eq!([&second, &third].map(has_turn), [true, false], "it left with its turn");
+        turnstile.wake_all();
+        assert_eq!([&second, &third].map(has_turn), [true, true]);
     }
 }

@@ -56,6 +56,9 @@ pub struct Meter {
     message_bytes: Option<u64>,
     pub frames: u64,
     is_closed: bool,
+    /// A frame could be put in behind what was noted without a fault; a fault does not go on.
+    took_close: bool,
+    is_broken: bool,
 }
 
 impl Meter {
@@ -69,6 +72,8 @@ impl Meter {
             message_bytes: None,
             frames: 0,
             is_closed: false,
+            took_close: true,
+            is_broken: false,
         }
     }
 
@@ -82,8 +87,18 @@ impl Meter {
         self.is_closed
     }
 
+    /// Whether a Close could be put in behind what has gone on.
+    pub fn takes_close(&self) -> bool {
+        if self.is_broken { self.took_close } else { self.is_between_frames() && !self.is_closed }
+    }
+
     /// Looks at what passes.
     pub fn note(&mut self, bytes: &[u8]) -> Result<(), Violation> {
+        self.took_close = self.takes_close();
+        self.scan(bytes).inspect_err(|_| self.is_broken = true)
+    }
+
+    fn scan(&mut self, bytes: &[u8]) -> Result<(), Violation> {
         let mut rest = bytes;
         while !rest.is_empty() {
             if self.payload_left > 0 {
@@ -260,6 +275,20 @@ mod tests {
         assert_eq!(from_client.note(&frame(0x81, 1, Side::Backend)), Err(Violation::Mask));
         let mut from_backend = Meter::new(Side::Backend, MAX);
         assert_eq!(from_backend.note(&frame(0x81, 1, Side::Client)), Err(Violation::Mask));
+    }
+
+    #[test]
+    fn nothing_is_put_into_the_middle_of_a_frame_that_went_on() {
+        let whole = frame(0x81, 10, Side::Client);
+        let bad = frame(0xc1, 1, Side::Client);
+        let mut meter = Meter::new(Side::Client, MAX);
+        meter.note(&whole[..10]).expect("a part of a frame");
+        meter.note(&[&whole[10..], &bad].concat()).expect_err("a fault behind its end, which does not go on either");
+        assert!(!meter.takes_close());
+        let mut meter = Meter::new(Side::Client, MAX);
+        meter.note(&whole).expect("a frame");
+        meter.note(&bad).expect_err("a fault");
+        assert!(meter.takes_close());
     }
 
     #[test]

@@ -59,10 +59,7 @@ impl Meters {
 
     /// Whether a frame can still be put in front of what comes from that side.
     fn takes_close(&self, from: Side) -> bool {
-        self.of(from).is_some_and(|meter| {
-            let meter = meter.borrow();
-            meter.is_between_frames() && !meter.is_closed()
-        })
+        self.of(from).is_some_and(|meter| meter.borrow().takes_close())
     }
 }
 
@@ -128,7 +125,7 @@ async fn farewell<S: ResponseStream>(ended: Option<(Side, End)>, mut stream: S, 
         _ => None,
     };
     // Frames go where the other direction has just ended one.
-    if meters.takes_close(Side::Client) || code.is_some() && !meters.has_closed(Side::Client) {
+    if meters.takes_close(Side::Client) {
         let frame = close(Side::Backend, code);
         let mut buffer = Buffer::with_capacity(frame.len());
         buffer.extend(&frame);
