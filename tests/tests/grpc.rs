@@ -503,6 +503,14 @@ fn a_gateway_that_shuts_down_finishes_the_calls_it_has() {
     assert_eq!(gateway.exit(Duration::from_secs(10)).code, Some(0));
 }
 
+/// From which connections of the gateway the calls came.
+fn connections_of(calls: &[Value]) -> Vec<&str> {
+    let mut connections: Vec<&str> = calls.iter().filter_map(|call| call["peer"].as_str()).collect();
+    connections.sort_unstable();
+    connections.dedup();
+    connections
+}
+
 #[test]
 fn many_calls_of_one_channel_share_the_connections_to_the_server() {
     let server = server();
@@ -516,11 +524,26 @@ fn many_calls_of_one_channel_share_the_connections_to_the_server() {
         client.ask(json!({"do": "many", "method": "Unary", "count": 100, "metadata": [["x-delay-ms", "200"]]}));
     assert_eq!(answer["good"], 100, "{answer}");
     let calls = calls(&server, 100);
-    let mut connections: Vec<&str> = calls.iter().filter_map(|call| call["peer"].as_str()).collect();
-    connections.sort_unstable();
-    connections.dedup();
+    let connections = connections_of(&calls);
     assert_eq!(calls.len(), 100);
     assert!(connections.len() <= 2, "{connections:?}");
+}
+
+#[test]
+fn calls_that_find_no_place_wait_for_one_and_none_is_forgotten() {
+    let server = server();
+    let gateway = Gateway::builder()
+        .document(&document(&server))
+        .env("FERRUM_CORES", 0)
+        .env("FERRUM_POOL_HTTP2_CONNECTIONS_PER_HOST", 2)
+        .env("FERRUM_POOL_HTTP2_MAX_CONCURRENT_STREAMS", 2)
+        .start();
+    let mut client = client(&gateway);
+    let answer = client.ask(json!({"do": "many", "method": "Unary", "count": 100, "metadata": [["x-delay-ms", "20"]]}));
+    assert_eq!(answer["good"], 100, "{answer}");
+    let calls = calls(&server, 100);
+    let connections = connections_of(&calls);
+    assert_eq!(connections.len(), 2, "the second is made when the first is full, and no third: {connections:?}");
 }
 
 #[test]

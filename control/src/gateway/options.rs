@@ -16,6 +16,7 @@ use crate::settings::{SECRET_BYTES_MIN, Settings, Tri};
 use crate::source::{BackendTlsFiles, CompileOptions, address_policy};
 
 const STATUS_COUNTS_DEFAULT: usize = 200;
+const WEBSOCKET_WRITE_BUFFER_DEFAULT: usize = 131_072;
 /// As good as for ever, and far from where adding to a clock overflows: ten years.
 const SECONDS_MAX: u64 = 10 * 365 * 24 * 3600;
 
@@ -47,6 +48,11 @@ pub(super) fn unserved(settings: &Settings) -> Vec<String> {
             settings.runtime.status_counts_max_entries != STATUS_COUNTS_DEFAULT,
             "FERRUM_STATUS_COUNTS_MAX_ENTRIES",
             "another bound than one row a status",
+        ),
+        (
+            settings.limits.websocket_write_buffer_size != WEBSOCKET_WRITE_BUFFER_DEFAULT,
+            "FERRUM_WEBSOCKET_WRITE_BUFFER_SIZE",
+            "a buffer for WebSocket frames, which are sent as they come,",
         ),
     ];
     uses.iter()
