@@ -2,8 +2,12 @@
 
 use std::rc::Rc;
 
-use crate::{AuthMode, Codec, Flow, Outcome, Phases, Plugin, PluginSet, Protocol, Rejection, RequestContext};
 use engine::http::ResponseHead;
+
+use crate::{
+    AuthMode, Buffering, Codec, Flow, Outcome, Phases, Plugin, PluginSet, Protocol, Rejection, RequestContext,
+    WholeResponse,
+};
 
 /// Whether the exchange goes on.
 pub type Verdict = Result<(), Box<Rejection>>;
@@ -20,7 +24,54 @@ pub struct Chain {
     rejection: List,
     log: List,
     codec: List,
+    /// Nearly always nothing.
+    bodies: Option<Box<BodyLists>>,
     auth_mode: AuthMode,
+}
+
+/// Who looks at bodies that are whole.
+struct BodyLists {
+    /// By when the first of them wants the request's.
+    request_buffering: Buffering,
+    /// Those that may want the request's body.
+    request_buffer: List,
+    request_transform: List,
+    request_final: List,
+    response_buffer: List,
+    response: List,
+    response_transform: List,
+    response_final: List,
+}
+
+impl BodyLists {
+    /// None when no plugin makes a body whole; a judge of bodies that are whole anyway is one.
+    fn new(plugins: &[Rc<dyn Plugin>]) -> Option<Box<Self>> {
+        let list = |phase: Phases| list(plugins, phase);
+        let wants = |plugin: &&Rc<dyn Plugin>| plugin.request_buffering() != Buffering::Never;
+        let lists = Self {
+            request_buffering: plugins.iter().map(|plugin| plugin.request_buffering()).max().unwrap_or_default(),
+            request_buffer: plugins.iter().filter(wants).cloned().collect(),
+            request_transform: list(Phases::REQUEST_BODY),
+            request_final: list(Phases::FINAL_REQUEST_BODY),
+            response_buffer: list(Phases::RESPONSE_BUFFERING),
+            response: list(Phases::RESPONSE_BODY),
+            response_transform: list(Phases::RESPONSE_TRANSFORM),
+            response_final: list(Phases::FINAL_RESPONSE_BODY),
+        };
+        let is_used = !lists.request_buffer.is_empty()
+            || !lists.request_final.is_empty()
+            || !lists.response_buffer.is_empty()
+            || lists.looks_at_responses();
+        is_used.then(|| Box::new(lists))
+    }
+
+    fn looks_at_responses(&self) -> bool {
+        !(self.response.is_empty() && self.response_transform.is_empty() && self.response_final.is_empty())
+    }
+}
+
+fn list(plugins: &[Rc<dyn Plugin>], phase: Phases) -> List {
+    plugins.iter().filter(|plugin| plugin.phases().has(phase)).cloned().collect()
 }
 
 /// Runs one phase over its list: straight through while hooks answer at once.
@@ -44,7 +95,7 @@ macro_rules! run {
 impl Chain {
     /// `plugins` stand in the order in which they run.
     pub fn new(plugins: &[Rc<dyn Plugin>], auth_mode: AuthMode) -> Self {
-        let list = |phase: Phases| plugins.iter().filter(|plugin| plugin.phases().has(phase)).cloned().collect();
+        let list = |phase: Phases| list(plugins, phase);
         Self {
             received: list(Phases::RECEIVED),
             authenticate: list(Phases::AUTHENTICATE),
@@ -54,6 +105,7 @@ impl Chain {
             rejection: list(Phases::REJECTION),
             log: list(Phases::LOG),
             codec: list(Phases::CODEC),
+            bodies: BodyLists::new(plugins),
             auth_mode,
         }
     }
@@ -77,6 +129,7 @@ impl Chain {
             && self.authenticate.is_empty()
             && self.authorize.is_empty()
             && self.before_proxy.is_empty()
+            && self.request_buffering() == Buffering::Never
     }
 
     pub fn has_after_proxy(&self) -> bool {
@@ -144,9 +197,79 @@ impl Chain {
         run!(self.after_proxy, cx, |plugin, cx| plugin.after_proxy(cx, &mut *response))
     }
 
-    pub fn on_rejection(&self, cx: &RequestContext, rejection: &mut Rejection) {
+    /// By when a plugin of this chain may want the request's body whole.
+    pub fn request_buffering(&self) -> Buffering {
+        self.bodies.as_ref().map_or(Buffering::Never, |bodies| bodies.request_buffering)
+    }
+
+    /// Whether a plugin wants the body of this request whole by that phase.
+    pub fn wants_request_body(&self, cx: &RequestContext, by: Buffering) -> bool {
+        let plugins = self.bodies.iter().flat_map(|bodies| &bodies.request_buffer);
+        plugins.filter(|plugin| plugin.request_buffering() >= by).any(|plugin| plugin.wants_request_body(cx))
+    }
+
+    /// Rewrites and judges the body in the context.
+    pub async fn request_body(&self, cx: &mut RequestContext) -> Verdict {
+        let Some(bodies) = &self.bodies else { return Ok(()) };
+        for plugin in &bodies.request_transform {
+            if cx.body.as_ref().is_none_or(Vec::is_empty) {
+                break;
+            }
+            let one = std::slice::from_ref(plugin);
+            let verdict: Verdict = async { run!(one, cx, |plugin, cx| plugin.transform_request_body(cx)) }.await;
+            verdict?;
+        }
+        run!(bodies.request_final, cx, |plugin, cx| plugin.on_final_request_body(cx))
+    }
+
+    /// Whether a plugin wants the response whole.
+    pub fn wants_response_body(&self, cx: &RequestContext) -> bool {
+        let mut plugins = self.bodies.iter().flat_map(|bodies| &bodies.response_buffer);
+        plugins.any(|plugin| plugin.wants_response_body(cx))
+    }
+
+    /// Whether a plugin looks at responses that are whole for whatever reason.
+    pub fn looks_at_responses(&self) -> bool {
+        self.bodies.as_ref().is_some_and(|bodies| bodies.looks_at_responses())
+    }
+
+    /// Lets plugins look at a response that is whole, rewrite it, and judge what came of it. A rejection takes the place of
+    /// what there was and goes on through the phases behind (plugins sheet §1.5); an answer tells that there was one.
+    pub async fn response_body(&self, cx: &mut RequestContext, response: &mut WholeResponse<'_>) -> bool {
+        let Some(bodies) = &self.bodies else { return false };
+        let mut was_replaced = false;
+        let verdict: Verdict =
+            async { run!(bodies.response, cx, |plugin, cx| plugin.on_response_body(cx, &mut *response)) }.await;
+        if let Err(rejection) = verdict {
+            response.replace(*rejection);
+            was_replaced = true;
+        }
+        let verdict: Verdict = async {
+            run!(bodies.response_transform, cx, |plugin, cx| plugin.transform_response_body(cx, &mut *response))
+        }
+        .await;
+        if let Err(rejection) = verdict {
+            response.replace(*rejection);
+            was_replaced = true;
+        }
+        let verdict: Verdict =
+            async { run!(bodies.response_final, cx, |plugin, cx| plugin.on_final_response_body(cx, &mut *response)) }
+                .await;
+        if let Err(rejection) = verdict {
+            response.replace(*rejection);
+            was_replaced = true;
+        }
+        was_replaced
+    }
+
+    /// Lets the decorators at a rejection. One of their own is ignored.
+    pub async fn on_rejection(&self, cx: &mut RequestContext, rejection: &mut Rejection) {
         for plugin in &self.rejection {
-            plugin.on_rejection(cx, rejection);
+            let one = std::slice::from_ref(plugin);
+            let verdict: Verdict = async { run!(one, cx, |plugin, cx| plugin.on_rejection(cx, &mut *rejection)) }.await;
+            if verdict.is_err() {
+                tracing::warn!(plugin = plugin.name(), "a plugin rejected a rejection, which is ignored");
+            }
         }
     }
 

@@ -21,10 +21,27 @@ pub struct Parsed<S> {
     pub warnings: Vec<String>,
 }
 
+/// A key of a plugin's config, as it is read and as its page shows it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Key {
+    pub name: &'static str,
+    /// `string`, `boolean`, `string[]`, …
+    pub kind: &'static str,
+    /// As written in a document, or a word such as *required*.
+    pub default: &'static str,
+    /// What it does and which values it takes, in Markdown.
+    pub meaning: &'static str,
+}
+
+/// A [`Key`].
+pub const fn key(name: &'static str, kind: &'static str, default: &'static str, meaning: &'static str) -> Key {
+    Key { name, kind, default, meaning }
+}
+
 /// The config object of one plugin while it is read.
 pub struct Keys<'a> {
     plugin: &'static str,
-    known: &'static [&'static str],
+    known: &'static [Key],
     map: Option<&'a Map<String, Value>>,
     null: Null,
     errors: Vec<String>,
@@ -35,7 +52,7 @@ impl<'a> Keys<'a> {
     /// `config` must be an object; with [`Null::Unset`] null is an object without keys.
     pub fn open(
         plugin: &'static str,
-        known: &'static [&'static str],
+        known: &'static [Key],
         config: &'a Value,
         null: Null,
     ) -> Result<Self, Vec<String>> {
@@ -51,9 +68,13 @@ impl<'a> Keys<'a> {
         self.plugin
     }
 
+    fn is_known(&self, name: &str) -> bool {
+        self.known.iter().any(|key| key.name == name)
+    }
+
     /// The value as written, null included.
     pub fn raw(&self, key: &str) -> Option<&'a Value> {
-        debug_assert!(self.known.contains(&key), "{key} is not among the keys of {}", self.plugin);
+        debug_assert!(self.is_known(key), "{key} is not among the keys of {}", self.plugin);
         self.map?.get(key)
     }
 
@@ -87,6 +108,24 @@ impl<'a> Keys<'a> {
         value.as_bool().unwrap_or(default)
     }
 
+    /// A non-negative integer. A float is none, even without a fraction.
+    pub fn unsigned(&mut self, key: &str) -> Option<u64> {
+        let value = self.value(key)?;
+        if value.as_u64().is_none() {
+            self.refuse(key, "must be an unsigned integer");
+        }
+        value.as_u64()
+    }
+
+    /// An integer of at least one.
+    pub fn positive(&mut self, key: &str) -> Option<u64> {
+        let number = self.unsigned(key)?;
+        if number == 0 {
+            self.refuse(key, "must be greater than zero");
+        }
+        Some(number).filter(|number| *number > 0)
+    }
+
     /// Notes that the value of `key` is wrong.
     pub fn refuse(&mut self, key: &str, reason: impl Display) {
         self.errors.push(format!("{}: '{key}' {reason}", self.plugin));
@@ -106,9 +145,10 @@ impl<'a> Keys<'a> {
         if !self.errors.is_empty() {
             return Err(self.errors);
         }
-        let unknown = self.map.into_iter().flat_map(Map::keys).filter(|key| !self.known.contains(&key.as_str()));
+        let unknown = self.map.into_iter().flat_map(Map::keys).filter(|key| !self.is_known(key));
         let plugin = self.plugin;
-        self.warnings.extend(unknown.map(|key| format!("{plugin}: unknown key '{key}' is ignored")));
+        let warnings: Vec<String> = unknown.map(|key| format!("{plugin}: unknown key '{key}' is ignored")).collect();
+        self.warnings.extend(warnings);
         Ok(Parsed { spec, warnings: self.warnings })
     }
 }
@@ -124,10 +164,13 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    const A: &[Key] = &[key("a", "string", "", "")];
+    const AB: &[Key] = &[key("a", "string", "", ""), key("b", "boolean", "", "")];
+
     #[test]
     fn every_wrong_key_is_reported_at_once() {
         let config = json!({"a": 1, "b": "yes"});
-        let mut keys = Keys::open("p", &["a", "b"], &config, Null::Refused).unwrap();
+        let mut keys = Keys::open("p", AB, &config, Null::Refused).unwrap();
         keys.text("a");
         keys.flag("b", true);
         assert_eq!(keys.finish(()).unwrap_err(), ["p: 'a' must be a string", "p: 'b' must be a boolean"]);
@@ -136,10 +179,10 @@ mod tests {
     #[test]
     fn null_is_what_the_plugin_says_it_is() {
         let config = json!({"a": null});
-        let mut lenient = Keys::open("p", &["a"], &config, Null::Unset).unwrap();
+        let mut lenient = Keys::open("p", A, &config, Null::Unset).unwrap();
         assert_eq!(lenient.text("a"), None);
         assert!(lenient.finish(()).is_ok());
-        let mut strict = Keys::open("p", &["a"], &config, Null::Refused).unwrap();
+        let mut strict = Keys::open("p", A, &config, Null::Refused).unwrap();
         strict.text("a");
         assert_eq!(strict.finish(()).unwrap_err(), ["p: 'a' must be a string"]);
         assert!(Keys::open("p", &[], &Value::Null, Null::Unset).is_ok());
@@ -147,9 +190,24 @@ mod tests {
     }
 
     #[test]
+    fn a_number_is_an_integer_and_a_positive_one_is_not_zero() {
+        let read = |value: Value| {
+            let config = json!({"a": value});
+            let mut keys = Keys::open("p", A, &config, Null::Refused).unwrap();
+            let number = keys.positive("a");
+            keys.finish(()).map(|_| number)
+        };
+        assert_eq!(read(json!(1)).unwrap(), Some(1));
+        assert_eq!(read(json!(0)).unwrap_err(), ["p: 'a' must be greater than zero"]);
+        for wrong in [json!(-1), json!(5.0), json!("5"), json!(null)] {
+            assert_eq!(read(wrong).unwrap_err(), ["p: 'a' must be an unsigned integer"]);
+        }
+    }
+
+    #[test]
     fn an_unknown_key_is_named_once_and_ignored() {
         let config = json!({"x": 1, "a": "v"});
-        let keys = Keys::open("p", &["a"], &config, Null::Refused).unwrap();
+        let keys = Keys::open("p", A, &config, Null::Refused).unwrap();
         assert_eq!(keys.finish(()).unwrap().warnings, ["p: unknown key 'x' is ignored"]);
     }
 

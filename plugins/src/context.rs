@@ -1,5 +1,6 @@
 //! One request as plugins see it, and how it ended.
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -40,9 +41,31 @@ impl Metadata {
         self.0.iter().map(|(key, value)| (&**key, value.as_str()))
     }
 
+    pub fn remove(&mut self, key: &str) {
+        self.0.retain(|(present, _)| present != key);
+    }
+
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+/// What a client showed in its TLS handshake; verified, if the listener verifies.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClientCertificate {
+    /// DER.
+    pub leaf: Arc<Vec<u8>>,
+    /// The others it sent, in its order, DER.
+    pub chain: Arc<Vec<Vec<u8>>>,
+}
+
+/// Where a plugin wants this one request to go instead (plugin API sheet §7.4).
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RouteOverride {
+    pub upstream_id: Option<String>,
+    pub backend_host: Option<String>,
+    pub backend_port: Option<u16>,
+    pub read_timeout_ms: Option<u64>,
 }
 
 /// A request on its way through the chain.
@@ -58,13 +81,45 @@ pub struct RequestContext {
     pub consumer: Option<ConsumerId>,
     /// Who the request is from, when an auth plugin found somebody who is no consumer.
     pub external_identity: Option<String>,
+    /// What the backend is told of them, if that is something else.
+    pub external_display: Option<String>,
     pub auth_method: Option<&'static str>,
     pub metadata: Metadata,
     /// Names of query parameters that are not forwarded.
     pub consumed_query: Vec<String>,
+    pub client_certificate: Option<Rc<ClientCertificate>>,
+    /// The request's body, once it is whole.
+    pub body: Option<Vec<u8>>,
+    pub route_override: Option<Box<RouteOverride>>,
+    /// Nanoseconds plugins spent waiting for outbound calls.
+    pub plugin_io_ns: u64,
+    /// What another plugin API keeps about this request.
+    pub attachment: Option<Box<dyn Any>>,
 }
 
 impl RequestContext {
+    /// A request of which nothing is known but where it goes.
+    pub fn new(head: Box<RequestHead>, facts: Rc<Facts>, route: u32, client_ip: IpAddr, received: Instant) -> Self {
+        Self {
+            head,
+            facts,
+            route,
+            client_ip,
+            received,
+            consumer: None,
+            external_identity: None,
+            external_display: None,
+            auth_method: None,
+            metadata: Metadata::default(),
+            consumed_query: Vec::new(),
+            client_certificate: None,
+            body: None,
+            route_override: None,
+            plugin_io_ns: 0,
+            attachment: None,
+        }
+    }
+
     /// The matched proxy.
     pub fn proxy(&self) -> &ProxyFacts {
         &self.facts.proxies[self.route as usize]
@@ -78,6 +133,19 @@ impl RequestContext {
     pub fn identify(&mut self, consumer: ConsumerId, method: &'static str) {
         self.consumer.get_or_insert(consumer);
         self.auth_method.get_or_insert(method);
+    }
+
+    /// Stores who `method` found outside of the consumers. The last one found counts (plugins sheet §1.6).
+    pub fn identify_external(&mut self, identity: String, display: Option<String>, method: &'static str) {
+        self.external_identity = Some(identity);
+        self.external_display = display;
+        self.auth_method.get_or_insert(method);
+    }
+
+    /// What the backend is told about the caller: the consumer's username, else the external identity as it is displayed.
+    pub fn displayed_identity(&self) -> Option<&str> {
+        let external = || self.external_display.as_deref().or(self.external_identity.as_deref());
+        self.consumer().map(|consumer| consumer.username.as_str()).or_else(external)
     }
 
     /// The consumer's username, else the external identity.

@@ -10,6 +10,7 @@ mod chain;
 mod codec;
 pub mod config;
 mod context;
+pub mod outbound;
 mod plugin;
 pub mod query;
 pub mod redaction;
@@ -20,6 +21,6 @@ pub mod transaction;
 
 pub use chain::{Chain, Verdict};
 pub use codec::Codec;
-pub use context::{Facts, Metadata, Outcome, RequestContext};
-pub use plugin::{CoreEnv, Flow, Phases, Plugin, Protocol, Protocols, Rejection};
+pub use context::{ClientCertificate, Facts, Metadata, Outcome, RequestContext, RouteOverride};
+pub use plugin::{Buffering, CoreEnv, Flow, Phases, Plugin, Protocol, Protocols, Rejection, WholeResponse};
 pub use set::{AuthMode, PluginRow, PluginSet, Specs};

@@ -1,11 +1,13 @@
 //! What a plugin is.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use engine::http::ResponseHead;
 use engine::logring::LogRing;
 use futures_util::future::LocalBoxFuture;
 
+use crate::outbound::Services;
 use crate::{Codec, Outcome, RequestContext};
 
 /// What a hook says. A hook that does not wait does not allocate.
@@ -58,7 +60,7 @@ impl Rejection {
 
 /// The phases a plugin takes part in; the chain is compiled from them.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Phases(u16);
+pub struct Phases(u32);
 
 impl Phases {
     pub const NONE: Phases = Phases(0);
@@ -72,6 +74,22 @@ impl Phases {
     pub const LOG: Phases = Phases(1 << 6);
     /// Rewrites bodies; asked for a [`Codec`] before each exchange.
     pub const CODEC: Phases = Phases(1 << 7);
+    /// Rewrites request bodies that are whole.
+    pub const REQUEST_BODY: Phases = Phases(1 << 8);
+    /// Judges request bodies that are whole, after all rewriting.
+    pub const FINAL_REQUEST_BODY: Phases = Phases(1 << 9);
+    /// Asked before each exchange whether it wants the response whole.
+    pub const RESPONSE_BUFFERING: Phases = Phases(1 << 10);
+    /// Looks at response bodies that are whole, as the backend sent them.
+    pub const RESPONSE_BODY: Phases = Phases(1 << 11);
+    /// Rewrites them.
+    pub const RESPONSE_TRANSFORM: Phases = Phases(1 << 12);
+    /// Judges them, after all rewriting.
+    pub const FINAL_RESPONSE_BODY: Phases = Phases(1 << 13);
+    /// Sees the messages of WebSocket sessions.
+    pub const WEBSOCKET_MESSAGE: Phases = Phases(1 << 14);
+    /// Hears of the end of WebSocket sessions.
+    pub const WEBSOCKET_END: Phases = Phases(1 << 15);
 
     pub const fn and(self, other: Phases) -> Phases {
         Phases(self.0 | other.0)
@@ -79,6 +97,38 @@ impl Phases {
 
     pub const fn has(self, phase: Phases) -> bool {
         self.0 & phase.0 == phase.0
+    }
+}
+
+/// By when a plugin wants a request's body whole. A later phase is content with an earlier one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
+pub enum Buffering {
+    #[default]
+    Never,
+    /// Before the backend hears of the request.
+    BeforeBackend,
+    BeforeProxy,
+    BeforeAuthenticate,
+}
+
+/// A response whose body is there whole.
+pub struct WholeResponse<'r> {
+    pub head: &'r mut ResponseHead,
+    pub body: Vec<u8>,
+}
+
+impl WholeResponse<'_> {
+    /// Puts an answer in the place of the backend's (plugins sheet §1.5).
+    pub fn replace(&mut self, rejection: Rejection) {
+        self.head.status = rejection.status;
+        self.head.headers.reset();
+        if !rejection.has_header("content-type") {
+            self.head.headers.append("content-type", b"application/json");
+        }
+        for (name, value) in &rejection.headers {
+            self.head.headers.append(name, value.as_bytes());
+        }
+        self.body = rejection.body;
     }
 }
 
@@ -121,6 +171,8 @@ impl Protocols {
 #[derive(Clone)]
 pub struct CoreEnv {
     pub core: usize,
+    /// What all cores and control share.
+    pub services: Arc<Services>,
     /// Lines for the process log; see [`LogRing`].
     pub log: Rc<LogRing>,
     /// Lines that were lost on the way to the writer are reported here.
@@ -158,13 +210,63 @@ pub trait Plugin {
         None
     }
 
+    /// By when this plugin may want request bodies whole. Asked once, when the chain is compiled.
+    fn request_buffering(&self) -> Buffering {
+        Buffering::Never
+    }
+
+    /// Whether it wants this one; asked only if it may want any.
+    fn wants_request_body(&self, _cx: &RequestContext) -> bool {
+        true
+    }
+
+    /// Rewrites `cx.body`, which is there and not empty.
+    fn transform_request_body<'a>(&'a self, _cx: &'a mut RequestContext) -> Flow<'a> {
+        Flow::Continue
+    }
+
+    /// Judges `cx.body`, which is what the backend will get, and may be empty.
+    fn on_final_request_body<'a>(&'a self, _cx: &'a mut RequestContext) -> Flow<'a> {
+        Flow::Continue
+    }
+
+    /// Whether this plugin wants the response whole; asked before the backend is.
+    fn wants_response_body(&self, _cx: &RequestContext) -> bool {
+        true
+    }
+
+    /// The body as the backend sent it.
+    fn on_response_body<'a>(&'a self, _cx: &'a mut RequestContext, _response: &'a mut WholeResponse<'_>) -> Flow<'a> {
+        Flow::Continue
+    }
+
+    /// Rewrites the body; its length is set behind the last plugin.
+    fn transform_response_body<'a>(
+        &'a self,
+        _cx: &'a mut RequestContext,
+        _response: &'a mut WholeResponse<'_>,
+    ) -> Flow<'a> {
+        Flow::Continue
+    }
+
+    /// The body as the client will get it.
+    fn on_final_response_body<'a>(
+        &'a self,
+        _cx: &'a mut RequestContext,
+        _response: &'a mut WholeResponse<'_>,
+    ) -> Flow<'a> {
+        Flow::Continue
+    }
+
     /// Before anything of the response has been sent.
     fn after_proxy<'a>(&'a self, _cx: &'a mut RequestContext, _response: &'a mut ResponseHead) -> Flow<'a> {
         Flow::Continue
     }
 
-    /// Decorates a rejection on its way out.
-    fn on_rejection(&self, _cx: &RequestContext, _rejection: &mut Rejection) {}
+    /// Decorates a rejection on its way out. A rejection of its own is ignored.
+    fn on_rejection<'a>(&'a self, _cx: &'a mut RequestContext, _rejection: &'a mut Rejection) -> Flow<'a> {
+        Flow::Continue
+    }
 
     /// Once per transaction, when its response has ended.
     fn log(&self, _cx: &RequestContext, _outcome: &Outcome) {}

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::outbound::Services;
 use crate::{CoreEnv, Plugin, Protocols};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -17,6 +18,15 @@ pub trait Specs: Send + Sync {
     fn name(&self) -> &'static str;
     fn protocols(&self) -> Protocols;
     fn build(&self, env: &CoreEnv) -> Rc<dyn Plugin>;
+
+    /// Host names of configured endpoints, which are resolved before traffic flows.
+    fn host_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Control is about to publish the configuration: what works in the background can begin. Asked again for a row that did
+    /// not change.
+    fn start(&self, _services: &Arc<Services>) {}
 }
 
 /// One enabled plugin config.

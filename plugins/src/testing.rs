@@ -13,7 +13,8 @@ use engine::logring::{LogDrain, log_ring};
 use engine::snapshot::ProxyFacts;
 use serde_json::{Value, json};
 
-use crate::{CoreEnv, Facts, Metadata, Outcome, RequestContext};
+use crate::outbound::Services;
+use crate::{CoreEnv, Facts, Outcome, RequestContext};
 
 /// A request as the parser would hand it over: `line` is method and target.
 pub(crate) fn request(line: &str, headers: &[(&str, &str)]) -> RequestContext {
@@ -39,18 +40,7 @@ pub(crate) fn request(line: &str, headers: &[(&str, &str)]) -> RequestContext {
         let first = head.headers.received()[name.0];
         head.headers.push_received(known, name, first, value);
     }
-    RequestContext {
-        head,
-        facts: facts(&[]),
-        route: 0,
-        client_ip: IpAddr::from([10, 1, 2, 3]),
-        received: Instant::now(),
-        consumer: None,
-        external_identity: None,
-        auth_method: None,
-        metadata: Metadata::default(),
-        consumed_query: Vec::new(),
-    }
+    RequestContext::new(head, facts(&[]), 0, IpAddr::from([10, 1, 2, 3]), Instant::now())
 }
 
 /// Consumers alice (`alice-key`) and bob (`bob-key`), a proxy without a name and one with (route 1), and the given redacted
@@ -90,7 +80,8 @@ pub(crate) fn outcome() -> Outcome {
 
 pub(crate) fn core() -> (CoreEnv, LogDrain) {
     let (ring, drain) = log_ring(4);
-    (CoreEnv { core: 0, log: Rc::new(ring), count_log_line: Rc::new(|_| ()) }, drain)
+    let env = CoreEnv { core: 0, services: Services::of_tests(), log: Rc::new(ring), count_log_line: Rc::new(|_| ()) };
+    (env, drain)
 }
 
 /// What was written to the process log, line by line.

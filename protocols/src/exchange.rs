@@ -5,11 +5,13 @@
 
 use std::future::Future;
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use engine::buffer::{Buffer, Chunk};
 use engine::counters::ErrorClass;
 use engine::http::{Headers, KnownSet, Method, ResponseHead};
 use engine::net::Pipe;
+use plugins::ClientCertificate;
 
 /// What kind of conversation an exchange is. It decides how a refusal is worded, which plugins run, and what goes to the
 /// backend; the way is the same.
@@ -197,13 +199,15 @@ pub struct Peer {
     /// `ip` as it is written into headers and logs.
     pub ip_text: String,
     pub is_tls: bool,
+    /// What the client showed in its handshake.
+    pub certificate: Option<Rc<ClientCertificate>>,
 }
 
 impl Peer {
     /// An IPv4-mapped IPv6 address is shown as IPv4.
     pub fn new(ip: IpAddr, is_tls: bool) -> Self {
         let ip = ip.to_canonical();
-        Self { ip, ip_text: ip.to_string(), is_tls }
+        Self { ip, ip_text: ip.to_string(), is_tls, certificate: None }
     }
 
     pub fn scheme(&self) -> &'static str {

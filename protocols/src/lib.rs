@@ -28,12 +28,13 @@ mod tls;
 mod transaction;
 mod translate;
 mod websocket;
+mod whole;
 mod worker;
 
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
-use engine::core::{Core, Mail, Mailbox};
+use engine::core::{Core, Mail, Mailbox, set_post_box, wake_waiting};
 use engine::net::{Listener, Opening};
 use engine::publish::View;
 use engine::snapshot::Snapshot;
@@ -59,6 +60,9 @@ pub struct CoreWork {
 
 /// Serves until told to stop.
 pub async fn run_core(core: Rc<Core>, work: CoreWork) {
+    if let Some(own) = work.shared.cores.get(core.index) {
+        set_post_box(own.clone());
+    }
     let worker = worker::Worker::new(core.clone(), work.shared, work.snapshots, work.tls);
     let gate = Rc::new(listen::Gate::default());
     let plain = work.http.into_iter().map(|socket| (socket, Opening::Plain));
@@ -79,6 +83,10 @@ pub async fn run_core(core: Rc<Core>, work: CoreWork) {
         Mail::Probe { asked, answered } => {
             core.counters().loop_delay_us.set(asked.elapsed().as_micros() as u64);
             answered.store(true, Ordering::Release);
+            true
+        }
+        Mail::Wake(number) => {
+            wake_waiting(number);
             true
         }
         Mail::Drain => {

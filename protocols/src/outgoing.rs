@@ -239,7 +239,7 @@ impl OutgoingRequest<'_> {
 
     /// Plugins sheet §1.7. What the client sent under these names is never forwarded.
     fn identity_fields(&self, emit: &mut impl FnMut(&[u8], &[&[u8]])) {
-        let Some(identity) = self.cx.effective_identity() else { return };
+        let Some(identity) = self.cx.displayed_identity() else { return };
         emit(b"X-Consumer-Username", &[identity.as_bytes()]);
         if let Some(custom_id) = self.cx.consumer().and_then(|consumer| consumer.custom_id.as_deref()) {
             emit(b"X-Consumer-Custom-Id", &[custom_id.as_bytes()]);

@@ -9,15 +9,17 @@ use engine::core::Deadline;
 use engine::http::{Method, RequestHead};
 use engine::router::{HostBuffer, RouteMatch, normalize_host, write_backend_path};
 use engine::snapshot::ProxySpec;
-use plugins::{Chain, Rejection, RequestContext};
+use plugins::{Buffering, Chain, ClientCertificate, Rejection, RequestContext};
 
 use crate::destination::Destination;
 use crate::exchange::{Body, Kind, Peer, Responder, boxed};
+use crate::failure::Failure;
 use crate::generation::{Generation, Route};
 use crate::outgoing::{NOT_FORWARDED, connection_named};
 use crate::per_ip::Slot;
 use crate::refusal::{self, Refusal};
 use crate::transaction::Transaction;
+use crate::whole::{self, WholeBody};
 use crate::worker::Worker;
 use crate::{client_ip, deliver, forward, grpc, kind, websocket};
 
@@ -39,6 +41,7 @@ struct Routed<'g, 'p> {
     matched_len: usize,
     client: (IpAddr, Cow<'p, str>),
     slot: Option<Slot>,
+    certificate: Option<Rc<ClientCertificate>>,
     path_parameters: Vec<(String, Vec<u8>)>,
 }
 
@@ -65,10 +68,9 @@ pub async fn serve<B: Body, R: Responder>(worker: &Rc<Worker>, exchange: Exchang
     }
 
     if !chain.is_silent_before_backend()
-        && let Err((phase, rejection)) = before_backend(chain, &mut transaction).await
+        && let Err(refused) = before_backend(chain, &mut transaction, &mut body, kind).await
     {
-        transaction.rejected_in(phase);
-        boxed(|| answer_rejection(&mut transaction, chain, kind, rejection, responder)).await;
+        boxed(|| answer_refused(&mut transaction, chain, kind, refused, responder)).await;
         return transaction.finish();
     }
 
@@ -93,6 +95,9 @@ pub async fn serve<B: Body, R: Responder>(worker: &Rc<Worker>, exchange: Exchang
     };
     if kind == Kind::WebSocket {
         boxed(|| websocket::exchange(forwarding, &mut transaction, &mut body, responder, routed.slot)).await;
+    } else if let Some(bytes) = transaction.cx.as_mut().and_then(|cx| cx.body.take()) {
+        let mut whole = WholeBody::new(&mut body, bytes);
+        boxed(|| forward::exchange(forwarding, &mut transaction, &mut whole, responder, routed.slot)).await;
     } else {
         forward::exchange(forwarding, &mut transaction, &mut body, responder, routed.slot).await;
     }
@@ -142,6 +147,7 @@ fn route<'g, 'p>(
         matched_len: found.matched_len,
         client,
         slot,
+        certificate: peer.certificate.clone(),
         path_parameters: path_parameters(&found, head.path()),
     })
 }
@@ -161,18 +167,8 @@ fn begin(
     received: Instant,
     kind: Kind,
 ) -> Transaction {
-    let mut cx = RequestContext {
-        head,
-        facts: generation.facts.clone(),
-        route: routed.index,
-        client_ip: routed.client.0,
-        received,
-        consumer: None,
-        external_identity: None,
-        auth_method: None,
-        metadata: plugins::Metadata::default(),
-        consumed_query: Vec::new(),
-    };
+    let mut cx = RequestContext::new(head, generation.facts.clone(), routed.index, routed.client.0, received);
+    cx.client_certificate = routed.certificate.clone();
     for (name, value) in &routed.path_parameters {
         cx.head.headers.set(&format!("x-path-param-{name}"), value);
         cx.metadata.set(format!("path_param.{name}"), String::from_utf8_lossy(value));
@@ -193,23 +189,106 @@ fn note_target(
     transaction.outcome.backend_target = Some(String::from_utf8_lossy(&target).into_owned());
 }
 
-/// The plugin phases before the backend, and the name of the one that rejected.
-async fn before_backend(chain: &Chain, transaction: &mut Transaction) -> Result<(), (&'static str, Box<Rejection>)> {
+/// Why a request does not reach its backend.
+enum Refused {
+    /// A plugin rejected it in that phase.
+    Rejected(&'static str, Box<Rejection>),
+    /// A plugin rejected the body that the backend would have got.
+    Body(Box<Rejection>),
+    /// A body that a plugin wanted whole did not come.
+    Failed(Box<Failure>, u64),
+}
+
+/// The plugin phases before the backend.
+async fn before_backend<B: Body>(
+    chain: &Chain,
+    transaction: &mut Transaction,
+    body: &mut B,
+    kind: Kind,
+) -> Result<(), Refused> {
     let started = Instant::now();
-    let verdict = match &mut transaction.cx {
-        Some(cx) => run_phases(chain, cx).await,
-        None => Ok(()),
+    let verdict = if chain.request_buffering() == Buffering::Never || kind == Kind::WebSocket {
+        run_phases(chain, transaction).await
+    } else {
+        boxed(|| run_phases_with_body(chain, transaction, body, kind)).await
     };
     transaction.outcome.plugin_ns += crate::transaction::elapsed_ns(started);
+    transaction.outcome.plugin_io_ns = transaction.cx.as_ref().map_or(0, |cx| cx.plugin_io_ns);
     verdict
 }
 
-async fn run_phases(chain: &Chain, cx: &mut RequestContext) -> Result<(), (&'static str, Box<Rejection>)> {
-    let at = |phase| move |rejection| (phase, rejection);
+async fn run_phases(chain: &Chain, transaction: &mut Transaction) -> Result<(), Refused> {
+    let Some(cx) = &mut transaction.cx else { return Ok(()) };
+    let at = |phase| move |rejection| Refused::Rejected(phase, rejection);
     chain.on_request_received(cx).await.map_err(at("on_request_received"))?;
     chain.authenticate(cx).await.map_err(at("authenticate"))?;
     chain.authorize(cx).await.map_err(at("authorize"))?;
     chain.before_proxy(cx).await.map_err(at("before_proxy"))
+}
+
+/// The same, and the body is read when the first plugin wants it.
+async fn run_phases_with_body<B: Body>(
+    chain: &Chain,
+    transaction: &mut Transaction,
+    body: &mut B,
+    kind: Kind,
+) -> Result<(), Refused> {
+    let settings = &transaction.worker.settings;
+    let max = if kind.is_grpc() { settings.grpc_request_bytes_max } else { settings.request_body_bytes_max };
+    let failed = |failure| Refused::Failed(Box::new(failure), max);
+    let at = |phase| move |rejection| Refused::Rejected(phase, rejection);
+    macro_rules! cx {
+        () => {
+            match &mut transaction.cx {
+                Some(cx) => cx,
+                None => return Ok(()),
+            }
+        };
+    }
+    chain.on_request_received(cx!()).await.map_err(at("on_request_received"))?;
+    whole::collect(chain, transaction, body, Buffering::BeforeAuthenticate, max).await.map_err(failed)?;
+    chain.authenticate(cx!()).await.map_err(at("authenticate"))?;
+    chain.authorize(cx!()).await.map_err(at("authorize"))?;
+    whole::collect(chain, transaction, body, Buffering::BeforeProxy, max).await.map_err(failed)?;
+    chain.before_proxy(cx!()).await.map_err(at("before_proxy"))?;
+    whole::collect(chain, transaction, body, Buffering::BeforeBackend, max).await.map_err(failed)?;
+    let cx = cx!();
+    if cx.body.is_none() {
+        return Ok(());
+    }
+    chain.request_body(cx).await.map_err(Refused::Body)
+}
+
+/// Answers a request that does not reach its backend.
+async fn answer_refused<R: Responder>(
+    transaction: &mut Transaction,
+    chain: &Chain,
+    kind: Kind,
+    refused: Refused,
+    mut responder: R,
+) {
+    match refused {
+        Refused::Rejected(phase, rejection) => {
+            transaction.rejected_in(phase);
+            answer_rejection(transaction, chain, kind, rejection, responder).await;
+        }
+        Refused::Body(rejection) => whole::answer_for_backend(transaction, chain, kind, rejection, responder).await,
+        Refused::Failed(failure, bytes_max) => {
+            transaction.outcome.error_class = Some(failure.class);
+            transaction.outcome.status = 499;
+            if let Some((rejection, close)) = failure.answer_to(kind, bytes_max) {
+                transaction.outcome.status = rejection.status;
+                if close {
+                    responder.close_after();
+                }
+                let sent = deliver::rejection(&rejection, false, responder).await;
+                transaction.outcome.client_disconnected = sent.is_err();
+            } else {
+                transaction.outcome.client_disconnected = true;
+            }
+            transaction.end();
+        }
+    }
 }
 
 /// Answers a request that a plugin rejected; what the decorators add goes with it.
@@ -221,8 +300,9 @@ async fn answer_rejection<R: Responder>(
     responder: R,
 ) {
     let mut rejection = *rejection;
-    if let Some(cx) = &transaction.cx {
-        chain.on_rejection(cx, &mut rejection);
+    if let Some(cx) = &mut transaction.cx {
+        // The API of custom plugins shows them that the response is a rejection by this (plugins sheet §1.5).
+        chain.on_rejection(cx, &mut rejection).await;
     }
     if kind.is_grpc() {
         rejection = grpc::translated(&rejection);

@@ -6,7 +6,7 @@ use engine::buffer::{BULK_BUFFER_BYTES, Buffer, Chunk};
 use engine::counters::ErrorClass;
 use engine::http::{Known, Method, ResponseHead};
 use engine::net::{Pipe, Stint};
-use plugins::Chain;
+use plugins::{Chain, WholeResponse};
 
 use crate::content_length::content_length;
 use crate::deliver;
@@ -72,9 +72,10 @@ impl<S: BackendResponse> Respond<'_, '_, S> {
         {
             return Err(Failure::new(ErrorClass::ResponseBodyTooLarge, Answer::ResponseTooLarge));
         }
-        let plan = self.plan(length);
+        let plan = self.plan(length, transaction.wants_response_body);
         let delivery = Delivery { respond: self, length, limit };
         let clean = match plan {
+            Plan::Rework => boxed(|| delivery.rework(transaction, responder)).await?,
             Plan::Stream => boxed(|| delivery.stream(transaction, responder)).await?,
             Plan::Collect => delivery.collect(transaction, responder).await?,
         };
@@ -82,17 +83,22 @@ impl<S: BackendResponse> Respond<'_, '_, S> {
     }
 
     /// Traffic sheet §8.2.
-    fn plan(&self, length: BodyLength) -> Plan {
+    fn plan(&self, length: BodyLength, is_wanted_whole: bool) -> Plan {
+        if is_wanted_whole && length != BodyLength::None {
+            return Plan::Rework;
+        }
         if length == BodyLength::None || self.forwarding.kind.is_grpc() {
             return Plan::Stream;
         }
+        let looks = self.forwarding.chain.looks_at_responses();
         if self.forwarding.spec.buffer_responses {
-            return Plan::Collect;
+            return if looks { Plan::Rework } else { Plan::Collect };
         }
         match length {
             BodyLength::Exact(length)
                 if length <= self.forwarding.worker.settings.response_buffer_cutoff_bytes
-                    && !self.is_event_stream() =>
+                    && !self.is_event_stream()
+                    && !looks =>
             {
                 Plan::Collect
             }
@@ -173,6 +179,8 @@ enum Plan {
     Stream,
     /// Read fully, then send in one piece.
     Collect,
+    /// Read fully, let plugins at it, then send in one piece.
+    Rework,
 }
 
 /// Runs the phase; `Some` when a plugin has put its own answer in the place of the backend's.
@@ -187,7 +195,7 @@ async fn after_proxy<R: Responder>(
     let verdict = chain.after_proxy(cx, head).await;
     transaction.outcome.plugin_ns += elapsed_ns(started);
     let mut rejection = verdict.err()?;
-    chain.on_rejection(cx, &mut rejection);
+    chain.on_rejection(cx, &mut rejection).await;
     if kind.is_grpc() {
         *rejection = grpc::translated(&rejection);
     }
@@ -273,6 +281,49 @@ impl<S: BackendResponse> Delivery<'_, '_, S> {
         let sent = async {
             stream.write(Chunk::new(whole, 0..length)).await?;
             stream.finish(None).await
+        };
+        sent.await.map_err(|ClientGone| Failure::client_gone())?;
+        Ok(clean)
+    }
+
+    /// Reads all of the body, lets plugins look at it and rewrite it, and sends what came of it.
+    async fn rework<R: Responder>(
+        self,
+        transaction: &mut Transaction,
+        responder: &mut Option<R>,
+    ) -> Result<bool, Failure> {
+        let (limit, started) = (self.limit, self.respond.started);
+        let Respond { forwarding, response: mut body, head, .. } = self.respond;
+        if let Some(from) = body.head_end() {
+            body.set_early(copy_of(&head.headers.received()[from..]), 0);
+        }
+        let mut whole = Vec::new();
+        let read_failed = |class| Failure::new(class, Answer::ResponseReadFailed);
+        while let Some(chunk) = body.chunk().await.map_err(read_failed)? {
+            if limit != 0 && (whole.len() + chunk.len()) as u64 > limit {
+                return Err(Failure::new(ErrorClass::ResponseBodyTooLarge, Answer::ResponseTooLarge));
+            }
+            whole.extend_from_slice(&chunk);
+        }
+        transaction.outcome.backend_total_ns = Some(elapsed_ns(started));
+        transaction.outcome.bytes_received = whole.len() as u64;
+        forwarding.destination.note_end();
+        let clean = body.leaves_connection_clean();
+        let mut trailers = body.take_trailers().and_then(passed_trailers);
+        let mut response = WholeResponse { head: &mut *head, body: whole };
+        if let Some(cx) = &mut transaction.cx {
+            let began = Instant::now();
+            if forwarding.chain.response_body(cx, &mut response).await {
+                trailers = None;
+            }
+            transaction.outcome.plugin_ns += elapsed_ns(began);
+        }
+        let whole = response.body;
+        let size = ResponseSize::Exact(whole.len() as u64);
+        let Some(mut stream) = start(forwarding, head, transaction, responder, size).await else { return Ok(false) };
+        let sent = async {
+            stream.write(chunk_of(whole)).await?;
+            stream.finish(trailers).await
         };
         sent.await.map_err(|ClientGone| Failure::client_gone())?;
         Ok(clean)
@@ -376,6 +427,13 @@ async fn start<R: Responder>(
     };
     transaction.outcome.status = head.status;
     Some(responder.take()?.start(&outgoing, size).await)
+}
+
+fn chunk_of(bytes: Vec<u8>) -> Chunk {
+    let length = bytes.len();
+    let mut buffer = Buffer::none();
+    *buffer.as_vec_mut() = bytes;
+    Chunk::new(buffer, 0..length)
 }
 
 fn copy_of(bytes: &[u8]) -> Buffer {

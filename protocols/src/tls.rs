@@ -3,10 +3,12 @@
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use engine::buffer::Buffer;
 use engine::net::{Duplex, Stream};
 use engine::tls::{ALPN_HTTP2, HandshakeKind, Session};
+use plugins::ClientCertificate;
 
 use crate::exchange::{Peer, boxed};
 use crate::http1;
@@ -25,7 +27,8 @@ pub async fn serve_connection(worker: Rc<Worker>, stream: Stream) {
         }
     };
     let (stream, session) = stream;
-    let peer = Peer::new(peer.ip(), true);
+    let mut peer = Peer::new(peer.ip(), true);
+    peer.certificate = certificate(&session.borrow());
     let is_http2 = session.borrow().common().alpn_protocol() == Some(ALPN_HTTP2);
     drop(session);
     if is_http2 {
@@ -34,6 +37,13 @@ pub async fn serve_connection(worker: Rc<Worker>, stream: Stream) {
     } else {
         http1::serve_connection(worker, stream, peer).await;
     }
+}
+
+/// What the client has shown, once per connection.
+fn certificate(session: &Session) -> Option<Rc<ClientCertificate>> {
+    let (leaf, chain) = session.common().peer_certificates()?.split_first()?;
+    let chain = chain.iter().map(|certificate| certificate.to_vec()).collect();
+    Some(Rc::new(ClientCertificate { leaf: Arc::new(leaf.to_vec()), chain: Arc::new(chain) }))
 }
 
 /// A handshake, within its time.

@@ -22,6 +22,8 @@ pub struct Transaction {
     kind: Kind,
     /// The backend has sent something. The request has been worked on then, and is not repeated.
     pub answer_began: bool,
+    /// A plugin wants the response whole.
+    pub wants_response_body: bool,
     ended: bool,
     recorded: bool,
 }
@@ -35,6 +37,7 @@ impl Transaction {
             outcome: Outcome::default(),
             kind,
             answer_began: false,
+            wants_response_body: false,
             ended: false,
             recorded: false,
         }

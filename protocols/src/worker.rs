@@ -12,6 +12,7 @@ use engine::net::{Steering, sleep};
 use engine::publish::View;
 use engine::snapshot::Snapshot;
 use engine::tls::ServerConfig;
+use plugins::outbound::Services;
 use plugins::{CoreEnv, PluginSet};
 
 use crate::destination::BackendPools;
@@ -34,6 +35,8 @@ pub struct Shared {
     /// Sessions of WebSocket.
     pub websockets: Arc<Cap>,
     pub counters: Counters,
+    /// What plugins reach outside of the gateway.
+    pub services: Arc<Services>,
 }
 
 /// One core's side of everything. `!Send`, reached through `Rc`.
@@ -60,6 +63,7 @@ impl Worker {
         let counting = core.clone();
         let env = CoreEnv {
             core: core.index,
+            services: shared.services.clone(),
             log: core.log.clone(),
             count_log_line: Rc::new(move |lost| {
                 counting.counters().log_lines.one();

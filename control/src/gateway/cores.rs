@@ -16,6 +16,7 @@ use engine::publish::Fanout;
 use engine::snapshot::Snapshot;
 use engine::tls::ServerConfig;
 use plugins::PluginSet;
+use plugins::outbound::Services;
 use protocols::{CoreWork, PerIp, Shared, run_core};
 
 use super::{Fatal, options};
@@ -81,6 +82,7 @@ pub(super) struct Start<'a> {
     /// What the HTTPS listener offers; nothing = there is none.
     pub tls: Option<&'a Fanout<ServerConfig>>,
     pub reactor: Reactor,
+    pub services: Arc<Services>,
 }
 
 pub(super) struct Cores {
@@ -174,6 +176,7 @@ fn shared(with: &Start<'_>, boxes: Vec<PostBox>) -> Shared {
         websockets: Arc::new(Cap::new(with.settings.runtime.websocket_max_connections as u64, with.cpus.len())),
         tls_connections: Arc::new(Cap::new(with.settings.runtime.max_connections as u64, with.cpus.len())),
         counters: with.counters.clone(),
+        services: with.services.clone(),
     }
 }
 

@@ -6,6 +6,7 @@ mod drain;
 mod options;
 mod probe;
 mod publication;
+mod services;
 mod signals;
 mod tls;
 mod warm_up;
@@ -29,10 +30,10 @@ use crate::dns::Dns;
 use crate::logging::{self, LogGuard, LogOptions};
 use crate::overload::{Monitor, raise_nofile};
 use crate::settings::{self, MigrateAction, Mode, Settings};
-use crate::source::{FileSource, SourceError, backend_names};
+use crate::source::{FileSource, SourceError};
 
 use cores::Cores;
-use publication::Publication;
+use publication::{Publication, needed_names};
 use signals::{Signals, Stopped};
 use tls::FrontTls;
 
@@ -201,15 +202,17 @@ async fn live(
     let overload = Arc::new(Overload::default());
     let options = options::compile(settings, tls::backends(settings)?, cpus.len());
     let compiled = publication::compile(&document, &options, 1, None)?;
-    let backends = targets(&compiled);
+    let (backends, first) = (targets(&compiled), compiled.clone());
     let snapshots: Arc<Fanout<Snapshot<PluginSet>>> = Arc::new(Fanout::new(cpus.len(), compiled));
     let tables = Arc::new(Fanout::new(cpus.len(), Arc::new(engine::dns::DnsTable::default())));
     let tls = FrontTls::start(settings, cpus.len())?;
     let dns = Dns::start(options::dns(settings), tables.clone()).map_err(|error| Fatal::new(error.to_string()))?;
+    let services = services::start(settings, cpus.len(), &options.backend_tls, dns.clone());
+    services::begin(&first, &services);
     let capabilities = Capabilities::new(dns.clone(), options::capabilities(settings));
     capabilities.adopt(backends);
     let warm_ups = async {
-        dns.warm_up(backend_names(&document)).await;
+        dns.warm_up(needed_names(&document, &first)).await;
         if settings.pool.pool_warmup_enabled {
             capabilities.probe_new().await;
             warm_up::warm_up(capabilities.all(), &dns, settings.pool.pool_warmup_concurrency).await;
@@ -230,6 +233,7 @@ async fn live(
         capabilities.clone(),
         options,
         cores::control_pin(settings),
+        services.clone(),
         document,
     ));
     let cores = Cores::start(cores::Start {
@@ -242,6 +246,7 @@ async fn live(
         tables: &tables,
         tls: tls.as_deref().map(FrontTls::published),
         reactor: reactor(settings)?,
+        services,
     })?;
     let gauges = Arc::new(probe::ProbedGauges::new(counters.clone(), cores.post_boxes()));
     let monitor = Monitor::new(options::overload(settings), gauges.clone(), overload.clone());

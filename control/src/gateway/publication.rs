@@ -1,6 +1,7 @@
 //! Configurations on their way to the cores.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,9 +10,11 @@ use engine::model::Document;
 use engine::publish::Fanout;
 use engine::snapshot::Snapshot;
 use plugins::PluginSet;
+use plugins::outbound::Services;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::services;
 use crate::capabilities::{Capabilities, Target, targets};
 use crate::dns::{Dns, NameSpec};
 use crate::source::{CompileOptions, FileSource, SourceError, backend_names};
@@ -29,6 +32,19 @@ struct Loaded {
     configuration: Configuration,
     names: Vec<NameSpec>,
     targets: Vec<Target>,
+}
+
+/// Every name that must be resolved before traffic flows.
+pub(super) fn needed_names(document: &Document, snapshot: &Snapshot<PluginSet>) -> Vec<NameSpec> {
+    let mut names = backend_names(document);
+    names.extend(plugin_names(snapshot));
+    names
+}
+
+fn plugin_names(snapshot: &Snapshot<PluginSet>) -> impl Iterator<Item = NameSpec> {
+    let hosts = snapshot.plugins.rows.iter().flat_map(|row| row.spec.host_names());
+    let names = hosts.filter(|host| !host.is_empty() && host.parse::<IpAddr>().is_err());
+    names.map(|host| NameSpec { host, ttl_override: None })
 }
 
 /// Compiles and logs what the plugins warn about.
@@ -59,6 +75,7 @@ pub(super) struct Publication {
     /// Puts the thread that compiles where control threads belong.
     pin: Box<dyn Fn() + Send + Sync>,
     generation: AtomicU64,
+    services: Arc<Services>,
     document: Mutex<Arc<Document>>,
     /// Replaced ones that a core may still use. They are freed here, so that no core ever spends its time on it.
     retired: Mutex<Vec<Configuration>>,
@@ -74,6 +91,7 @@ impl Publication {
         capabilities: Arc<Capabilities>,
         options: CompileOptions,
         pin: impl Fn() + Send + Sync + 'static,
+        services: Arc<Services>,
         document: Arc<Document>,
     ) -> Self {
         Self {
@@ -84,6 +102,7 @@ impl Publication {
             options,
             pin: Box::new(pin),
             generation: AtomicU64::new(1),
+            services,
             document: Mutex::new(document),
             retired: Mutex::default(),
             has_former_names: tokio::sync::Mutex::default(),
@@ -131,7 +150,7 @@ impl Publication {
         let document = self.source.load()?;
         let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
         let snapshot = compile(&document, &self.options, generation, self.snapshots.latest().as_deref())?;
-        let (names, targets) = (backend_names(&document), targets(&snapshot));
+        let (names, targets) = (needed_names(&document, &snapshot), targets(&snapshot));
         Ok(Loaded { configuration: Configuration { snapshot, document }, names, targets })
     }
 
@@ -140,8 +159,9 @@ impl Publication {
         // New names are resolved before the first request needs them, and the former ones stay until the last request that
         // may need them has gone.
         let mut has_former_names = self.has_former_names.lock().await;
-        let names = names.into_iter().chain(backend_names(&self.document())).collect();
+        let names = names.into_iter().chain(self.names_in_use()).collect();
         self.dns.warm_up(names).await;
+        services::begin(&snapshot, &self.services);
         *has_former_names = true;
         let previous = self.snapshots.latest();
         self.snapshots.publish(&snapshot);
@@ -158,8 +178,14 @@ impl Publication {
         let Ok(mut has_former_names) = self.has_former_names.try_lock() else { return };
         if *has_former_names && self.retired.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
             *has_former_names = false;
-            self.dns.set_names(backend_names(&self.document()));
+            self.dns.set_names(self.names_in_use());
         }
+    }
+
+    fn names_in_use(&self) -> Vec<NameSpec> {
+        let mut names = backend_names(&self.document());
+        names.extend(self.snapshots.latest().iter().flat_map(|snapshot| plugin_names(snapshot)));
+        names
     }
 
     /// Takes out the replaced configurations that no core holds any more.

@@ -19,6 +19,8 @@ pub enum Mail {
     Stop,
     /// Tells the core since when a no-op has been waiting for it.
     Probe { asked: Instant, answered: Arc<AtomicBool> },
+    /// What a task waited for on another thread has happened. The exception to the rule above: one for each such wait.
+    Wake(u64),
 }
 
 /// The sending side.
@@ -48,6 +50,14 @@ pub fn mailbox() -> io::Result<(PostBox, Mailbox)> {
 }
 
 impl Mailbox {
+    #[cfg(test)]
+    pub(super) fn try_wake(&self) -> Option<u64> {
+        match self.queue.pop()? {
+            Mail::Wake(number) => Some(number),
+            _ => None,
+        }
+    }
+
     /// Gives every message to `handle`, until that says stop. Runs as a task of the core.
     pub async fn serve(self, mut handle: impl FnMut(Mail) -> bool) -> io::Result<()> {
         let doorbell = Doorbell::new(&self.bell)?;

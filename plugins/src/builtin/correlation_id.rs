@@ -7,7 +7,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::BuiltIn;
-use crate::config::{Keys, Null, Parsed, is_token};
+use crate::config::{Key, Keys, Null, Parsed, is_token, key};
 use crate::{CoreEnv, Flow, Phases, Plugin, Protocols, Rejection, RequestContext, Specs};
 
 const DEFAULT_HEADER: &str = "x-request-id";
@@ -26,7 +26,15 @@ impl BuiltIn for CorrelationId {
     const NAME: &'static str = "correlation_id";
     const PRIORITY: u16 = 50;
     const PROTOCOLS: Protocols = Protocols::ALL;
-    const KEYS: &'static [&'static str] = &["header_name", "echo_downstream"];
+    const KEYS: &'static [Key] = &[
+        key(
+            "header_name",
+            "string",
+            "`x-request-id`",
+            "the header that carries the id; blanks around it are dropped, and it is sent in lower case",
+        ),
+        key("echo_downstream", "boolean", "`true`", "whether responses carry the header too"),
+    ];
 
     fn parse(config: &Value) -> Result<Parsed<Self>, Vec<String>> {
         let mut keys = Keys::open(Self::NAME, Self::KEYS, config, Null::Unset)?;
@@ -104,10 +112,11 @@ impl Plugin for CorrelationId {
         Flow::Continue
     }
 
-    fn on_rejection(&self, cx: &RequestContext, rejection: &mut Rejection) {
+    fn on_rejection<'a>(&'a self, cx: &'a mut RequestContext, rejection: &'a mut Rejection) -> Flow<'a> {
         if let Some(id) = cx.metadata.get(REQUEST_ID) {
             rejection.set_header(&self.header_name, id);
         }
+        Flow::Continue
     }
 }
 
@@ -177,7 +186,7 @@ mod tests {
         ready(chain.after_proxy(&mut cx, &mut response)).unwrap();
         assert_eq!(response.headers.all("x-request-id").collect::<Vec<_>>(), [b"mine"]);
         let mut rejection = Rejection::json(401, "{}").with_header("X-Request-Id", "other");
-        chain.on_rejection(&cx, &mut rejection);
+        ready(chain.on_rejection(&mut cx, &mut rejection));
         assert_eq!(rejection.headers, [("x-request-id".to_owned(), "mine".to_owned())]);
     }
 
@@ -188,14 +197,14 @@ mod tests {
         ready(chain.on_request_received(&mut cx)).unwrap();
         assert!(!chain.has_after_proxy());
         let mut rejection = Rejection::json(401, "{}");
-        chain.on_rejection(&cx, &mut rejection);
+        ready(chain.on_rejection(&mut cx, &mut rejection));
         assert!(rejection.headers.is_empty());
     }
 
     #[test]
     fn a_request_that_was_rejected_before_it_got_an_id_has_none() {
         let mut rejection = Rejection::json(403, "{}");
-        chain(json!({})).on_rejection(&request("GET /", &[]), &mut rejection);
+        ready(chain(json!({})).on_rejection(&mut request("GET /", &[]), &mut rejection));
         assert!(rejection.headers.is_empty());
     }
 

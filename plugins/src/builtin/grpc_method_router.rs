@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 
 use self::buckets::{Buckets, Caller, Rate, Remembered};
 use super::BuiltIn;
-use crate::config::{Keys, Null, Parsed};
+use crate::config::{Key, Keys, Null, Parsed, key};
 use crate::{CoreEnv, Flow, Phases, Plugin, Protocol, Protocols, Rejection, RequestContext, Specs};
 
 const SERVICE: &str = "grpc_service";
@@ -71,20 +71,35 @@ impl BuiltIn for GrpcMethodRouter {
     const NAME: &'static str = "grpc_method_router";
     const PRIORITY: u16 = 275;
     const PROTOCOLS: Protocols = Protocols::of(&[Protocol::Grpc]);
-    const KEYS: &'static [&'static str] = &[
-        "allow_methods",
-        "deny_methods",
-        "method_rate_limits",
-        "limit_by",
-        "sync_mode",
-        "redis_url",
-        "redis_tls",
-        "redis_key_prefix",
-        "redis_pool_size",
-        "redis_connect_timeout_seconds",
-        "redis_health_check_interval_seconds",
-        "redis_username",
-        "redis_password",
+    const KEYS: &'static [Key] = &[
+        key(
+            "allow_methods",
+            "string[]",
+            "not set",
+            "only these methods are let through; an empty list lets none through",
+        ),
+        key("deny_methods", "string[]", "`[]`", "these methods are not let through, even if they are allowed"),
+        key(
+            "method_rate_limits",
+            "object",
+            "`{}`",
+            "per method: `max_requests` and `window_seconds`, both integers above 0, both required",
+        ),
+        key("limit_by", "string", "`ip`", "whose requests are counted together: `ip` or `consumer`, in any case"),
+        key(
+            "sync_mode",
+            "string",
+            "`local`",
+            "`local`, in any case; `redis` is refused, because this release has no Redis",
+        ),
+        key("redis_url", "", "", "refused, because this release has no Redis"),
+        key("redis_tls", "", "", "refused"),
+        key("redis_key_prefix", "", "", "refused"),
+        key("redis_pool_size", "", "", "refused"),
+        key("redis_connect_timeout_seconds", "", "", "refused"),
+        key("redis_health_check_interval_seconds", "", "", "refused"),
+        key("redis_username", "", "", "refused"),
+        key("redis_password", "", "", "refused"),
     ];
 
     fn parse(config: &Value) -> Result<Parsed<Self>, Vec<String>> {

@@ -10,7 +10,7 @@ use engine::http::{Headers, Known, ResponseHead};
 use serde_json::Value;
 
 use super::BuiltIn;
-use crate::config::{Keys, Null, Parsed, is_token};
+use crate::config::{Key, Keys, Null, Parsed, is_token, key};
 use crate::{Codec, CoreEnv, Flow, Phases, Plugin, Protocol, Protocols, Rejection, RequestContext, Specs};
 
 /// What browsers may always read.
@@ -36,7 +36,13 @@ impl BuiltIn for GrpcWeb {
     const NAME: &'static str = "grpc_web";
     const PRIORITY: u16 = 260;
     const PROTOCOLS: Protocols = Protocols::of(&[Protocol::Http, Protocol::Grpc]);
-    const KEYS: &'static [&'static str] = &["expose_headers"];
+    const KEYS: &'static [Key] = &[key(
+        "expose_headers",
+        "string[]",
+        "`[]`",
+        "names that browsers may read besides `grpc-status`, `grpc-message` and `grpc-status-details-bin`; in lower case, \
+         without repetitions",
+    )];
 
     fn parse(config: &Value) -> Result<Parsed<Self>, Vec<String>> {
         let mut keys = Keys::open(Self::NAME, Self::KEYS, config, Null::Unset)?;

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use serde_json::Value;
 
 use super::BuiltIn;
-use crate::config::{Keys, Null, Parsed, is_token};
+use crate::config::{Key, Keys, Null, Parsed, is_token, key};
 use crate::query::parameter;
 use crate::{CoreEnv, Flow, Phases, Plugin, Protocols, RequestContext, Specs};
 
@@ -64,7 +64,8 @@ impl BuiltIn for KeyAuth {
     const NAME: &'static str = "key_auth";
     const PRIORITY: u16 = 1200;
     const PROTOCOLS: Protocols = Protocols::HTTP_FAMILY;
-    const KEYS: &'static [&'static str] = &["key_location"];
+    const KEYS: &'static [Key] =
+        &[key("key_location", "string", "`header:X-API-Key`", "`header:<name>` (any case) or `query:<name>` (exact)")];
 
     fn parse(config: &Value) -> Result<Parsed<Self>, Vec<String>> {
         let mut keys = Keys::open(Self::NAME, Self::KEYS, config, Null::Refused)?;

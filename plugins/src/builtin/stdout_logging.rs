@@ -9,7 +9,7 @@ use engine::logring::LogRing;
 use serde_json::Value;
 
 use super::BuiltIn;
-use crate::config::{Keys, Null, Parsed};
+use crate::config::{Key, Keys, Null, Parsed};
 use crate::transaction::{Escape, Moment, Record, SCHEMA_KEYS, Schema};
 use crate::{CoreEnv, Outcome, Phases, Plugin, Protocols, RequestContext, Specs};
 
@@ -22,7 +22,7 @@ impl BuiltIn for StdoutLogging {
     const NAME: &'static str = "stdout_logging";
     const PRIORITY: u16 = 9000;
     const PROTOCOLS: Protocols = Protocols::ALL;
-    const KEYS: &'static [&'static str] = &SCHEMA_KEYS;
+    const KEYS: &'static [Key] = &SCHEMA_KEYS;
 
     fn parse(config: &Value) -> Result<Parsed<Self>, Vec<String>> {
         let mut keys = Keys::open(Self::NAME, Self::KEYS, config, Null::Unset)?;
@@ -140,7 +140,8 @@ mod tests {
         let lost = Rc::new(Cell::new(0));
         let count = lost.clone();
         let count_log_line: Rc<dyn Fn(u64)> = Rc::new(move |lines| count.set(count.get() + lines));
-        let env = CoreEnv { core: 0, log: Rc::new(ring), count_log_line };
+        let services = crate::outbound::Services::of_tests();
+        let env = CoreEnv { core: 0, services, log: Rc::new(ring), count_log_line };
         let plugin = StdoutLogging::parse(&json!({})).unwrap().spec.build(&env);
         for _ in 0..400 {
             plugin.log(&request("GET /", &[]), &outcome());

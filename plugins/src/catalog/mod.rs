@@ -1,11 +1,11 @@
 //! Every plugin name, its priority and protocols, and how its config is checked.
 
 mod compile;
+#[cfg(test)]
 mod docs;
 mod table;
 
 pub use compile::{ConfiguredPlugin, ProxyAttachment, Scope, compile, compile_with};
-pub use docs::docs_index;
 
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use crate::builtin::BuiltIn;
+use crate::config::Key;
 use crate::{Protocols, Specs};
 
 type Parse = fn(&Value) -> Result<Checked, Vec<String>>;
@@ -22,18 +23,20 @@ pub struct Entry {
     pub name: &'static str,
     pub priority: u16,
     pub protocols: Protocols,
+    /// Every key its config may have; none of a plugin that is not built yet.
+    pub keys: &'static [Key],
     parse: Option<Parse>,
 }
 
 impl Entry {
     /// A plugin of this release, described by its own type.
     const fn built<S: BuiltIn>() -> Self {
-        Self { name: S::NAME, priority: S::PRIORITY, protocols: S::PROTOCOLS, parse: Some(checked::<S>) }
+        Self { name: S::NAME, priority: S::PRIORITY, protocols: S::PROTOCOLS, keys: S::KEYS, parse: Some(checked::<S>) }
     }
 
     /// A plugin that configurations may name and that this release does not have yet.
     const fn unbuilt(name: &'static str, priority: u16, protocols: Protocols) -> Self {
-        Self { name, priority, protocols, parse: None }
+        Self { name, priority, protocols, keys: &[], parse: None }
     }
 
     pub fn is_built(&self) -> bool {
@@ -153,8 +156,9 @@ mod tests {
 
     #[test]
     fn a_known_plugin_that_is_not_built_is_refused_by_name() {
-        let refusal = check("cors", &json!({})).err().unwrap();
-        let text = "cors: this plugin is known but not built yet in this release; remove it or set enabled: false";
+        let refusal = check("ai_federation", &json!({})).err().unwrap();
+        let text =
+            "ai_federation: this plugin is known but not built yet in this release; remove it or set enabled: false";
         assert_eq!(refusal, Refusal::Invalid(vec![text.to_owned()]));
     }
 

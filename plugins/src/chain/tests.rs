@@ -54,9 +54,10 @@ impl Plugin for Scripted {
         self.answer()
     }
 
-    fn on_rejection(&self, _cx: &RequestContext, rejection: &mut Rejection) {
+    fn on_rejection<'a>(&'a self, _cx: &'a mut RequestContext, rejection: &'a mut Rejection) -> Flow<'a> {
         self.note("rejection");
         rejection.set_header("x-by", self.name);
+        Flow::Continue
     }
 
     fn log(&self, _cx: &RequestContext, _outcome: &Outcome) {
@@ -97,7 +98,7 @@ fn a_rejection_ends_the_phase_and_passes_the_decorators_in_order() {
     let chain = chain(plugins, AuthMode::Single);
     let mut cx = request("GET /", &[]);
     let mut rejection = ready(chain.on_request_received(&mut cx)).unwrap_err();
-    chain.on_rejection(&cx, &mut rejection);
+    ready(chain.on_rejection(&mut cx, &mut rejection));
     assert_eq!(*journal.borrow(), ["received a", "received b", "rejection a", "rejection c"]);
     assert_eq!((rejection.status, rejection.headers.len()), (403, 1));
     assert_eq!(rejection.headers[0].1, "c");
@@ -173,7 +174,7 @@ fn a_rejected_request_carries_its_id_and_is_logged_with_it() {
     let mut cx = request("GET /", &[("x-api-key", "wrong")]);
     ready(chain.on_request_received(&mut cx)).unwrap();
     let mut rejection = ready(chain.authenticate(&mut cx)).unwrap_err();
-    chain.on_rejection(&cx, &mut rejection);
+    ready(chain.on_rejection(&mut cx, &mut rejection));
     let ended = Outcome { status: rejection.status, ..Outcome::default() };
     chain.log(&cx, &ended);
     let lines = crate::testing::lines(&env, &drain);

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use engine::model::{Proxy, TlsFiles, Upstream};
 use engine::snapshot::Security;
 use engine::tls::{
-    BackendTls, BackendTlsInputs, CertificateRevocationListDer, ClientOptions, Identity, Policy, RootCertStore,
-    client_offers, public_roots, roots,
+    BackendTls, BackendTlsInputs, CertificateRevocationListDer, ClientConfig, ClientOptions, Identity, Policy,
+    RootCertStore, client_offers, public_roots, roots,
 };
 #[cfg(test)]
 use engine::tls::{TlsVersion, group, suite};
@@ -77,6 +77,26 @@ impl BackendTlsFiles {
         let (ca_bundle, client_paths, sessions_max) = (None, None, 8);
         let defaults = BackendTlsDefaults { policy, ca_bundle, client_paths, revoked, never_verifies, sessions_max };
         Self::new(defaults).expect("nothing is read")
+    }
+
+    /// What the outbound calls of plugins offer. Revocation lists do not apply to them (plugin API sheet §12.2).
+    pub fn for_plugins(&self) -> Option<Arc<ClientConfig>> {
+        let inputs = BackendTlsInputs {
+            ca_path: None,
+            client_paths: None,
+            verifies: !self.defaults.never_verifies,
+            sni: None,
+            san_allow_list: Vec::new(),
+        };
+        let options = ClientOptions {
+            policy: &self.defaults.policy,
+            roots: self.roots.clone(),
+            identity: None,
+            revoked: &[],
+            sessions_max: self.defaults.sessions_max,
+            inputs: &inputs,
+        };
+        client_offers(&options).ok().map(|offers| offers.either)
     }
 
     /// What holds for the proxy: its upstream's, if it has one, even when that says nothing.

@@ -11,10 +11,18 @@ use serde_json::Value;
 
 use super::fields::{HttpField, STREAM_FIELDS};
 use super::{Escape, Record, json};
-use crate::config::Keys;
+use crate::config::{Key, Keys, key};
 
 /// The keys of a logging plugin's config that choose the shape of its records.
-pub const SCHEMA_KEYS: [&str; 2] = ["schema", "schema_ref"];
+pub const SCHEMA_KEYS: [Key; 2] = [
+    key("schema", "object", "none", "the shape of the records ([its keys](stdout_logging.md#the-shape-of-records))"),
+    key(
+        "schema_ref",
+        "string",
+        "none",
+        "the name of a schema of a `transaction_log_schema` plugin; that plugin is not built yet, so every name is unknown",
+    ),
+];
 
 /// A compiled schema. The stream record's members are compiled when streams are recorded.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,0 +1,89 @@
+//! What plugins reach outside of the gateway, and what they share with control.
+//!
+//! A core never waits for the slow world: calls are made on the control runtime ([`Services::runtime`]), and what comes of
+//! them is published to the cores or waited for by one request only.
+
+mod client;
+mod names;
+
+use std::net::IpAddr;
+use std::sync::{Arc, LazyLock};
+
+use engine::tls::ClientConfig;
+use futures_util::future::BoxFuture;
+use tokio::runtime::{Handle, Runtime};
+
+pub use client::{HttpClient, Label, cause};
+pub use names::Names;
+
+/// What the settings say to plugins.
+#[derive(Clone)]
+pub struct Options {
+    pub namespace: String,
+    /// For outgoing TLS; none = the public roots.
+    pub tls: Option<Arc<ClientConfig>>,
+    /// `FERRUM_TLS_CA_BUNDLE_PATH`, as plugins of the documented API may ask for it.
+    pub tls_ca_bundle_path: Option<String>,
+    pub tls_no_verify: bool,
+    pub http_slow_threshold_ms: u64,
+    pub http_retries_max: u32,
+    pub http_retry_delay_ms: u64,
+    pub pool_idle_max: usize,
+    pub pool_idle_timeout_ms: u64,
+    /// Key of the hashes of basic credentials; never empty.
+    pub basic_auth_secret: String,
+    /// `private`, `public` or `both`.
+    pub backend_allow_ips: &'static str,
+}
+
+/// Used when no secret is set, which control reports.
+pub const BASIC_AUTH_SECRET_DEFAULT: &str = "ferrum-edge-change-me-in-production";
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            namespace: "ferrum".to_owned(),
+            tls: None,
+            tls_ca_bundle_path: None,
+            tls_no_verify: false,
+            http_slow_threshold_ms: 1000,
+            http_retries_max: 0,
+            http_retry_delay_ms: 100,
+            pool_idle_max: 64,
+            pool_idle_timeout_ms: 90_000,
+            basic_auth_secret: BASIC_AUTH_SECRET_DEFAULT.to_owned(),
+            backend_allow_ips: "both",
+        }
+    }
+}
+
+/// One for the process; given to every instance that a core builds.
+pub struct Services {
+    pub runtime: Handle,
+    pub cores: usize,
+    pub options: Options,
+    pub names: Arc<dyn Names>,
+    pub http: HttpClient,
+}
+
+impl Services {
+    pub fn new(runtime: Handle, cores: usize, options: Options, names: Arc<dyn Names>) -> Arc<Self> {
+        let http = HttpClient::new(&options, names.clone());
+        Arc::new(Self { runtime, cores, options, names, http })
+    }
+
+    /// With default settings, a runtime that lives as long as the process, and no names.
+    pub fn of_tests() -> Arc<Self> {
+        static RUNTIME: LazyLock<Option<Runtime>> = LazyLock::new(|| Runtime::new().ok());
+        let runtime = RUNTIME.as_ref().expect("a runtime");
+        Self::new(runtime.handle().clone(), 1, Options::default(), Arc::new(NoNames))
+    }
+}
+
+struct NoNames;
+
+impl Names for NoNames {
+    fn resolve(&self, host: String) -> BoxFuture<'static, Result<Vec<IpAddr>, String>> {
+        Box::pin(async move { Err(format!("{host} is not known here")) })
+    }
+}

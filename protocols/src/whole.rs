@@ -1,0 +1,151 @@
+//! Request bodies that plugins want whole (plugins sheet §1.10).
+
+use engine::buffer::{Buffer, Chunk};
+use engine::counters::ErrorClass;
+use engine::http::{Headers, ResponseHead};
+use plugins::{Buffering, Chain, Rejection, WholeResponse};
+
+use crate::deliver;
+use crate::exchange::{Body, BodyError, BodySize, Kind, Responder};
+use crate::failure::{Answer, Failure};
+use crate::transaction::Transaction;
+
+/// For the log, and for plugins that want no more than the length.
+const BODY_SIZE: &str = "request_body_size_bytes";
+
+/// Reads the body into the context if a plugin wants it by that phase and it is not there yet.
+///
+/// # Errors
+/// The body is too large, not a body, or does not come.
+pub async fn collect<B: Body>(
+    chain: &Chain,
+    transaction: &mut Transaction,
+    body: &mut B,
+    by: Buffering,
+    bytes_max: u64,
+) -> Result<(), Failure> {
+    let Some(cx) = &transaction.cx else { return Ok(()) };
+    if cx.body.is_some() || body.size() == BodySize::Empty || !chain.wants_request_body(cx, by) {
+        return Ok(());
+    }
+    let whole = read(body, bytes_max).await?;
+    if let Some(cx) = &mut transaction.cx {
+        if by > Buffering::BeforeBackend {
+            cx.metadata.set(BODY_SIZE, whole.len().to_string());
+        }
+        cx.body = Some(whole);
+    }
+    Ok(())
+}
+
+async fn read<B: Body>(body: &mut B, bytes_max: u64) -> Result<Vec<u8>, Failure> {
+    let is_over = |length: u64| bytes_max != 0 && length > bytes_max;
+    let too_large = |answer| Err(Failure::new(ErrorClass::RequestBodyTooLarge, answer));
+    let mut whole = match body.size() {
+        BodySize::Exact(length) if is_over(length) => return too_large(Answer::RequestTooLarge),
+        // What is announced is not believed further than this.
+        BodySize::Exact(length) => Vec::with_capacity(length.min(1 << 20) as usize),
+        BodySize::Empty | BodySize::Unknown => Vec::new(),
+    };
+    loop {
+        match body.chunk().await {
+            Ok(Some(chunk)) if is_over((whole.len() + chunk.len()) as u64) => {
+                return too_large(Answer::RequestGrewTooLarge);
+            }
+            Ok(Some(chunk)) => whole.extend_from_slice(&chunk),
+            Ok(None) => return Ok(whole),
+            Err(BodyError::ClientGone) => return Err(Failure::client_gone()),
+            Err(error) => return Err(Failure::of_body(error)),
+        }
+    }
+}
+
+/// A body that was read whole, on its way to the backend.
+pub struct WholeBody<'b, B> {
+    /// Where it came from: trailers follow it.
+    source: &'b mut B,
+    bytes: Option<Vec<u8>>,
+    size: BodySize,
+}
+
+impl<'b, B: Body> WholeBody<'b, B> {
+    pub fn new(source: &'b mut B, bytes: Vec<u8>) -> Self {
+        let size = if bytes.is_empty() { BodySize::Empty } else { BodySize::Exact(bytes.len() as u64) };
+        Self { source, bytes: Some(bytes).filter(|bytes| !bytes.is_empty()), size }
+    }
+}
+
+impl<B: Body> Body for WholeBody<'_, B> {
+    fn size(&self) -> BodySize {
+        self.size
+    }
+
+    async fn chunk(&mut self) -> Result<Option<Chunk>, BodyError> {
+        Ok(self.bytes.take().map(|bytes| {
+            let length = bytes.len();
+            let mut buffer = Buffer::none();
+            *buffer.as_vec_mut() = bytes;
+            Chunk::new(buffer, 0..length)
+        }))
+    }
+
+    fn is_complete(&self) -> bool {
+        self.bytes.is_none()
+    }
+
+    fn take_trailers(&mut self) -> Option<Headers> {
+        self.source.take_trailers()
+    }
+
+    fn open_tunnel(&mut self) {
+        self.source.open_tunnel();
+    }
+}
+
+/// Answers in the place of a backend that was not asked, because a plugin has rejected the final body: the answer passes what a
+/// backend's would (plugins sheet §1.5).
+pub async fn answer_for_backend<R: Responder>(
+    transaction: &mut Transaction,
+    chain: &Chain,
+    kind: Kind,
+    rejection: Box<Rejection>,
+    responder: R,
+) {
+    if rejection.status == 413 {
+        transaction.outcome.error_class = Some(ErrorClass::RequestBodyTooLarge);
+    }
+    let mut answer = *rejection;
+    if kind.is_grpc() {
+        answer = crate::grpc::translated(&answer);
+        transaction.note_grpc(&answer);
+    } else if let Some(cx) = &mut transaction.cx {
+        let mut head = ResponseHead::new(answer.status);
+        let mut response = WholeResponse { head: &mut head, body: Vec::new() };
+        response.replace(answer);
+        answer = match chain.after_proxy(cx, response.head).await {
+            Ok(()) => {
+                chain.response_body(cx, &mut response).await;
+                let body = std::mem::take(&mut response.body);
+                rejection_of(&head, body)
+            }
+            Err(mut rejection) => {
+                chain.on_rejection(cx, &mut rejection).await;
+                *rejection
+            }
+        };
+        if answer.status >= 500 {
+            answer.set_header("x-gateway-error", "backend_error");
+        }
+    }
+    transaction.outcome.status = answer.status;
+    let is_head = transaction.cx.as_ref().is_some_and(|cx| cx.head.method == engine::http::Method::Head);
+    let sent = deliver::rejection(&answer, is_head, responder).await;
+    transaction.outcome.client_disconnected = sent.is_err();
+    transaction.end();
+}
+
+fn rejection_of(head: &ResponseHead, body: Vec<u8>) -> Rejection {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let headers = head.headers.iter().map(|field| (text(field.name), text(field.value))).collect();
+    Rejection { status: head.status, headers, body }
+}
