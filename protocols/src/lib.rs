@@ -9,6 +9,7 @@ mod content_length;
 mod deliver;
 mod destination;
 mod dial;
+mod elsewhere;
 mod exchange;
 mod failure;
 mod forward;

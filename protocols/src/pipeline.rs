@@ -12,6 +12,7 @@ use engine::snapshot::ProxySpec;
 use plugins::{Buffering, Chain, ClientCertificate, Rejection, RequestContext};
 
 use crate::destination::Destination;
+use crate::elsewhere::Elsewhere;
 use crate::exchange::{Body, Kind, Peer, Responder, boxed};
 use crate::failure::Failure;
 use crate::generation::{Generation, Route};
@@ -74,10 +75,15 @@ pub async fn serve<B: Body, R: Responder>(worker: &Rc<Worker>, exchange: Exchang
         return transaction.finish();
     }
 
+    let elsewhere = match transaction.cx.as_mut().and_then(|cx| cx.route_override.take()) {
+        Some(wanted) => boxed(|| Elsewhere::find(worker, &generation, spec, routed.route.chain(), &wanted)).await,
+        None => None,
+    };
+    let (spec, route) = elsewhere.as_ref().map_or((spec, routed.route), |found| (&found.spec, &found.route));
     let named = transaction.cx.as_ref().map(|cx| connection_named(&cx.head.headers, NOT_FORWARDED)).unwrap_or_default();
     let client_ip = &routed.client.1;
-    let destination = Destination::choose(worker, spec, routed.route, transaction.cx.as_ref(), client_ip);
-    if destination.selected.is_some() && chain.has_log() {
+    let destination = Destination::choose(worker, spec, route, transaction.cx.as_ref(), client_ip);
+    if (destination.selected.is_some() || elsewhere.is_some()) && chain.has_log() {
         note_target(spec, &routed, &destination, &mut transaction);
     }
     let forwarding = forward::Forwarding {

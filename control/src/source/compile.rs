@@ -84,7 +84,14 @@ pub fn compile(
         consumers: Arc::new(ConsumerIndex::new(document.consumers.iter().map(consumer))),
         plugins,
     };
-    let used: HashSet<&BackendTlsInputs> = backends.keys().filter_map(|spec| spec.pool.tls.as_deref()).collect();
+    let securities = backends.keys().flat_map(|spec| [Some(&spec.security), spec.direct_security.as_ref()]);
+    let securities = securities.chain(snapshot.upstreams.iter().map(|entry| entry.security.as_ref())).flatten();
+    let used: HashSet<&BackendTlsInputs> = securities
+        .filter_map(|security| match security {
+            Security::Tls(tls) => Some(&*tls.inputs),
+            Security::Plain | Security::Broken(_) => None,
+        })
+        .collect();
     options.backend_tls.keep_only(|inputs| used.contains(inputs));
     Ok((snapshot, warnings))
 }
@@ -149,6 +156,10 @@ fn backend_spec(proxy: &Proxy, upstream: Option<&Upstream>, options: &CompileOpt
         Some(BackendScheme::Http) => (Scheme::Http, Security::Plain),
         _ => (Scheme::Https, options.backend_tls.security(proxy, upstream)),
     };
+    let direct_security = match (scheme, upstream) {
+        (Scheme::Https, Some(_)) => Some(options.backend_tls.security(proxy, None)),
+        _ => None,
+    };
     let tls = match &security {
         Security::Tls(tls) => Some(tls.inputs.clone()),
         Security::Plain | Security::Broken(_) => None,
@@ -168,6 +179,7 @@ fn backend_spec(proxy: &Proxy, upstream: Option<&Upstream>, options: &CompileOpt
         path: proxy.backend_path.clone().unwrap_or_default(),
         address: address(&proxy.backend_host, proxy.dns_override.as_deref(), options.address_policy),
         security,
+        direct_security,
         pool,
         pool_limits: pool_limits(proxy, &options.pool),
     }
