@@ -5,6 +5,7 @@ use crate::builtin::correlation_id::CorrelationId;
 use crate::builtin::grpc_method_router::GrpcMethodRouter;
 use crate::builtin::grpc_web::GrpcWeb;
 use crate::builtin::key_auth::KeyAuth;
+use crate::builtin::request_termination::RequestTermination;
 use crate::builtin::stdout_logging::StdoutLogging;
 use crate::{Protocol, Protocols};
 
@@ -56,7 +57,7 @@ pub(super) static ENTRIES: &[Entry] = &[
     Entry::unbuilt("request_size_limiting", 2800, HG),
     Entry::unbuilt("response_size_limiting", 3490, HG),
     Entry::unbuilt("body_validator", 2950, HG),
-    Entry::unbuilt("request_termination", 125, HGW),
+    Entry::built::<RequestTermination>(),
     Entry::unbuilt("response_caching", 3500, H),
     Entry::unbuilt("response_mock", 3030, HGW),
     Entry::unbuilt("serverless_function", 3025, HG),
