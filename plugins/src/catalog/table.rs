@@ -2,6 +2,7 @@
 
 use super::Entry;
 use crate::builtin::correlation_id::CorrelationId;
+use crate::builtin::cors::Cors;
 use crate::builtin::grpc_method_router::GrpcMethodRouter;
 use crate::builtin::grpc_web::GrpcWeb;
 use crate::builtin::key_auth::KeyAuth;
@@ -40,7 +41,7 @@ pub(super) static ENTRIES: &[Entry] = &[
     Entry::unbuilt("mesh_authz", 2075, ALL),
     Entry::unbuilt("mesh_outbound_registry", 130, HGW),
     Entry::unbuilt("compression", 4050, H),
-    Entry::unbuilt("cors", 100, H),
+    Entry::built::<Cors>(),
     Entry::unbuilt("access_control", 2000, ALL),
     Entry::unbuilt("tcp_connection_throttle", 2050, T),
     Entry::unbuilt("ip_restriction", 150, ALL),
