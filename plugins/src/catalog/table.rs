@@ -5,6 +5,7 @@ use crate::builtin::correlation_id::CorrelationId;
 use crate::builtin::cors::Cors;
 use crate::builtin::grpc_method_router::GrpcMethodRouter;
 use crate::builtin::grpc_web::GrpcWeb;
+use crate::builtin::ip_restriction::IpRestriction;
 use crate::builtin::key_auth::KeyAuth;
 use crate::builtin::request_termination::RequestTermination;
 use crate::builtin::stdout_logging::StdoutLogging;
@@ -44,7 +45,7 @@ pub(super) static ENTRIES: &[Entry] = &[
     Entry::built::<Cors>(),
     Entry::unbuilt("access_control", 2000, ALL),
     Entry::unbuilt("tcp_connection_throttle", 2050, T),
-    Entry::unbuilt("ip_restriction", 150, ALL),
+    Entry::built::<IpRestriction>(),
     Entry::unbuilt("bot_detection", 200, HGW),
     Entry::built::<CorrelationId>(),
     Entry::unbuilt("request_transformer", 3000, HG),
