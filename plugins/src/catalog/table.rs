@@ -1,6 +1,7 @@
 //! The priority and protocol matrix (plugins sheet §1.14), one line per plugin in the order of admin sheet §16.
 
 use super::Entry;
+use crate::builtin::bot_detection::BotDetection;
 use crate::builtin::correlation_id::CorrelationId;
 use crate::builtin::cors::Cors;
 use crate::builtin::grpc_method_router::GrpcMethodRouter;
@@ -46,7 +47,7 @@ pub(super) static ENTRIES: &[Entry] = &[
     Entry::unbuilt("access_control", 2000, ALL),
     Entry::unbuilt("tcp_connection_throttle", 2050, T),
     Entry::built::<IpRestriction>(),
-    Entry::unbuilt("bot_detection", 200, HGW),
+    Entry::built::<BotDetection>(),
     Entry::built::<CorrelationId>(),
     Entry::unbuilt("request_transformer", 3000, HG),
     Entry::unbuilt("response_transformer", 4000, HG),
