@@ -8,6 +8,7 @@ use crate::builtin::grpc_method_router::GrpcMethodRouter;
 use crate::builtin::grpc_web::GrpcWeb;
 use crate::builtin::ip_restriction::IpRestriction;
 use crate::builtin::key_auth::KeyAuth;
+use crate::builtin::request_size_limiting::RequestSizeLimiting;
 use crate::builtin::request_termination::RequestTermination;
 use crate::builtin::stdout_logging::StdoutLogging;
 use crate::{Protocol, Protocols};
@@ -57,7 +58,7 @@ pub(super) static ENTRIES: &[Entry] = &[
     Entry::unbuilt("grpc_deadline", 3050, G),
     Entry::built::<GrpcWeb>(),
     Entry::unbuilt("rate_limiting", 2900, ALL),
-    Entry::unbuilt("request_size_limiting", 2800, HG),
+    Entry::built::<RequestSizeLimiting>(),
     Entry::unbuilt("response_size_limiting", 3490, HG),
     Entry::unbuilt("body_validator", 2950, HG),
     Entry::built::<RequestTermination>(),
