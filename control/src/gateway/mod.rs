@@ -236,6 +236,7 @@ async fn live(
         services.clone(),
         document,
     ));
+    let request_metrics = services.metrics.clone();
     let cores = Cores::start(cores::Start {
         settings,
         cpus,
@@ -260,6 +261,7 @@ async fn live(
     sources.logs = Some(log.counts());
     sources.resources = Some(publication.clone());
     sources.traffic = Arc::new(admin_reads::Traffic(publication.clone()));
+    sources.request_metrics = request_metrics;
     sources.plugins = plugins::catalog::available().into_iter().map(str::to_owned).collect();
     let _probing = gauges.start(Duration::from_millis(settings.overload.overload_check_interval_ms));
     let admin = start_admin(settings, sources)?;
