@@ -226,16 +226,16 @@ async fn live(
     let _refreshing =
         capabilities.start_refreshing(options::seconds(settings.pool.backend_capability_refresh_interval_secs));
 
-    let publication = Arc::new(Publication::new(
-        snapshots.clone(),
+    let parts = publication::Parts {
+        snapshots: snapshots.clone(),
         source,
-        dns.clone(),
-        capabilities.clone(),
+        dns: dns.clone(),
+        capabilities: capabilities.clone(),
         options,
-        cores::control_pin(settings),
-        services.clone(),
-        document,
-    ));
+        pin: Box::new(cores::control_pin(settings)),
+        services: services.clone(),
+    };
+    let publication = Arc::new(Publication::new(parts, document));
     let request_metrics = services.metrics.clone();
     let cores = Cores::start(cores::Start {
         settings,

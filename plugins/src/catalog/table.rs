@@ -8,9 +8,9 @@ use crate::builtin::grpc_method_router::GrpcMethodRouter;
 use crate::builtin::grpc_web::GrpcWeb;
 use crate::builtin::ip_restriction::IpRestriction;
 use crate::builtin::key_auth::KeyAuth;
+use crate::builtin::prometheus_metrics::PrometheusMetrics;
 use crate::builtin::request_size_limiting::RequestSizeLimiting;
 use crate::builtin::request_termination::RequestTermination;
-use crate::builtin::prometheus_metrics::PrometheusMetrics;
 use crate::builtin::stdout_logging::StdoutLogging;
 use crate::{Protocol, Protocols};
 
