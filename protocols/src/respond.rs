@@ -72,7 +72,9 @@ impl<S: BackendResponse> Respond<'_, '_, S> {
         {
             return Err(Failure::new(ErrorClass::ResponseBodyTooLarge, Answer::ResponseTooLarge));
         }
-        let plan = self.plan(length, transaction.wants_response_body);
+        let is_wanted_whole = transaction.wants_response_body
+            && transaction.cx.as_ref().is_some_and(|cx| chain.wants_body_of(cx, self.head));
+        let plan = self.plan(length, is_wanted_whole);
         let delivery = Delivery { respond: self, length, limit };
         let clean = match plan {
             Plan::Rework => boxed(|| delivery.rework(transaction, responder)).await?,
