@@ -5,6 +5,8 @@ use crate::builtin::correlation_id::CorrelationId;
 use crate::builtin::grpc_method_router::GrpcMethodRouter;
 use crate::builtin::grpc_web::GrpcWeb;
 use crate::builtin::key_auth::KeyAuth;
+use crate::builtin::request_transformer::RequestTransformer;
+use crate::builtin::response_transformer::ResponseTransformer;
 use crate::builtin::stdout_logging::StdoutLogging;
 use crate::{Protocol, Protocols};
 
@@ -45,8 +47,8 @@ pub(super) static ENTRIES: &[Entry] = &[
     Entry::unbuilt("ip_restriction", 150, ALL),
     Entry::unbuilt("bot_detection", 200, HGW),
     Entry::built::<CorrelationId>(),
-    Entry::unbuilt("request_transformer", 3000, HG),
-    Entry::unbuilt("response_transformer", 4000, HG),
+    Entry::built::<RequestTransformer>(),
+    Entry::built::<ResponseTransformer>(),
     Entry::unbuilt("mesh_route_dispatch", 2995, HGW),
     Entry::unbuilt("graphql", 2850, H),
     Entry::built::<GrpcMethodRouter>(),
