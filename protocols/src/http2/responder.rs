@@ -48,6 +48,11 @@ impl Answer {
         }
     }
 
+    /// Whether an answer has been begun, and the client has not given the stream up before.
+    pub fn is_given(&self) -> bool {
+        matches!(*self.half.borrow(), Half::Streaming(_))
+    }
+
     fn with_stream<T>(
         &self,
         act: impl FnOnce(&mut SendStream<Piece>) -> Result<T, h2::Error>,
