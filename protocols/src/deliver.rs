@@ -17,8 +17,7 @@ pub async fn rejection<R: Responder>(rejection: &Rejection, is_head: bool, respo
     let is_sound = |text: &str| !text.bytes().any(|byte| matches!(byte, b'\r' | b'\n' | 0));
     // Framing and the connection are the gateway's to say.
     let is_returned = |name: &str| !name.is_empty() && !NOT_RETURNED.has(Known::of(name.as_bytes()));
-    let sound =
-        rejection.headers.iter().filter(|(name, value)| is_returned(name) && is_sound(name) && is_sound(value));
+    let sound = rejection.headers.iter().filter(|(name, value)| is_returned(name) && is_sound(name) && is_sound(value));
     fields.extend(sound.map(|(name, value)| (name.as_str(), value.as_bytes())));
     let length = rejection.body.len() as u64;
     let size = if is_head {

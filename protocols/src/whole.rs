@@ -1,5 +1,7 @@
 //! Request bodies that plugins want whole (plugins sheet §1.10).
 
+use std::time::Instant;
+
 use engine::buffer::{Buffer, Chunk};
 use engine::counters::ErrorClass;
 use engine::http::{Headers, ResponseHead};
@@ -8,7 +10,7 @@ use plugins::{Buffering, Chain, Rejection, WholeResponse};
 use crate::deliver;
 use crate::exchange::{Body, BodyError, BodySize, Kind, Responder};
 use crate::failure::{Answer, Failure};
-use crate::transaction::Transaction;
+use crate::transaction::{Transaction, elapsed_ns};
 
 /// For the log, and for plugins that want no more than the length.
 const BODY_SIZE: &str = "request_body_size_bytes";
@@ -28,7 +30,10 @@ pub async fn collect<B: Body>(
     if cx.body.is_some() || body.size() == BodySize::Empty || !chain.wants_request_body(cx, by) {
         return Ok(());
     }
-    let whole = read(body, bytes_max).await?;
+    let began = Instant::now();
+    let whole = read(body, bytes_max).await;
+    transaction.waited_ns += elapsed_ns(began);
+    let whole = whole?;
     if let Some(cx) = &mut transaction.cx {
         if by > Buffering::BeforeBackend {
             cx.metadata.set(BODY_SIZE, whole.len().to_string());
@@ -138,8 +143,7 @@ pub async fn answer_for_backend<R: Responder>(
         }
     }
     transaction.outcome.status = answer.status;
-    let is_head = transaction.cx.as_ref().is_some_and(|cx| cx.head.method == engine::http::Method::Head);
-    let sent = deliver::rejection(&answer, is_head, responder).await;
+    let sent = deliver::rejection(&answer, transaction.answers_head(), responder).await;
     transaction.outcome.client_disconnected = sent.is_err();
     transaction.end();
 }
