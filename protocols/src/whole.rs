@@ -10,6 +10,7 @@ use plugins::{Buffering, Chain, Rejection, WholeResponse};
 use crate::deliver;
 use crate::exchange::{Body, BodyError, BodySize, Kind, Responder};
 use crate::failure::{Answer, Failure};
+use crate::outgoing::passed_trailers;
 use crate::transaction::{Transaction, elapsed_ns};
 
 /// For the log, and for plugins that want no more than the length.
@@ -67,16 +68,23 @@ async fn read<B: Body>(body: &mut B, bytes_max: u64) -> Result<Vec<u8>, Failure>
 
 /// A body that was read whole, on its way to the backend.
 pub struct WholeBody<'b, B> {
-    /// Where it came from: trailers follow it.
+    /// Where it came from.
     source: &'b mut B,
     bytes: Option<Vec<u8>>,
     size: BodySize,
+    trailers: Option<Headers>,
 }
 
 impl<'b, B: Body> WholeBody<'b, B> {
     pub fn new(source: &'b mut B, bytes: Vec<u8>) -> Self {
-        let size = if bytes.is_empty() { BodySize::Empty } else { BodySize::Exact(bytes.len() as u64) };
-        Self { source, bytes: Some(bytes).filter(|bytes| !bytes.is_empty()), size }
+        let trailers = source.take_trailers().and_then(passed_trailers);
+        let size = match bytes.len() as u64 {
+            0 => BodySize::Empty,
+            // Not every wire has room for trailers behind a length.
+            _ if trailers.is_some() => BodySize::Unknown,
+            length => BodySize::Exact(length),
+        };
+        Self { source, bytes: Some(bytes).filter(|bytes| !bytes.is_empty()), size, trailers }
     }
 }
 
@@ -99,7 +107,7 @@ impl<B: Body> Body for WholeBody<'_, B> {
     }
 
     fn take_trailers(&mut self) -> Option<Headers> {
-        self.source.take_trailers()
+        self.trailers.take()
     }
 
     fn open_tunnel(&mut self) {

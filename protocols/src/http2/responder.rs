@@ -121,10 +121,10 @@ impl<'s> Responder for StreamResponder<'s> {
         let mut fields = Fields::new();
         head.for_each_field(|name, value| fields.push(name, &[value]));
         let left = match size {
-            ResponseSize::Exact(length) => Some(length),
+            ResponseSize::Exact(length) | ResponseSize::Trailed(length) => Some(length),
             ResponseSize::None | ResponseSize::HeadOnly(_) | ResponseSize::Unknown | ResponseSize::Tunnel => None,
         };
-        if let ResponseSize::Exact(length) | ResponseSize::HeadOnly(Some(length)) = size
+        if let ResponseSize::Exact(length) | ResponseSize::Trailed(length) | ResponseSize::HeadOnly(Some(length)) = size
             && (length > 0 || says_length(head))
         {
             fields.push(b"content-length", &[length.to_string().as_bytes()]);
