@@ -298,14 +298,16 @@ async fn upload_stream<B: Body>(
     sent_bytes: &Cell<u64>,
 ) -> Result<(), UploadEnd> {
     while let Some(chunk) = body.chunk().await.map_err(|error| UploadEnd::Over(Failure::of_body(error)))? {
-        count_sent(sent_bytes, chunk.len(), bytes_max)?;
-        stall.set_ms(BACKEND_STALL_MS);
-        match stall.bound(upload.send(chunk)).await {
-            Some(Ok(())) => {}
-            Some(Err(_)) => return Err(UploadEnd::Backend),
-            None => return Err(UploadEnd::Over(Failure::backend(ErrorClass::ReadWriteTimeout))),
+        for piece in http2::pieces(chunk) {
+            count_sent(sent_bytes, piece.len(), bytes_max)?;
+            stall.set_ms(BACKEND_STALL_MS);
+            match stall.bound(upload.send(piece)).await {
+                Some(Ok(())) => {}
+                Some(Err(_)) => return Err(UploadEnd::Backend),
+                None => return Err(UploadEnd::Over(Failure::backend(ErrorClass::ReadWriteTimeout))),
+            }
+            stall.clear();
         }
-        stall.clear();
     }
     let trailers = body.take_trailers().and_then(passed_trailers);
     upload.finish(trailers).map_err(|_| UploadEnd::Backend)

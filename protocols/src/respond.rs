@@ -276,6 +276,8 @@ impl<S: BackendResponse> Delivery<'_, '_, S> {
         transaction.outcome.backend_total_ns = Some(elapsed_ns(started));
         transaction.outcome.bytes_received = whole.len() as u64;
         forwarding.destination.note_end();
+        // The backend has done its part; a slow client is not its fault.
+        forwarding.deadline.clear();
         let clean = body.leaves_connection_clean();
         let trailers = body.take_trailers().and_then(passed_trailers);
         let size = whole_size(&whole, trailers.as_ref());
@@ -311,6 +313,8 @@ impl<S: BackendResponse> Delivery<'_, '_, S> {
         transaction.outcome.backend_total_ns = Some(elapsed_ns(started));
         transaction.outcome.bytes_received = whole.len() as u64;
         forwarding.destination.note_end();
+        // The backend has done its part; a slow client is not its fault.
+        forwarding.deadline.clear();
         let clean = body.leaves_connection_clean();
         let mut trailers = body.take_trailers().and_then(passed_trailers);
         let mut response = WholeResponse { head: &mut *head, body: whole };

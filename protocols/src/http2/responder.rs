@@ -14,7 +14,7 @@ use h2::{Reason, SendStream};
 use http::Response;
 
 use super::heads::{self, Fields};
-use super::piece::{Piece, poll_room};
+use super::piece::{Piece, pieces, poll_room};
 use crate::exchange::{ClientGone, OutgoingResponse, Responder, ResponseSize, ResponseStream};
 use crate::worker::Worker;
 
@@ -165,11 +165,13 @@ impl ResponseStream for StreamResponse<'_> {
         if chunk.is_empty() || self.is_over {
             return Ok(());
         }
-        self.flush().await?;
         if let Some(left) = &mut self.left {
             *left = left.saturating_sub(chunk.len() as u64);
         }
-        self.pending = Some(chunk);
+        for piece in pieces(chunk) {
+            self.flush().await?;
+            self.pending = Some(piece);
+        }
         Ok(())
     }
 
