@@ -228,6 +228,12 @@ impl Chain {
         plugins.any(|plugin| plugin.wants_response_body(cx))
     }
 
+    /// Whether a plugin that wanted the response whole still does when it sees the head.
+    pub fn wants_body_of(&self, cx: &RequestContext, response: &ResponseHead) -> bool {
+        let mut plugins = self.bodies.iter().flat_map(|bodies| &bodies.response_buffer);
+        plugins.any(|plugin| plugin.wants_response_body(cx) && plugin.wants_body_of(cx, response))
+    }
+
     /// Whether a plugin looks at responses that are whole for whatever reason.
     pub fn looks_at_responses(&self) -> bool {
         self.bodies.as_ref().is_some_and(|bodies| bodies.looks_at_responses())

@@ -87,6 +87,8 @@ pub struct RequestContext {
     pub metadata: Metadata,
     /// Names of query parameters that are not forwarded.
     pub consumed_query: Vec<String>,
+    /// Query parameters that plugins see otherwise than they came, or not any more; see [`crate::query`].
+    pub query_edits: Vec<(String, Option<String>)>,
     pub client_certificate: Option<Rc<ClientCertificate>>,
     /// The request's body, once it is whole.
     pub body: Option<Vec<u8>>,
@@ -112,6 +114,7 @@ impl RequestContext {
             auth_method: None,
             metadata: Metadata::default(),
             consumed_query: Vec::new(),
+            query_edits: Vec::new(),
             client_certificate: None,
             body: None,
             route_override: None,

@@ -235,6 +235,12 @@ pub trait Plugin {
         true
     }
 
+    /// Whether it still wants the response whole, now that its head is here; asked of those that wanted it. What nobody wants
+    /// any more reaches the client as it comes.
+    fn wants_body_of(&self, _cx: &RequestContext, _response: &ResponseHead) -> bool {
+        true
+    }
+
     /// The body as the backend sent it.
     fn on_response_body<'a>(&'a self, _cx: &'a mut RequestContext, _response: &'a mut WholeResponse<'_>) -> Flow<'a> {
         Flow::Continue

@@ -1,10 +1,11 @@
 //! Sending an answer that the gateway made.
 
 use engine::buffer::Chunk;
-use engine::http::KnownSet;
+use engine::http::{Known, KnownSet};
 use plugins::Rejection;
 
 use crate::exchange::{ClientGone, OutgoingResponse, Responder, ResponseSize, ResponseStream};
+use crate::outgoing::NOT_RETURNED;
 
 /// A whole response of known length. `content-type: application/json` is added unless the rejection has its own.
 pub async fn rejection<R: Responder>(rejection: &Rejection, is_head: bool, responder: R) -> Result<(), ClientGone> {
@@ -14,7 +15,9 @@ pub async fn rejection<R: Responder>(rejection: &Rejection, is_head: bool, respo
     }
     // A field that could end its line would be another message's beginning; such a one is not sent.
     let is_sound = |text: &str| !text.bytes().any(|byte| matches!(byte, b'\r' | b'\n' | 0));
-    let sound = rejection.headers.iter().filter(|(name, value)| is_sound(name) && is_sound(value) && !name.is_empty());
+    // Framing and the connection are the gateway's to say.
+    let is_returned = |name: &str| !name.is_empty() && !NOT_RETURNED.has(Known::of(name.as_bytes()));
+    let sound = rejection.headers.iter().filter(|(name, value)| is_returned(name) && is_sound(name) && is_sound(value));
     fields.extend(sound.map(|(name, value)| (name.as_str(), value.as_bytes())));
     let size = size(rejection, is_head);
     let head = OutgoingResponse {

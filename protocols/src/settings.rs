@@ -3,6 +3,8 @@
 use engine::http::Version;
 use engine::net::TrustedNetworks;
 
+use crate::exchange::Kind;
+
 /// The gateway's own `Via` elements, one per version, made once.
 #[derive(Clone)]
 pub struct Via {
@@ -89,6 +91,11 @@ pub struct HttpSettings {
 }
 
 impl HttpSettings {
+    /// What a request's body may have; zero = no limit. gRPC has its own.
+    pub fn request_bytes_max(&self, kind: Kind) -> u64 {
+        if kind.is_grpc() { self.grpc_request_bytes_max } else { self.request_body_bytes_max }
+    }
+
     /// A request line and head of this size are read before giving up on them.
     pub fn head_bytes_max(&self) -> usize {
         /// The method, the version, and colons and line ends of the fields.

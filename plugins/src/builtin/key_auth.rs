@@ -55,7 +55,7 @@ impl KeyAuth {
         };
         match &self.location {
             Location::Header(name) => cx.head.headers.get(name).map_or(Presented::Nothing, judge),
-            Location::Query(name) => parameter(&cx.head, name).map_or(Presented::Nothing, |key| judge(&key)),
+            Location::Query(name) => parameter(cx, name).map_or(Presented::Nothing, |key| judge(&key)),
         }
     }
 }

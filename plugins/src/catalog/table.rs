@@ -11,6 +11,8 @@ use crate::builtin::key_auth::KeyAuth;
 use crate::builtin::prometheus_metrics::PrometheusMetrics;
 use crate::builtin::request_size_limiting::RequestSizeLimiting;
 use crate::builtin::request_termination::RequestTermination;
+use crate::builtin::request_transformer::RequestTransformer;
+use crate::builtin::response_transformer::ResponseTransformer;
 use crate::builtin::stdout_logging::StdoutLogging;
 use crate::{Protocol, Protocols};
 
@@ -51,8 +53,8 @@ pub(super) static ENTRIES: &[Entry] = &[
     Entry::built::<IpRestriction>(),
     Entry::built::<BotDetection>(),
     Entry::built::<CorrelationId>(),
-    Entry::unbuilt("request_transformer", 3000, HG),
-    Entry::unbuilt("response_transformer", 4000, HG),
+    Entry::built::<RequestTransformer>(),
+    Entry::built::<ResponseTransformer>(),
     Entry::unbuilt("mesh_route_dispatch", 2995, HGW),
     Entry::unbuilt("graphql", 2850, H),
     Entry::built::<GrpcMethodRouter>(),
