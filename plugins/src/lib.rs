@@ -6,6 +6,7 @@
 
 pub mod builtin;
 pub mod catalog;
+mod certificate;
 mod chain;
 mod codec;
 pub mod config;
@@ -19,8 +20,9 @@ mod set;
 mod testing;
 pub mod transaction;
 
+pub use certificate::ClientCertificate;
 pub use chain::{Chain, Verdict};
 pub use codec::Codec;
-pub use context::{ClientCertificate, Facts, Metadata, Outcome, RequestContext, RouteOverride};
+pub use context::{Facts, Metadata, Outcome, RequestContext, RouteOverride};
 pub use plugin::{Buffering, CoreEnv, Flow, Phases, Plugin, Protocol, Protocols, Rejection, WholeResponse};
 pub use set::{AuthMode, PluginRow, PluginSet, Specs};
