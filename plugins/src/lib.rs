@@ -11,6 +11,7 @@ mod chain;
 mod codec;
 pub mod config;
 mod context;
+pub mod credential;
 pub mod outbound;
 mod plugin;
 pub mod query;
