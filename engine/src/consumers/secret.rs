@@ -4,8 +4,8 @@ use std::sync::OnceLock;
 
 use aws_lc_rs::hmac::{HMAC_SHA256, HMAC_SHA512, Key};
 
-/// A secret that messages are signed with. A ready key saves the third part of a signature and takes 1.2 KB, so each is made
-/// when it is asked for first.
+/// A secret that messages are signed with. A ready key saves a third of the time of a signature and takes
+/// 1.2 KB, so each is made when it is asked for first.
 pub struct Secret {
     bytes: Box<[u8]>,
     sha256: OnceLock<Box<Key>>,
