@@ -147,6 +147,11 @@ impl<'a> Keys<'a> {
         self.errors.push(format!("{}: '{key}' {reason}", self.plugin));
     }
 
+    /// Whether anything was refused so far.
+    pub fn has_errors(&self) -> bool {
+        !self.errors.is_empty()
+    }
+
     /// Notes an error in its full text.
     pub fn error(&mut self, text: String) {
         self.errors.push(text);

@@ -102,6 +102,7 @@ pub fn basic<R>(authorization: &str, then: impl FnOnce(&str, &str) -> R) -> Resu
 mod tests {
     use super::*;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use proptest::prelude::*;
 
     fn read(authorization: &str) -> Result<(String, String), MalformedBasic> {
         basic(authorization, |username, password| (username.to_owned(), password.to_owned()))
@@ -152,6 +153,17 @@ mod tests {
             assert_eq!(read(&encoded(format!("u:{password}"))), Ok(("u".to_owned(), password)), "{length}");
             let text = URL_SAFE_NO_PAD.encode(vec![7; length]);
             assert_eq!(decoded(&URL_SAFE_NO_PAD, &text, <[u8]>::len), Some(length));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_is_read_and_nothing_makes_it_panic(
+            username in "[^:]{0,20}", password in ".{0,600}", noise in ".{0,60}",
+        ) {
+            prop_assert_eq!(read(&encoded(format!("{username}:{password}"))), Ok((username, password)));
+            drop(read(&noise));
+            drop(read(&format!("Basic {noise}")));
         }
     }
 }
