@@ -1,6 +1,7 @@
 //! The priority and protocol matrix (plugins sheet §1.14), one line per plugin in the order of admin sheet §16.
 
 use super::Entry;
+use crate::builtin::basic_auth::BasicAuth;
 use crate::builtin::correlation_id::CorrelationId;
 use crate::builtin::grpc_method_router::GrpcMethodRouter;
 use crate::builtin::grpc_web::GrpcWeb;
@@ -31,7 +32,7 @@ pub(super) static ENTRIES: &[Entry] = &[
     Entry::unbuilt("jwks_auth", 1000, HGW),
     Entry::unbuilt("jwt_auth", 1100, HGW),
     Entry::built::<KeyAuth>(),
-    Entry::unbuilt("basic_auth", 1300, HGW),
+    Entry::built::<BasicAuth>(),
     Entry::unbuilt("ldap_auth", 1250, HGW),
     Entry::unbuilt("hmac_auth", 1400, HGW),
     Entry::unbuilt("mtls_auth", 950, ALL),
