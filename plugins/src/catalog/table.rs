@@ -5,6 +5,7 @@ use crate::builtin::basic_auth::BasicAuth;
 use crate::builtin::correlation_id::CorrelationId;
 use crate::builtin::grpc_method_router::GrpcMethodRouter;
 use crate::builtin::grpc_web::GrpcWeb;
+use crate::builtin::jwt_auth::JwtAuth;
 use crate::builtin::key_auth::KeyAuth;
 use crate::builtin::stdout_logging::StdoutLogging;
 use crate::{Protocol, Protocols};
@@ -30,7 +31,7 @@ pub(super) static ENTRIES: &[Entry] = &[
     Entry::unbuilt("ws_logging", 9175, ALL),
     Entry::unbuilt("transaction_debugger", 9200, ALL),
     Entry::unbuilt("jwks_auth", 1000, HGW),
-    Entry::unbuilt("jwt_auth", 1100, HGW),
+    Entry::built::<JwtAuth>(),
     Entry::built::<KeyAuth>(),
     Entry::built::<BasicAuth>(),
     Entry::unbuilt("ldap_auth", 1250, HGW),
