@@ -5,6 +5,7 @@ use crate::builtin::basic_auth::BasicAuth;
 use crate::builtin::correlation_id::CorrelationId;
 use crate::builtin::grpc_method_router::GrpcMethodRouter;
 use crate::builtin::grpc_web::GrpcWeb;
+use crate::builtin::hmac_auth::HmacAuth;
 use crate::builtin::jwt_auth::JwtAuth;
 use crate::builtin::key_auth::KeyAuth;
 use crate::builtin::stdout_logging::StdoutLogging;
@@ -35,7 +36,7 @@ pub(super) static ENTRIES: &[Entry] = &[
     Entry::built::<KeyAuth>(),
     Entry::built::<BasicAuth>(),
     Entry::unbuilt("ldap_auth", 1250, HGW),
-    Entry::unbuilt("hmac_auth", 1400, HGW),
+    Entry::built::<HmacAuth>(),
     Entry::unbuilt("mtls_auth", 950, ALL),
     Entry::unbuilt("spiffe_identity", 940, ALL),
     Entry::unbuilt("mesh_authz", 2075, ALL),
