@@ -8,6 +8,7 @@ use crate::builtin::grpc_web::GrpcWeb;
 use crate::builtin::hmac_auth::HmacAuth;
 use crate::builtin::jwt_auth::JwtAuth;
 use crate::builtin::key_auth::KeyAuth;
+use crate::builtin::mtls_auth::MtlsAuth;
 use crate::builtin::stdout_logging::StdoutLogging;
 use crate::{Protocol, Protocols};
 
@@ -37,7 +38,7 @@ pub(super) static ENTRIES: &[Entry] = &[
     Entry::built::<BasicAuth>(),
     Entry::unbuilt("ldap_auth", 1250, HGW),
     Entry::built::<HmacAuth>(),
-    Entry::unbuilt("mtls_auth", 950, ALL),
+    Entry::built::<MtlsAuth>(),
     Entry::unbuilt("spiffe_identity", 940, ALL),
     Entry::unbuilt("mesh_authz", 2075, ALL),
     Entry::unbuilt("mesh_outbound_registry", 130, HGW),
