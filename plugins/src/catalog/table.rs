@@ -1,6 +1,7 @@
 //! The priority and protocol matrix (plugins sheet §1.14), one line per plugin in the order of admin sheet §16.
 
 use super::Entry;
+use crate::builtin::access_control::AccessControl;
 use crate::builtin::basic_auth::BasicAuth;
 use crate::builtin::correlation_id::CorrelationId;
 use crate::builtin::grpc_method_router::GrpcMethodRouter;
@@ -44,7 +45,7 @@ pub(super) static ENTRIES: &[Entry] = &[
     Entry::unbuilt("mesh_outbound_registry", 130, HGW),
     Entry::unbuilt("compression", 4050, H),
     Entry::unbuilt("cors", 100, H),
-    Entry::unbuilt("access_control", 2000, ALL),
+    Entry::built::<AccessControl>(),
     Entry::unbuilt("tcp_connection_throttle", 2050, T),
     Entry::unbuilt("ip_restriction", 150, ALL),
     Entry::unbuilt("bot_detection", 200, HGW),
