@@ -143,9 +143,30 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// A key that earlier releases had: whoever still writes it is told what to write instead.
+    pub fn removed(&mut self, key: &str, advice: impl Display) {
+        if self.map.is_some_and(|map| map.contains_key(key)) {
+            self.refuse(key, format!("was removed: {advice}"));
+        }
+    }
+
+    /// For a plugin where an unknown key is a mistake.
+    pub fn refuse_unknown(&mut self) {
+        let unknown: Vec<&String> =
+            self.map.into_iter().flat_map(Map::keys).filter(|key| !self.is_known(key)).collect();
+        for key in unknown {
+            self.refuse(key, "is not a key of this plugin");
+        }
+    }
+
     /// Notes that the value of `key` is wrong.
     pub fn refuse(&mut self, key: &str, reason: impl Display) {
         self.errors.push(format!("{}: '{key}' {reason}", self.plugin));
+    }
+
+    /// Whether anything was refused so far.
+    pub fn has_errors(&self) -> bool {
+        !self.errors.is_empty()
     }
 
     /// Notes an error in its full text.
@@ -246,6 +267,18 @@ mod tests {
         let config = json!({"x": 1, "a": "v"});
         let keys = Keys::open("p", A, &config, Null::Refused).unwrap();
         assert_eq!(keys.finish(()).unwrap().warnings, ["p: unknown key 'x' is ignored"]);
+    }
+
+    #[test]
+    fn a_removed_key_is_refused_with_advice_and_an_unknown_one_where_the_plugin_says_so() {
+        let config = json!({"old": null, "a": "v", "x": 1});
+        let mut keys = Keys::open("p", A, &config, Null::Unset).unwrap();
+        keys.removed("old", "use 'a'");
+        keys.removed("older", "use 'a'");
+        keys.refuse_unknown();
+        let unknown = |key| format!("p: '{key}' is not a key of this plugin");
+        let expected = ["p: 'old' was removed: use 'a'".to_owned(), unknown("old"), unknown("x")];
+        assert_eq!(keys.finish(()).unwrap_err(), expected);
     }
 
     #[test]

@@ -12,6 +12,8 @@ use engine::counters::ErrorClass;
 use engine::http::RequestHead;
 use engine::snapshot::ProxyFacts;
 
+use crate::ClientCertificate;
+
 /// What is the same for all requests of one configuration on one core.
 pub struct Facts {
     pub namespace: String,
@@ -48,15 +50,6 @@ impl Metadata {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
-}
-
-/// What a client showed in its TLS handshake; verified, if the listener verifies.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ClientCertificate {
-    /// DER.
-    pub leaf: Arc<Vec<u8>>,
-    /// The others it sent, in its order, DER.
-    pub chain: Arc<Vec<Vec<u8>>>,
 }
 
 /// Where a plugin wants this one request to go instead (plugin API sheet §7.4).

@@ -6,10 +6,12 @@
 
 pub mod builtin;
 pub mod catalog;
+mod certificate;
 mod chain;
 mod codec;
 pub mod config;
 mod context;
+pub mod credential;
 pub mod metrics;
 pub mod outbound;
 mod plugin;
@@ -20,8 +22,9 @@ mod set;
 mod testing;
 pub mod transaction;
 
+pub use certificate::ClientCertificate;
 pub use chain::{Chain, Verdict};
 pub use codec::Codec;
-pub use context::{ClientCertificate, Facts, Metadata, Outcome, RequestContext, RouteOverride};
+pub use context::{Facts, Metadata, Outcome, RequestContext, RouteOverride};
 pub use plugin::{Buffering, CoreEnv, Flow, Phases, Plugin, Protocol, Protocols, Rejection, WholeResponse};
 pub use set::{AuthMode, PluginRow, PluginSet, Specs};

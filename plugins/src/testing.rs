@@ -46,19 +46,29 @@ pub(crate) fn request(line: &str, headers: &[(&str, &str)]) -> RequestContext {
 /// Consumers alice (`alice-key`) and bob (`bob-key`), a proxy without a name and one with (route 1), and the given redacted
 /// keys.
 pub(crate) fn facts(redacted_keys: &[&str]) -> Rc<Facts> {
-    let consumer = |name: &str| Consumer {
+    let keyed = |name: &str| consumer(name, json!({"keyauth": [{"key": format!("{name}-key")}]}));
+    facts_with([keyed("alice"), keyed("bob")], redacted_keys)
+}
+
+/// A consumer with these credentials, whose id is `id-<name>`.
+pub(crate) fn consumer(name: &str, credentials: Value) -> Consumer {
+    Consumer {
         id: format!("id-{name}"),
         username: name.to_owned(),
         custom_id: None,
         acl_groups: Vec::new(),
-        credentials: json!({"keyauth": [{"key": format!("{name}-key")}]}).as_object().cloned().unwrap_or_default(),
-    };
+        credentials: credentials.as_object().cloned().unwrap_or_default(),
+    }
+}
+
+/// The same with other consumers.
+pub(crate) fn facts_with(consumers: impl IntoIterator<Item = Consumer>, redacted_keys: &[&str]) -> Rc<Facts> {
     let proxy =
         |name: Option<&str>| ProxyFacts { id: "orders".into(), name: name.map(str::to_owned), ..ProxyFacts::default() };
     Rc::new(Facts {
         namespace: "ferrum".into(),
         proxies: Arc::new([proxy(None), proxy(Some("orders-api"))]),
-        consumers: Arc::new(ConsumerIndex::new([consumer("alice"), consumer("bob")])),
+        consumers: Arc::new(ConsumerIndex::new(consumers)),
         redacted_keys: redacted_keys.iter().map(|key| (*key).to_owned()).collect(),
     })
 }

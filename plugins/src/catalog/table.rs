@@ -1,13 +1,18 @@
 //! The priority and protocol matrix (plugins sheet §1.14), one line per plugin in the order of admin sheet §16.
 
 use super::Entry;
+use crate::builtin::access_control::AccessControl;
+use crate::builtin::basic_auth::BasicAuth;
 use crate::builtin::bot_detection::BotDetection;
 use crate::builtin::correlation_id::CorrelationId;
 use crate::builtin::cors::Cors;
 use crate::builtin::grpc_method_router::GrpcMethodRouter;
 use crate::builtin::grpc_web::GrpcWeb;
+use crate::builtin::hmac_auth::HmacAuth;
 use crate::builtin::ip_restriction::IpRestriction;
+use crate::builtin::jwt_auth::JwtAuth;
 use crate::builtin::key_auth::KeyAuth;
+use crate::builtin::mtls_auth::MtlsAuth;
 use crate::builtin::prometheus_metrics::PrometheusMetrics;
 use crate::builtin::request_size_limiting::RequestSizeLimiting;
 use crate::builtin::request_termination::RequestTermination;
@@ -37,18 +42,18 @@ pub(super) static ENTRIES: &[Entry] = &[
     Entry::unbuilt("ws_logging", 9175, ALL),
     Entry::unbuilt("transaction_debugger", 9200, ALL),
     Entry::unbuilt("jwks_auth", 1000, HGW),
-    Entry::unbuilt("jwt_auth", 1100, HGW),
+    Entry::built::<JwtAuth>(),
     Entry::built::<KeyAuth>(),
-    Entry::unbuilt("basic_auth", 1300, HGW),
+    Entry::built::<BasicAuth>(),
     Entry::unbuilt("ldap_auth", 1250, HGW),
-    Entry::unbuilt("hmac_auth", 1400, HGW),
-    Entry::unbuilt("mtls_auth", 950, ALL),
+    Entry::built::<HmacAuth>(),
+    Entry::built::<MtlsAuth>(),
     Entry::unbuilt("spiffe_identity", 940, ALL),
     Entry::unbuilt("mesh_authz", 2075, ALL),
     Entry::unbuilt("mesh_outbound_registry", 130, HGW),
     Entry::unbuilt("compression", 4050, H),
     Entry::built::<Cors>(),
-    Entry::unbuilt("access_control", 2000, ALL),
+    Entry::built::<AccessControl>(),
     Entry::unbuilt("tcp_connection_throttle", 2050, T),
     Entry::built::<IpRestriction>(),
     Entry::built::<BotDetection>(),
