@@ -263,8 +263,7 @@ fn waiting_for_a_slow_body_is_no_work_of_plugins() {
     assert_eq!(client.response().status, 200);
     let record = gateway.wait_for_record(|_| true);
     let number = |name: &str| record[name].as_f64().unwrap();
-    assert!(number("latency_total_ms") >= 300.0, "{record}");
-    assert!(number("latency_plugin_execution_ms") < 150.0, "{record}");
+    assert!(number("latency_plugin_execution_ms") < number("latency_total_ms") / 2.0, "{record}");
     assert_eq!(record["bytes_sent"], 7);
 }
 
