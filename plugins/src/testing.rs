@@ -60,6 +60,7 @@ pub(crate) fn facts(redacted_keys: &[&str]) -> Rc<Facts> {
         proxies: Arc::new([proxy(None), proxy(Some("orders-api"))]),
         consumers: Arc::new(ConsumerIndex::new([consumer("alice"), consumer("bob")])),
         redacted_keys: redacted_keys.iter().map(|key| (*key).to_owned()).collect(),
+        companion: None,
     })
 }
 

@@ -17,6 +17,13 @@ pub struct Consumer {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ConsumerId(u32);
 
+impl ConsumerId {
+    /// The place of the consumer in the configuration.
+    pub fn place(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// Look-ups from credential to consumer. Answers are numbers, so that a request that is identified touches no reference
 /// count that other cores touch too.
 #[derive(Default)]
@@ -77,6 +84,11 @@ impl ConsumerIndex {
 
     pub fn by_mtls_identity(&self, identity: &str) -> Option<ConsumerId> {
         self.by_mtls_identity.get(identity).copied()
+    }
+
+    /// The consumer at that place in the configuration.
+    pub fn at(&self, place: usize) -> Option<ConsumerId> {
+        (place < self.consumers.len()).then_some(ConsumerId(place as u32))
     }
 
     pub fn len(&self) -> usize {
