@@ -295,8 +295,8 @@ impl native::Plugin for OnCore {
         let (held, status, body) = (self.core.clone(), response.head.status, std::mem::take(&mut response.body));
         let running = Box::pin(async move {
             let Views { ctx, response, .. } = &mut *views;
-            let hook = || held.plugin().on_response_body(ctx, status, response, &body);
-            let answer = held.call(Hook::ResponseBody, hook).await;
+            let answer =
+                held.call(Hook::ResponseBody, || held.plugin().on_response_body(ctx, status, response, &body)).await;
             Done { views, body, answer }
         });
         self.run(cx, running, move |cx, done| {
@@ -335,8 +335,8 @@ impl native::Plugin for OnCore {
         let (held, status, body) = (self.core.clone(), response.head.status, std::mem::take(&mut response.body));
         let running = Box::pin(async move {
             let Views { ctx, response, .. } = &mut *views;
-            let hook = || held.plugin().on_final_response_body(ctx, status, response, &body);
-            let answer = held.call(Hook::FinalResponse, hook).await;
+            let answer =
+                held.call(Hook::FinalResponse, || held.plugin().on_final_response_body(ctx, status, response, &body)).await;
             Done { views, body, answer }
         });
         self.run(cx, running, move |cx, done| {

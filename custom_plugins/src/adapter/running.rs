@@ -122,8 +122,8 @@ fn off_the_core<T: Send + 'static>(instance: &Arc<Instance>, running: Running<T>
     Box::pin(async move {
         let _still_wanted = still_wanted;
         let turn = TURNS.acquire().await;
-        let runtime = instance.runtime.clone();
-        let joined = instance.runtime.spawn_blocking(move || {
+        let (blocked, runtime) = (instance.runtime.clone(), instance.runtime.clone());
+        let joined = blocked.spawn_blocking(move || {
             let _turn = turn;
             let caught = AssertUnwindSafe(running).catch_unwind();
             match runtime.block_on(select(caught, given_up)) {
