@@ -145,3 +145,76 @@ fn generated(files: &BTreeMap<String, PluginFile>) -> String {
 fn lines(files: &BTreeMap<String, PluginFile>, line: impl Fn(&str, &PluginFile) -> Option<String>) -> String {
     files.iter().filter_map(|(name, file)| line(name, file)).map(|line| line + "\n").collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLUGIN: &str = "pub fn create_plugin() {}";
+
+    /// What is found in a folder with these files, and what is wrong with them.
+    fn found(files: &[(&str, &str)], filter: Option<&str>) -> (Vec<String>, Vec<String>) {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        fs::create_dir(folder.path().join("folder.rs")).unwrap();
+        let (mut plugins, mut errors) = (BTreeMap::new(), Vec::new());
+        find(folder.path(), filter, &mut plugins, &mut errors);
+        let short = |error: String| error.replace(&format!("{}/", folder.path().display()), "");
+        (plugins.into_keys().collect(), errors.into_iter().map(short).collect())
+    }
+
+    #[test]
+    fn files_are_found_by_their_names() {
+        let files = [("b.rs", PLUGIN), ("a.rs", PLUGIN), ("mod.rs", "no plugin"), ("notes.txt", ""), ("c.RS", "")];
+        assert_eq!(found(&files, None), (vec!["a".to_owned(), "b".to_owned()], vec![]));
+    }
+
+    #[test]
+    fn the_filter_names_files_and_what_it_leaves_out_is_not_even_read() {
+        let files = [("a.rs", PLUGIN), ("b.rs", PLUGIN), ("bad-name.rs", ""), ("broken.rs", "fn")];
+        let names = |filter: &str| found(&files, Some(filter));
+        assert_eq!(names("a"), (vec!["a".to_owned()], vec![]));
+        assert_eq!(names(" b , a "), (vec!["a".to_owned(), "b".to_owned()], vec![]));
+        assert_eq!(names("nobody"), (vec![], vec![]));
+        assert_eq!(names(""), (vec![], vec![]));
+    }
+
+    #[test]
+    fn what_the_compiler_would_stumble_over_is_named_with_its_file() {
+        let told = |name: &str, text: &str| {
+            let (plugins, errors) = found(&[(name, text)], None);
+            assert!(plugins.is_empty() && errors.len() == 1, "{plugins:?} {errors:?}");
+            errors.into_iter().next().unwrap()
+        };
+        for name in ["my-plugin.rs", "9lives.rs", "a.b.rs", ".x.rs", "_.rs"] {
+            assert!(told(name, PLUGIN).starts_with(&format!("{name}: '{}' cannot name a plugin: use", &name[..name.len() - 3])));
+        }
+        assert_eq!(told("match.rs", PLUGIN), "match.rs: 'match' cannot name a plugin: it is a keyword of Rust");
+        assert!(told("a.rs", "fn x() {}").starts_with("a.rs: a plugin file must have a function `pub fn create_plugin("));
+        let hidden = format!("{PLUGIN}\nfn plugin_migrations() -> Vec<()> {{ vec![] }}");
+        assert_eq!(told("a.rs", &hidden), "a.rs: `fn plugin_migrations()` must be `pub`, because the gateway calls it");
+    }
+
+    #[test]
+    fn migrations_are_found_by_their_function() {
+        let has = |text: &str| {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("a.rs");
+            fs::write(&path, format!("{PLUGIN}\n{text}")).unwrap();
+            read(&path, "a").unwrap().has_migrations
+        };
+        assert!(has("pub fn plugin_migrations() -> Vec<M> {}") && has("pub(crate) fn plugin_migrations() {}"));
+        assert!(!has("") && !has("pub fn plugin_migrations () {}"), "only these very characters count");
+    }
+
+    #[test]
+    fn what_is_generated_names_every_file_once() {
+        let file = |has_migrations| PluginFile { path: PathBuf::from("/x/a.rs"), has_migrations };
+        let text = generated(&BTreeMap::from([("a".to_owned(), file(true)), ("b".to_owned(), file(false))]));
+        assert!(text.contains("#[path = \"/x/a.rs\"]\npub mod a;") && text.contains("pub mod b;"));
+        assert!(text.contains("(\"a\", a::plugin_migrations()),") && !text.contains("b::plugin_migrations"));
+        assert!(generated(&BTreeMap::new()).contains("_ => Ok(None)"), "an empty folder is no error");
+    }
+}

@@ -29,3 +29,9 @@ pub mod retry;
 
 /// The gateway's version.
 pub const FERRUM_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The build script, for its tests.
+#[cfg(test)]
+#[path = "build.rs"]
+#[allow(dead_code)]
+mod discovery;

@@ -70,8 +70,8 @@ pub struct RequestContext {
     pub mesh_direction: Option<MeshTrafficDirection>,
     pub node_waypoint_pod_uid: Option<[u8; 16]>,
     pub node_waypoint_policy_scope: Option<Arc<NodeWaypointPolicyScope>>,
-    raw_headers: Option<http::HeaderMap>,
-    raw_query: Option<String>,
+    pub(super) raw_headers: Option<http::HeaderMap>,
+    pub(super) raw_query: Option<String>,
 }
 
 impl RequestContext {
