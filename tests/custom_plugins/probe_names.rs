@@ -321,7 +321,7 @@ async fn shapes(dns: &DnsCache, entry: &SummaryLogEntry, schema: &SummarySchema)
     let _ = |target: UpstreamTarget, association: PluginAssociation, config: PluginConfig| {
         (target.host, association.plugin_config_id, config.priority_override)
     };
-    let _ = (default_namespace() == DEFAULT_NAMESPACE, resolve_ferrum_var("FERRUM_NAMESPACE"), crate::FERRUM_VERSION);
+    let _ = (default_namespace() == DEFAULT_NAMESPACE, std::mem::size_of::<Consumer>(), resolve_ferrum_var("FERRUM_NAMESPACE"), crate::FERRUM_VERSION);
     let _ = (SpiffeId::new("spiffe://a/b")?.service_account(), MeshTrafficDirection::Inbound, ErrorClass::TlsError.as_str());
     let _ = (custom_plugin_names(), collect_all_custom_plugin_migrations().len(), available_plugins());
     let _ = (is_security_plugin(""), is_removed_security_plugin(""), validate_plugin_config("cors", &json!({})));

@@ -117,13 +117,22 @@ fn value<'v>(view: &'v impl View, name: &str) -> Option<Cow<'v, str>> {
     found.or_else(|| view.implied().filter(|(implied, _)| *implied == name).map(|(_, value)| Cow::Borrowed(value)))
 }
 
-/// How many names plugins see; too many when a name repeats with a value that cannot be shown, which costs a second look.
+/// How many names plugins see. More than there can be when a name repeats with a value that cannot be shown, which costs a
+/// second look.
 fn count(view: &impl View) -> usize {
     let headers = view.headers();
-    let is_counted = |(index, field): (usize, Field<'_>)| {
-        !view.hides(&field) && !headers.is_repeated_later(index) && text(field.value).is_some()
-    };
-    headers.iter().enumerate().filter(|field| is_counted(*field)).count() + usize::from(view.implied().is_some())
+    let mut count = usize::from(view.implied().is_some());
+    for (index, field) in headers.iter().enumerate() {
+        if view.hides(&field) {
+            continue;
+        }
+        if text(field.value).is_some() {
+            count += usize::from(!headers.is_repeated_later(index));
+        } else if std::str::from_utf8(field.name).is_ok_and(|name| headers.all(name).nth(1).is_some()) {
+            return usize::MAX;
+        }
+    }
+    count
 }
 
 /// Makes the map show what the view does.

@@ -1,7 +1,5 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::of_model;
-
 /// When to try again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -65,14 +63,25 @@ pub struct CircuitBreakerConfig {
 
 impl Default for CircuitBreakerConfig {
     fn default() -> Self {
-        // The gateway's own defaults; they are read by the same names.
-        of_model(&engine::model::CircuitBreaker::default()).unwrap_or(Self {
+        Self {
             failure_threshold: 5,
             success_threshold: 3,
             timeout_seconds: 30,
             failure_status_codes: vec![500, 502, 503, 504],
             half_open_max_requests: 1,
             trip_on_connection_errors: true,
-        })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::types::of_model;
+
+    #[test]
+    fn the_defaults_are_those_of_the_gateway() {
+        assert_eq!(CircuitBreakerConfig::default(), of_model(&engine::model::CircuitBreaker::default()).unwrap());
+        assert_eq!(RetryConfig::default(), of_model(&engine::model::Retry::default()).unwrap());
     }
 }
