@@ -43,7 +43,8 @@ fn request() -> RequestContext {
         Arc::new([ProxyFacts { id: "orders".into(), name: Some("orders-api".into()), ..ProxyFacts::default() }]);
     let mut metadata = Metadata::default();
     metadata.set("request_id", "2f1c7e44-91f7-4c0a-8a5e-0d6f7a1b2c3d");
-    let facts = Rc::new(Facts { namespace: "ferrum".into(), consumers, proxies, redacted_keys: Vec::new() });
+    let facts =
+        Rc::new(Facts { namespace: "ferrum".into(), consumers, proxies, redacted_keys: Vec::new(), companion: None });
     let mut cx = RequestContext::new(head, facts, 0, IpAddr::from([192, 168, 17, 23]), Instant::now());
     cx.consumer = consumer;
     cx.auth_method = Some("key_auth");

@@ -27,6 +27,7 @@ fn facts(proxies: usize) -> Rc<Facts> {
         consumers: Arc::new(ConsumerIndex::new([])),
         proxies: (0..proxies).map(proxy).collect(),
         redacted_keys: Vec::new(),
+        companion: None,
     })
 }
 

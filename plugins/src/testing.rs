@@ -70,6 +70,7 @@ pub(crate) fn facts_with(consumers: impl IntoIterator<Item = Consumer>, redacted
         proxies: Arc::new([proxy(None), proxy(Some("orders-api"))]),
         consumers: Arc::new(ConsumerIndex::new(consumers)),
         redacted_keys: redacted_keys.iter().map(|key| (*key).to_owned()).collect(),
+        companion: None,
     })
 }
 

@@ -28,6 +28,7 @@ use crate::per_ip::Slot;
 use crate::respond::Respond;
 use crate::transaction::Transaction;
 use crate::translate::{Codecs, TranslatedBody, TranslatedResponse};
+use crate::whole;
 use crate::worker::Worker;
 
 /// What the pipeline knows about where a request goes.
@@ -447,6 +448,10 @@ async fn fail<R: Responder>(
     if forwarding.kind.is_grpc() {
         transaction.rejected_in("grpc_backend_error");
         transaction.note_grpc(&rejection);
+    }
+    if forwarding.kind == Kind::Plain && forwarding.chain.has_after_proxy() && failure.is_backend_s() {
+        rejection = boxed(|| whole::through_after_proxy(transaction, forwarding.chain, rejection)).await;
+        transaction.outcome.status = rejection.status;
     }
     let is_head = transaction.answers_head();
     let sent = deliver::rejection(&rejection, is_head, responder).await;

@@ -89,6 +89,7 @@ impl Transaction {
         let counters = self.worker.core.counters();
         let outcome = &mut self.outcome;
         outcome.total_ns = elapsed_ns(cx.received);
+        outcome.plugin_io_ns = cx.plugin_io_ns;
         counters.request_duration.record_ns(outcome.total_ns);
         if let Some(ttfb_ns) = outcome.backend_ttfb_ns {
             counters.backend_duration.record_ns(ttfb_ns);

@@ -156,6 +156,22 @@ pub async fn answer_for_backend<R: Responder>(
     transaction.end();
 }
 
+/// Lets plugins at an answer that the gateway gives because the backend gave none (plugin API sheet §4.4).
+pub async fn through_after_proxy(transaction: &mut Transaction, chain: &Chain, answer: Rejection) -> Rejection {
+    let Some(cx) = &mut transaction.cx else { return answer };
+    let mut head = ResponseHead::new(answer.status);
+    let mut response = WholeResponse { head: &mut head, body: Vec::new() };
+    response.replace(answer);
+    let body = response.body;
+    match chain.after_proxy(cx, &mut head).await {
+        Ok(()) => rejection_of(&head, body),
+        Err(mut rejection) => {
+            chain.on_rejection(cx, &mut rejection).await;
+            *rejection
+        }
+    }
+}
+
 fn rejection_of(head: &ResponseHead, body: Vec<u8>) -> Rejection {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let headers = head.headers.iter().map(|field| (text(field.name), text(field.value))).collect();

@@ -9,8 +9,10 @@ use std::time::Duration;
 use engine::model::Document;
 use engine::publish::Fanout;
 use engine::snapshot::Snapshot;
+use ferrum_edge::adapter;
 use plugins::PluginSet;
 use plugins::outbound::Services;
+use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -49,12 +51,14 @@ fn plugin_names(snapshot: &Snapshot<PluginSet>) -> impl Iterator<Item = NameSpec
 
 /// Compiles and logs what the plugins warn about.
 pub(super) fn compile(
-    document: &Document,
+    document: &Arc<Document>,
     options: &CompileOptions,
+    services: &Arc<Services>,
     generation: u64,
     previous: Option<&Snapshot<PluginSet>>,
 ) -> Result<Published, SourceError> {
-    match crate::source::compile(document, options, generation, previous) {
+    let check = |name: &str, config: &Value| adapter::check(name, config, services);
+    match crate::source::compile(document, options, check, generation, previous) {
         Ok((snapshot, warnings)) => {
             for warning in warnings {
                 tracing::warn!("{warning}");
@@ -117,6 +121,11 @@ impl Publication {
         self.document.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// What the cores serve.
+    pub(super) fn latest(&self) -> Option<Published> {
+        self.snapshots.latest()
+    }
+
     /// Reads the file again. A document that is not valid changes nothing.
     pub(super) async fn reload(self: &Arc<Self>) {
         let loaded = self.aside(Self::load).await.unwrap_or_else(|error| {
@@ -152,7 +161,8 @@ impl Publication {
     fn load(&self) -> Result<Loaded, SourceError> {
         let document = self.source.load()?;
         let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
-        let snapshot = compile(&document, &self.options, generation, self.snapshots.latest().as_deref())?;
+        let snapshot =
+            compile(&document, &self.options, &self.services, generation, self.snapshots.latest().as_deref())?;
         let (names, targets) = (needed_names(&document, &snapshot), targets(&snapshot));
         Ok(Loaded { configuration: Configuration { snapshot, document }, names, targets })
     }

@@ -19,9 +19,10 @@ use engine::snapshot::{
     Snapshot, UpstreamRef,
 };
 use engine::tls::BackendTlsInputs;
-use plugins::catalog::{ConfiguredPlugin, ProxyAttachment, Scope};
+use plugins::catalog::{Checked, ConfiguredPlugin, ProxyAttachment, Refusal, Scope};
 use plugins::{PluginSet, Specs};
 use rustc_hash::FxHashMap;
+use serde_json::Value;
 
 use crate::dns::NameSpec;
 
@@ -47,17 +48,21 @@ pub type Compiled = (Snapshot<PluginSet>, Vec<String>);
 /// Fails only where two checks of the document disagree, which is a defect; the caller keeps what it has. What is counted
 /// about upstreams goes on from the snapshot that is to be replaced.
 pub fn compile(
-    document: &Document,
+    document: &Arc<Document>,
     options: &CompileOptions,
+    check: impl Fn(&str, &Value) -> Result<Checked, Refusal>,
     generation: u64,
     previous: Option<&Snapshot<PluginSet>>,
 ) -> Result<Compiled, Vec<String>> {
-    let proxies: Vec<&Proxy> = document.proxies.iter().filter(|proxy| is_http(proxy)).collect();
+    let places: Vec<u32> = (0..).zip(&document.proxies).filter(|(_, proxy)| is_http(proxy)).map(|(at, _)| at).collect();
+    let proxies: Vec<&Proxy> = places.iter().map(|place| &document.proxies[*place as usize]).collect();
     let routes: Vec<RouteSpec> =
         proxies.iter().map(|proxy| RouteSpec { hosts: proxy.hosts.clone(), path: proxy.listen_path.clone() }).collect();
     let routes = RouteTable::build(&routes)?;
-    let (mut plugins, mut warnings) = plugins::catalog::compile(&configured(document), &attachments(&proxies))?;
+    let (mut plugins, mut warnings) =
+        plugins::catalog::compile_with(&configured(document), &attachments(&proxies), check)?;
     carry_plugins(&mut plugins, previous);
+    plugins.companion = ferrum_edge::adapter::companion(document, &places, &plugins);
     let upstreams = upstreams::compile(&document.upstreams, options, previous)?;
     let numbers = upstreams::numbers(&upstreams);
     warnings.extend(backend_tls::unverified(&document.proxies, &document.upstreams));

@@ -22,6 +22,13 @@ pub struct Consumer {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ConsumerId(u32);
 
+impl ConsumerId {
+    /// The place of the consumer in the configuration.
+    pub fn place(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// Look-ups from credential to consumer. Answers are numbers, so that a request that is identified touches no reference
 /// count that other cores touch too.
 #[derive(Default)]
@@ -104,6 +111,11 @@ impl ConsumerIndex {
     /// What the requests of a consumer are signed with.
     pub fn hmac_secrets(&self, id: ConsumerId) -> &[Secret] {
         self.hmac_secrets.get(&id).map_or(&[], |secrets| secrets)
+    }
+
+    /// The consumer at that place in the configuration.
+    pub fn at(&self, place: usize) -> Option<ConsumerId> {
+        (place < self.consumers.len()).then_some(ConsumerId(place as u32))
     }
 
     pub fn len(&self) -> usize {

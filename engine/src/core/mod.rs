@@ -9,4 +9,4 @@ mod thread;
 pub use deadline::{Deadline, Deadlines, TICK};
 pub use foreign::{Foreign, foreign, set_post_box, wake_waiting};
 pub use mailbox::{Mail, Mailbox, PostBox, mailbox};
-pub use thread::{Core, CoreParts, start, yield_to_cores};
+pub use thread::{Core, CoreParts, count_panic, start, yield_to_cores};

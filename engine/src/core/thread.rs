@@ -29,6 +29,20 @@ pub struct Core {
     activity: Activity,
 }
 
+thread_local! {
+    /// Of the core that runs on this thread.
+    static COUNTERS: RefCell<Option<(Counters, usize)>> = const { RefCell::new(None) };
+}
+
+/// Counts a panic that was caught on this core where the core itself is not at hand. Off a core nobody counts.
+pub fn count_panic() {
+    COUNTERS.with(|counters| {
+        if let Some((counters, core)) = &*counters.borrow() {
+            counters.core(*core).panics.one();
+        }
+    });
+}
+
 /// What a core is made of; can be sent to its thread.
 pub struct CoreParts {
     pub index: usize,
@@ -87,6 +101,7 @@ pub fn start<F: Future<Output = ()>>(
             tracing::warn!(core = parts.index, "cannot pin the core to CPU {cpu}; it runs where the scheduler puts it");
         }
         take_short_turns();
+        COUNTERS.with(|counters| *counters.borrow_mut() = Some((parts.counters.clone(), parts.index)));
         net::run(&parts.reactor, async move {
             // Whoever waits may have given up.
             let _ = ready.send(());

@@ -16,7 +16,7 @@ pub use client::{
     server_name,
 };
 pub use material::{Identity, revocation_lists, roots};
-pub use policy::{Policy, TlsVersion, group, suite};
+pub use policy::{Policy, TlsVersion, group, install_provider, suite};
 pub use server::{ClientAuth, ServerOptions, Tickets, server_config};
 pub use session::{Handshake, Opened, Session};
 pub use shown::{CertificateFacts, DistinguishedName, Fingerprint, issuers};

@@ -38,13 +38,24 @@ pub struct Label<'a> {
 
 impl HttpClient {
     pub fn new(options: &Options, names: Arc<dyn Names>) -> Self {
+        Self::built(options, Some(names))
+    }
+
+    /// With the names of the system instead of the gateway's, for where there is no gateway.
+    pub fn with_system_names(options: &Options) -> Self {
+        Self::built(options, None)
+    }
+
+    fn built(options: &Options, names: Option<Arc<dyn Names>>) -> Self {
         let mut builder = Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TOTAL_TIMEOUT)
             .no_proxy()
             .pool_max_idle_per_host(options.pool_idle_max)
-            .pool_idle_timeout(Duration::from_millis(options.pool_idle_timeout_ms))
-            .dns_resolver(Arc::new(Resolver(names)));
+            .pool_idle_timeout(Duration::from_millis(options.pool_idle_timeout_ms));
+        if let Some(names) = names {
+            builder = builder.dns_resolver(Arc::new(Resolver(names)));
+        }
         if let Some(tls) = &options.tls {
             builder = builder.tls_backend_preconfigured((**tls).clone());
         }

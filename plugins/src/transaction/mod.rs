@@ -6,7 +6,7 @@ mod json;
 mod schema;
 
 pub use clock::Moment;
-pub use schema::{SCHEMA_KEYS, Schema};
+pub use schema::{Layout, Origin, SCHEMA_KEYS, Schema, TimestampFormat, backend_host};
 
 use std::net::IpAddr;
 
@@ -106,8 +106,8 @@ impl<'a> Record<'a> {
             HttpField::ClientIp => write_ip::<S>(out, cx.client_ip),
             HttpField::ConsumerUsername => write_optional::<S>(out, cx.effective_identity()),
             HttpField::AuthMethod => write_optional::<S>(out, cx.auth_method),
-            HttpField::HttpMethod => json::bytes::<S>(out, cx.head.method_text()),
-            HttpField::RequestPath => json::bytes::<S>(out, cx.head.path()),
+            HttpField::HttpMethod => json::bytes::<S>(out, cx.recorded_method()),
+            HttpField::RequestPath => json::bytes::<S>(out, cx.recorded_path()),
             HttpField::ProxyId => json::string::<S>(out, &cx.proxy().id),
             HttpField::ProxyName => write_optional::<S>(out, cx.proxy().name.as_deref()),
             HttpField::BackendTarget => write_optional::<S>(out, outcome.backend_target.as_deref()),
