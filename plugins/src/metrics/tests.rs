@@ -231,6 +231,7 @@ fn what_is_stale_is_let_go_by_the_core_and_by_the_registry() {
         proxies: Arc::new([engine::snapshot::ProxyFacts { id: "other".into(), ..Default::default() }]),
         consumers: facts.consumers.clone(),
         redacted_keys: Vec::new(),
+        companion: None,
     });
     book.count(&at(&metrics, 200, "GET /", &other), &status(200));
     assert_eq!(lock(&metrics.registry).holders(), [("orders", vec![1])], "the core has let go");
@@ -315,6 +316,7 @@ fn proxies_beyond_the_bound_are_counted_together() {
         proxies: ["a", "b", "c", "d"].iter().map(|id| proxy(id)).collect(),
         consumers: facts(&[]).consumers.clone(),
         redacted_keys: Vec::new(),
+        companion: None,
     });
     for route in [0, 1, 2, 3, 2] {
         let mut cx = at(&metrics, 0, "GET /", &facts);
