@@ -29,6 +29,7 @@ fn context() -> RequestContext {
         consumers: Arc::new(ConsumerIndex::new([])),
         proxies: Arc::new([ProxyFacts::default()]),
         redacted_keys: Vec::new(),
+        companion: None,
     };
     RequestContext::new(Box::new(RequestHead::new()), Rc::new(facts), 0, IpAddr::from([127, 0, 0, 1]), Instant::now())
 }
