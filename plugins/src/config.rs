@@ -78,12 +78,13 @@ impl<'a> Keys<'a> {
         self.map?.get(key)
     }
 
-    fn value(&self, key: &str) -> Option<&'a Value> {
+    /// The value as written, unless it is a null that means nothing.
+    pub fn present(&self, key: &str) -> Option<&'a Value> {
         self.raw(key).filter(|value| !(value.is_null() && self.null == Null::Unset))
     }
 
     pub fn text(&mut self, key: &str) -> Option<&'a str> {
-        let value = self.value(key)?;
+        let value = self.present(key)?;
         if value.as_str().is_none() {
             self.refuse(key, "must be a string");
         }
@@ -92,7 +93,7 @@ impl<'a> Keys<'a> {
 
     /// A list of strings; nothing when it is not there.
     pub fn texts(&mut self, key: &str) -> Vec<&'a str> {
-        let Some(value) = self.value(key) else { return Vec::new() };
+        let Some(value) = self.present(key) else { return Vec::new() };
         let texts: Option<Vec<&str>> = value.as_array().and_then(|list| list.iter().map(Value::as_str).collect());
         texts.unwrap_or_else(|| {
             self.refuse(key, "must be an array of strings");
@@ -101,7 +102,7 @@ impl<'a> Keys<'a> {
     }
 
     pub fn flag(&mut self, key: &str, default: bool) -> bool {
-        let Some(value) = self.value(key) else { return default };
+        let Some(value) = self.present(key) else { return default };
         if !value.is_boolean() {
             self.refuse(key, "must be a boolean");
         }
@@ -110,7 +111,7 @@ impl<'a> Keys<'a> {
 
     /// A non-negative integer. A float is none, even without a fraction.
     pub fn unsigned(&mut self, key: &str) -> Option<u64> {
-        let value = self.value(key)?;
+        let value = self.present(key)?;
         if value.as_u64().is_none() {
             self.refuse(key, "must be an unsigned integer");
         }

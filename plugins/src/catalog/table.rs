@@ -5,6 +5,7 @@ use crate::builtin::correlation_id::CorrelationId;
 use crate::builtin::grpc_method_router::GrpcMethodRouter;
 use crate::builtin::grpc_web::GrpcWeb;
 use crate::builtin::key_auth::KeyAuth;
+use crate::builtin::rate_limiting::RateLimiting;
 use crate::builtin::stdout_logging::StdoutLogging;
 use crate::{Protocol, Protocols};
 
@@ -52,7 +53,7 @@ pub(super) static ENTRIES: &[Entry] = &[
     Entry::built::<GrpcMethodRouter>(),
     Entry::unbuilt("grpc_deadline", 3050, G),
     Entry::built::<GrpcWeb>(),
-    Entry::unbuilt("rate_limiting", 2900, ALL),
+    Entry::built::<RateLimiting>(),
     Entry::unbuilt("request_size_limiting", 2800, HG),
     Entry::unbuilt("response_size_limiting", 3490, HG),
     Entry::unbuilt("body_validator", 2950, HG),

@@ -5,6 +5,7 @@
 
 mod client;
 mod names;
+pub mod redis;
 
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
@@ -64,12 +65,15 @@ pub struct Services {
     pub options: Options,
     pub names: Arc<dyn Names>,
     pub http: HttpClient,
+    /// What was said about Redis.
+    pub redis: redis::Notices,
 }
 
 impl Services {
     pub fn new(runtime: Handle, cores: usize, options: Options, names: Arc<dyn Names>) -> Arc<Self> {
         let http = HttpClient::new(&options, names.clone());
-        Arc::new(Self { runtime, cores, options, names, http })
+        let redis = redis::Notices::default();
+        Arc::new(Self { runtime, cores, options, names, http, redis })
     }
 
     /// With default settings, a runtime that lives as long as the process, and no names.

@@ -172,7 +172,10 @@ fn a_token_comes_back_bit_by_bit() {
     let meter = meter(&[bucket(2, 1_000)], 2, POLICY);
     assert_eq!([meter.take(0, 0), meter.take(1, 0)], [granted(0, 1), granted(0, 0)]);
     let at = |core, tick| passes(meter.take(core, tick));
-    assert_eq!([at(0, 0), at(1, 499), at(1, 500), at(0, 500), at(0, 999), at(0, 1_000)], [false, false, true, false, false, true]);
+    assert_eq!(
+        [at(0, 0), at(1, 499), at(1, 500), at(0, 500), at(0, 999), at(0, 1_000)],
+        [false, false, true, false, false, true]
+    );
     assert_eq!([at(0, 9_000), at(1, 9_000), at(0, 9_000)], [true, true, false], "it holds no more than its limit");
 }
 
