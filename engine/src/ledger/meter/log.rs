@@ -91,7 +91,7 @@ impl Log {
         self.stamps.capacity()
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(super) fn len(&self) -> usize {
         self.stamps.len()
     }

@@ -91,5 +91,11 @@ impl Redis {
     }
 }
 
+/// What the fuzz target reaches.
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use super::reply::{Malformed, Reply, first};
+}
+
 #[cfg(test)]
 mod tests;
