@@ -12,6 +12,7 @@ mod codec;
 pub mod config;
 mod context;
 pub mod credential;
+pub mod limits;
 pub mod metrics;
 pub mod outbound;
 mod plugin;

@@ -49,7 +49,7 @@ fn is_name(key: &[u8], name: &str) -> bool {
 }
 
 /// Percent-decoded; a `%` that no two hex digits follow stands for itself, and what is not UTF-8 is replaced.
-fn decode(text: &[u8]) -> Cow<'_, str> {
+pub(crate) fn decode(text: &[u8]) -> Cow<'_, str> {
     if memchr::memchr(b'%', text).is_none() {
         return String::from_utf8_lossy(text);
     }

@@ -3,7 +3,7 @@
 //!
 //! [`Gateway`] is the process under test, [`Document`] the configuration it reads, [`Backend`] what stands behind it
 //! and records all it was sent, [`RawClient`] a client that writes exactly the bytes it is told and reads answers with
-//! a strict parser, [`http2`] the same for HTTP/2, [`curl`] and [`Peer`] clients and servers nobody here wrote. [`peer`]
+//! a strict parser, [`http2`] the same for HTTP/2, [`curl`], [`Peer`] and [`Redis`] clients and servers nobody here wrote. [`peer`]
 //! has clients and backends that speak HTTP/1.1 and HTTP/2, with TLS and without, and mean the same in all of them. Nothing
 //! in the harness sleeps to synchronise: it waits for a condition with a bound ([`eventually`], [`Gate`]).
 
@@ -20,6 +20,7 @@ mod metrics_page;
 pub mod peer;
 mod ports;
 mod python_peer;
+mod redis;
 mod wait;
 mod wire;
 
@@ -33,5 +34,6 @@ pub use gateway::{Exit, Gateway, GatewayBuilder, Signal, run_cli};
 pub use metrics_page::{MetricFamily, MetricsPage, Sample};
 pub use ports::PortLease;
 pub use python_peer::Peer;
+pub use redis::Redis;
 pub use wait::{Finally, Gate, PATIENCE, eventually};
 pub use wire::{Fault, Framing, Headers, Response};

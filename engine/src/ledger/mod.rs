@@ -9,12 +9,15 @@
 //! - [`Quota`]: N units per window. The window is a number the caller gives; units of a past window are worth nothing.
 //! - [`Cap`]: N held at once.
 //! - [`Rotation`]: positions of a round robin, each handed out once.
+//! - [`Meter`]: N units per stretch of time, which come back bit by bit or one window later. Another protocol, in
+//!   `docs/design/rate-limits.md`.
 //!
 //! The protocol, its invariants and its cost are in `docs/design/ledger.md`. The protocol is model-checked:
 //! `RUSTFLAGS="--cfg loom" cargo test -p engine --release ledger` (with a target directory of its own, because the flag
 //! rebuilds everything).
 
 mod cap;
+mod meter;
 mod quota;
 mod rotation;
 mod row;
@@ -26,6 +29,7 @@ mod model;
 mod stress;
 
 pub use cap::{Cap, Held};
+pub use meter::{Meter, Pass, Rates, TICKS_MAX, Window};
 pub use quota::{Quota, Take};
 pub use rotation::Rotation;
 

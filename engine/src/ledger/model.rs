@@ -2,11 +2,13 @@
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p engine --release ledger`
 
+use std::num::NonZeroU64;
+
 use loom::sync::Arc;
 use loom::thread;
 
 use super::row::Policy;
-use super::{Cap, Quota, Take};
+use super::{Cap, Meter, Pass, Quota, Rates, Take, Window, meter};
 
 /// Leases at once, so that two requests are enough to move units about.
 const EAGER: Policy = Policy { busy_after: 0, lease_requests_max: 2 };
@@ -169,5 +171,67 @@ fn ledger_caps_refuse_only_what_is_really_held() {
         one.join().unwrap();
         assert_eq!(cap.held(), 3);
         assert!(cap.acquire(0) && cap.acquire(1) && !cap.acquire(0));
+    });
+}
+
+/// Leases at once, as above.
+const EAGER_METER: meter::Policy = meter::Policy { busy_after: 0, lease_units_min: 2 };
+
+fn meter_of(window: fn(NonZeroU64, NonZeroU64) -> Window, limit: u64, ticks: u64) -> Arc<Meter> {
+    let [limit, ticks] = [limit, ticks].map(|number| NonZeroU64::new(number).unwrap());
+    let rates = std::sync::Arc::new(Rates::new(vec![window(limit, ticks)], 2));
+    Arc::new(Meter::with_policy(rates, 0, EAGER_METER))
+}
+
+fn passed(meter: &Meter, core: usize, tick: u64, requests: usize) -> u64 {
+    (0..requests).filter(|_| matches!(meter.take(core, tick), Pass::Granted { .. })).count() as u64
+}
+
+#[test]
+fn ledger_meter_grants_its_limit_within_a_tick() {
+    for (limit, first, second) in [(1, 1, 1), (9, 5, 5), (9, 2, 8)] {
+        check(move || {
+            let meter = meter_of(Window::log, limit, 10);
+            let other = meter.clone();
+            let second = thread::spawn(move || passed(&other, 1, 1, second));
+            let passed = passed(&meter, 0, 1, first) + second.join().unwrap();
+            assert_eq!(passed, limit);
+        });
+    }
+}
+
+#[test]
+fn ledger_meter_settles_what_was_leased_when_time_goes_on() {
+    // Nothing comes back to the log meanwhile.
+    check(|| {
+        let log = meter_of(Window::log, 9, 10);
+        let other = log.clone();
+        let later = thread::spawn(move || passed(&other, 1, 2, 4));
+        let early = passed(&log, 0, 1, 4);
+        assert_eq!(early + later.join().unwrap() + passed(&log, 0, 2, 9), 9);
+    });
+    // Of the bucket, which is empty at first, three come back with the second tick, and whoever lags is in it.
+    check(|| {
+        let bucket = meter_of(Window::bucket, 9, 3);
+        assert_eq!(passed(&bucket, 0, 1, 10), 9);
+        let other = bucket.clone();
+        let later = thread::spawn(move || passed(&other, 1, 2, 2));
+        let lagging = passed(&bucket, 0, 1, 2);
+        assert_eq!(lagging + later.join().unwrap() + passed(&bucket, 0, 2, 4), 3);
+    });
+}
+
+#[test]
+fn ledger_meter_grants_nothing_once_it_is_retired() {
+    check(|| {
+        let meter = meter_of(Window::log, 9, 10);
+        assert_eq!(passed(&meter, 0, 1, 1), 1);
+        let other = meter.clone();
+        let taking = thread::spawn(move || passed(&other, 0, 1, 3));
+        meter.retire();
+        let after = meter.take(1, 1);
+        assert_eq!(after, Pass::Retired);
+        assert!(taking.join().unwrap() <= 3);
+        assert_eq!(meter.take(0, 1), Pass::Retired);
     });
 }

@@ -1,10 +1,15 @@
-//! The atomics the protocol stands on: the standard ones, or loom's when the protocol is model-checked.
+//! The atomics and the lock the protocols stand on: the standard ones, or loom's when they are model-checked.
 
 #[cfg(not(loom))]
-pub(super) use std::sync::atomic::AtomicU64;
+pub(super) use std::sync::{Mutex, MutexGuard as Guard, atomic::AtomicU64};
 
 #[cfg(loom)]
-pub(super) use loom::sync::atomic::AtomicU64;
+pub(super) use loom::sync::{Mutex, MutexGuard as Guard, atomic::AtomicU64};
+
+/// The lock is held over plain arithmetic, which leaves everything whole at every step.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> Guard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
 
 /// How long one who must wait for another core's few instructions polls before it gives the CPU away, which only helps
 /// when more threads than CPUs run.

@@ -1,22 +1,20 @@
 //! `grpc_method_router`: lets gRPC methods through or not by name, and limits how often a caller may use each (plugins
 //! sheet §2.8).
 //!
-//! What is known of a method is put together when the config is parsed, so that a request costs one look-up. The buckets of
-//! the limits live beside it, one set for all cores.
+//! What is known of a method is put together when the config is parsed, so that a request costs one look-up.
 
-mod buckets;
-
-use std::cell::RefCell;
 use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::{Map, Value};
 
-use self::buckets::{Buckets, Caller, Rate, Remembered};
 use super::BuiltIn;
 use crate::config::{Key, Keys, Null, Parsed, key};
+use crate::limits::{self, Caller, Counting, Judgement, Limiter, Limits};
+use crate::outbound::redis::{self, Synchronised};
 use crate::{CoreEnv, Flow, Phases, Plugin, Protocol, Protocols, Rejection, RequestContext, Specs};
 
 const SERVICE: &str = "grpc_service";
@@ -26,16 +24,6 @@ const FULL_METHOD: &str = "grpc_full_method";
 
 /// The keys of which at least one must say something.
 const RULES: [&str; 3] = ["allow_methods", "deny_methods", "method_rate_limits"];
-const REDIS: [&str; 8] = [
-    "redis_url",
-    "redis_tls",
-    "redis_key_prefix",
-    "redis_pool_size",
-    "redis_connect_timeout_seconds",
-    "redis_health_check_interval_seconds",
-    "redis_username",
-    "redis_password",
-];
 
 pub struct GrpcMethodRouter {
     rules: Arc<Rules>,
@@ -47,7 +35,8 @@ struct Rules {
     /// Whether the methods it does not name are let through.
     permits_others: bool,
     limit_by: LimitBy,
-    buckets: Buckets,
+    /// One rule per limited method.
+    limits: Arc<Limits>,
 }
 
 struct Rule {
@@ -57,8 +46,8 @@ struct Rule {
 
 struct Limit {
     max_requests: u64,
-    /// Its place among the rates of the buckets.
-    rate: u32,
+    /// Its place among the rules.
+    rule: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -86,20 +75,15 @@ impl BuiltIn for GrpcMethodRouter {
             "per method: `max_requests` and `window_seconds`, both integers above 0, both required",
         ),
         key("limit_by", "string", "`ip`", "whose requests are counted together: `ip` or `consumer`, in any case"),
-        key(
-            "sync_mode",
-            "string",
-            "`local`",
-            "`local`, in any case; `redis` is refused, because this release has no Redis",
-        ),
-        key("redis_url", "", "", "refused, because this release has no Redis"),
-        key("redis_tls", "", "", "refused"),
-        key("redis_key_prefix", "", "", "refused"),
-        key("redis_pool_size", "", "", "refused"),
-        key("redis_connect_timeout_seconds", "", "", "refused"),
-        key("redis_health_check_interval_seconds", "", "", "refused"),
-        key("redis_username", "", "", "refused"),
-        key("redis_password", "", "", "refused"),
+        redis::SYNC_MODE,
+        redis::URL,
+        redis::TLS,
+        redis::key_prefix("`{namespace}:grpc_method_router`"),
+        redis::POOL_SIZE,
+        redis::CONNECT_TIMEOUT_SECONDS,
+        redis::HEALTH_CHECK_INTERVAL_SECONDS,
+        redis::USERNAME,
+        redis::PASSWORD,
     ];
 
     fn parse(config: &Value) -> Result<Parsed<Self>, Vec<String>> {
@@ -112,8 +96,8 @@ impl BuiltIn for GrpcMethodRouter {
         let denied = method_list(&mut keys, "deny_methods").unwrap_or_default();
         let limits = method_rate_limits(&mut keys);
         let limit_by = limit_by(&mut keys);
-        refuse_redis(&mut keys);
-        keys.finish(Self { rules: Arc::new(Rules::new(allowed, denied, limits, limit_by)) })
+        let synchronised = redis::sync_mode(&mut keys);
+        keys.finish(Self { rules: Arc::new(Rules::new(allowed, denied, limits, limit_by, synchronised)) })
     }
 }
 
@@ -121,32 +105,33 @@ impl Rules {
     fn new(
         allowed: Option<FxHashSet<&str>>,
         denied: FxHashSet<&str>,
-        limits: Vec<(&str, NonZeroU64, Rate)>,
+        limits: Vec<(&str, limits::Limit)>,
         limit_by: LimitBy,
+        synchronised: Option<Synchronised>,
     ) -> Self {
         let is_permitted =
             |name: &str| !denied.contains(name) && allowed.as_ref().is_none_or(|allowed| allowed.contains(name));
         let listed = allowed.iter().flatten().chain(&denied);
-        let named = listed.copied().chain(limits.iter().map(|(name, ..)| *name));
+        let named = listed.copied().chain(limits.iter().map(|(name, _)| *name));
         let rule = |name: &str| (name.to_owned(), Rule { is_permitted: is_permitted(name), limit: None });
         let mut methods: FxHashMap<String, Rule> = named.map(rule).collect();
-        for (rate, (name, max_requests, _)) in limits.iter().enumerate() {
+        for (index, (name, limit)) in limits.iter().enumerate() {
             if let Some(rule) = methods.get_mut(*name) {
-                rule.limit = Some(Limit { max_requests: max_requests.get(), rate: rate as u32 });
+                rule.limit = Some(Limit { max_requests: limit.requests.get(), rule: index });
             }
         }
-        let rates = limits.iter().map(|(_, _, rate)| *rate).collect();
-        Self { methods, permits_others: allowed.is_none(), limit_by, buckets: Buckets::new(rates) }
+        let rule = |(name, limit): &(&str, limits::Limit)| limits::Rule {
+            limits: vec![*limit],
+            name: Some((*name).to_owned()),
+        };
+        let limits = Limits::new(limits.iter().map(rule).collect(), synchronised);
+        Self { methods, permits_others: allowed.is_none(), limit_by, limits }
     }
-}
-
-fn present<'a>(keys: &Keys<'a>, key: &str) -> Option<&'a Value> {
-    keys.raw(key).filter(|value| !value.is_null())
 }
 
 /// A list of allowed methods says something even when it is empty; the other rules do not.
 fn says_something(keys: &Keys<'_>, key: &str) -> bool {
-    present(keys, key).is_some_and(|value| match value {
+    keys.value(key).is_some_and(|value| match value {
         Value::Array(list) => key == "allow_methods" || !list.is_empty(),
         Value::Object(map) => !map.is_empty(),
         _ => true,
@@ -155,7 +140,7 @@ fn says_something(keys: &Keys<'_>, key: &str) -> bool {
 
 /// None when the key is not set. What is wrong is left out.
 fn method_list<'a>(keys: &mut Keys<'a>, key: &str) -> Option<FxHashSet<&'a str>> {
-    let value = present(keys, key)?;
+    let value = keys.value(key)?;
     let Value::Array(list) = value else {
         keys.refuse(key, "must be an array of strings");
         return None;
@@ -192,10 +177,9 @@ fn is_identifier(text: &str) -> bool {
     text.bytes().next().is_some_and(is_letter) && text.bytes().all(|byte| is_letter(byte) || byte.is_ascii_digit())
 }
 
-/// Method, size of its bucket, and rate.
-fn method_rate_limits<'a>(keys: &mut Keys<'a>) -> Vec<(&'a str, NonZeroU64, Rate)> {
+fn method_rate_limits<'a>(keys: &mut Keys<'a>) -> Vec<(&'a str, limits::Limit)> {
     const KEY: &str = "method_rate_limits";
-    let Some(value) = present(keys, KEY) else { return Vec::new() };
+    let Some(value) = keys.value(KEY) else { return Vec::new() };
     let Value::Object(map) = value else {
         keys.refuse(KEY, "must be an object");
         return Vec::new();
@@ -213,8 +197,8 @@ fn method_rate_limits<'a>(keys: &mut Keys<'a>) -> Vec<(&'a str, NonZeroU64, Rate
         for unknown in limit.keys().filter(|name| !["max_requests", "window_seconds"].contains(&name.as_str())) {
             keys.warn(format!("{}: unknown key '{key}.{unknown}' is ignored", keys.plugin()));
         }
-        if let (Some(name), Some(max), Some(window)) = (normalised(text), max_requests, window_seconds) {
-            limits.push((name, max, Rate::new(max, window)));
+        if let (Some(name), Some(requests), Some(seconds)) = (normalised(text), max_requests, window_seconds) {
+            limits.push((name, limits::Limit { requests, seconds, counting: Counting::TokenBucket }));
         }
     }
     limits
@@ -240,24 +224,6 @@ fn limit_by(keys: &mut Keys<'_>) -> LimitBy {
     }
 }
 
-/// Limits that several gateways were to share would be counted by each for itself.
-fn refuse_redis(keys: &mut Keys<'_>) {
-    match keys.text("sync_mode") {
-        Some(mode) if mode.eq_ignore_ascii_case("redis") => {
-            keys.refuse("sync_mode", "must be 'local': this release has no Redis");
-        }
-        Some(mode) if !mode.eq_ignore_ascii_case("local") => {
-            keys.refuse("sync_mode", format_args!("must be 'local' (got '{mode}')"));
-        }
-        _ => {}
-    }
-    for key in REDIS {
-        if present(keys, key).is_some() {
-            keys.refuse(key, "must not be set: this release has no Redis");
-        }
-    }
-}
-
 impl Specs for GrpcMethodRouter {
     fn name(&self) -> &'static str {
         Self::NAME
@@ -267,45 +233,63 @@ impl Specs for GrpcMethodRouter {
         Self::PROTOCOLS
     }
 
-    fn build(&self, _env: &CoreEnv) -> Rc<dyn Plugin> {
-        Rc::new(Router { rules: self.rules.clone(), remembered: RefCell::default() })
+    fn build(&self, env: &CoreEnv) -> Rc<dyn Plugin> {
+        Rc::new(Router { rules: self.rules.clone(), limiter: self.rules.limits.on_core(Self::NAME, env) })
+    }
+
+    fn host_names(&self) -> Vec<String> {
+        self.rules.limits.host_names()
     }
 }
 
 /// The plugin on one core.
 struct Router {
     rules: Arc<Rules>,
-    remembered: RefCell<Remembered>,
+    limiter: Limiter,
+}
+
+/// What a name alone says about a call.
+enum Permission<'r> {
+    Open,
+    Limited(&'r Limit),
+    Denied(Rejection),
 }
 
 impl Router {
-    /// What is wrong with the request, if anything. The clock is read only where there is a limit.
-    fn judge(&self, cx: &RequestContext, now_ns: impl FnOnce() -> u64) -> Option<Rejection> {
+    fn permission(&self, cx: &RequestContext) -> Permission<'_> {
         // Without a name the path was none of a gRPC method.
-        let name = cx.metadata.get(FULL_METHOD)?;
+        let Some(name) = cx.metadata.get(FULL_METHOD) else { return Permission::Open };
         let rule = self.rules.methods.get(name);
         if !rule.map_or(self.rules.permits_others, |rule| rule.is_permitted) {
-            return Some(Rejection::error(403, &format!("gRPC method '{name}' is not permitted")));
+            return Permission::Denied(Rejection::error(403, &format!("gRPC method '{name}' is not permitted")));
         }
-        let limit = rule?.limit.as_ref()?;
-        let mut remembered = self.remembered.borrow_mut();
-        if self.rules.buckets.take(&mut remembered, limit.rate, self.caller(cx), now_ns()) {
-            return None;
+        rule.and_then(|rule| rule.limit.as_ref()).map_or(Permission::Open, Permission::Limited)
+    }
+
+    fn answer(limit: &Limit, cx: &RequestContext, judgement: Judgement) -> Flow<'static> {
+        if let Judgement::Admitted { .. } = judgement {
+            return Flow::Continue;
         }
-        let rejection = Rejection::error(429, &format!("Rate limit exceeded for gRPC method '{name}'"));
-        Some(
-            rejection
-                .with_header("x-grpc-ratelimit-limit", &limit.max_requests.to_string())
-                .with_header("x-grpc-ratelimit-remaining", "0")
-                .with_header("x-grpc-ratelimit-method", name),
-        )
+        let name = cx.metadata.get(FULL_METHOD).unwrap_or_default();
+        let rejection = Rejection::error(429, &format!("Rate limit exceeded for gRPC method '{name}'"))
+            .with_header("x-grpc-ratelimit-limit", &limit.max_requests.to_string())
+            .with_header("x-grpc-ratelimit-remaining", "0")
+            .with_header("x-grpc-ratelimit-method", name);
+        Flow::Reject(Box::new(rejection))
+    }
+
+    async fn judge_shared(&self, limit: &Limit, cx: &mut RequestContext) -> Flow<'static> {
+        let began = Instant::now();
+        let judgement = self.limiter.judge_shared(limit.rule, self.caller(cx)).await;
+        cx.plugin_io_ns += began.elapsed().as_nanos() as u64;
+        Self::answer(limit, cx, judgement)
     }
 
     fn caller<'c>(&self, cx: &'c RequestContext) -> Caller<'c> {
         let address = Caller::Address(cx.client_ip.to_canonical());
         match self.rules.limit_by {
             LimitBy::Ip => address,
-            LimitBy::Consumer => cx.effective_identity().map_or(address, Caller::Identity),
+            LimitBy::Consumer => cx.effective_identity().map_or(address, Caller::Consumer),
         }
     }
 }
@@ -338,9 +322,16 @@ impl Plugin for Router {
     }
 
     fn before_proxy<'a>(&'a self, cx: &'a mut RequestContext) -> Flow<'a> {
-        match self.judge(cx, || self.rules.buckets.now_ns()) {
-            Some(rejection) => Flow::Reject(Box::new(rejection)),
-            None => Flow::Continue,
+        match self.permission(cx) {
+            Permission::Open => Flow::Continue,
+            Permission::Denied(rejection) => Flow::Reject(Box::new(rejection)),
+            Permission::Limited(limit) if self.limiter.is_shared() => {
+                Flow::Wait(Box::pin(self.judge_shared(limit, cx)))
+            }
+            Permission::Limited(limit) => {
+                let judgement = self.limiter.judge(limit.rule, self.caller(cx));
+                Self::answer(limit, cx, judgement)
+            }
         }
     }
 }

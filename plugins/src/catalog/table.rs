@@ -14,6 +14,7 @@ use crate::builtin::jwt_auth::JwtAuth;
 use crate::builtin::key_auth::KeyAuth;
 use crate::builtin::mtls_auth::MtlsAuth;
 use crate::builtin::prometheus_metrics::PrometheusMetrics;
+use crate::builtin::rate_limiting::RateLimiting;
 use crate::builtin::request_size_limiting::RequestSizeLimiting;
 use crate::builtin::request_termination::RequestTermination;
 use crate::builtin::request_transformer::RequestTransformer;
@@ -65,7 +66,7 @@ pub(super) static ENTRIES: &[Entry] = &[
     Entry::built::<GrpcMethodRouter>(),
     Entry::unbuilt("grpc_deadline", 3050, G),
     Entry::built::<GrpcWeb>(),
-    Entry::unbuilt("rate_limiting", 2900, ALL),
+    Entry::built::<RateLimiting>(),
     Entry::built::<RequestSizeLimiting>(),
     Entry::unbuilt("response_size_limiting", 3490, HG),
     Entry::unbuilt("body_validator", 2950, HG),

@@ -5,6 +5,7 @@
 
 mod client;
 mod names;
+pub mod redis;
 
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
@@ -68,13 +69,16 @@ pub struct Services {
     pub http: HttpClient,
     /// What plugins count for `/metrics`.
     pub metrics: Arc<Metrics>,
+    /// What was said about Redis.
+    pub redis: redis::Notices,
 }
 
 impl Services {
     pub fn new(runtime: Handle, cores: usize, options: Options, names: Arc<dyn Names>) -> Arc<Self> {
         let http = HttpClient::new(&options, names.clone());
         let metrics = Metrics::new(cores, &options.namespace);
-        Arc::new(Self { runtime, cores, options, names, http, metrics })
+        let redis = redis::Notices::default();
+        Arc::new(Self { runtime, cores, options, names, http, metrics, redis })
     }
 
     /// With default settings, a runtime that lives as long as the process, and no names.

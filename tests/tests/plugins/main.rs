@@ -6,6 +6,7 @@ mod bot_detection;
 mod chain;
 mod correlation_id;
 mod cors;
+mod grpc_method_router;
 mod hmac_auth;
 mod http_logging;
 mod ip_restriction;

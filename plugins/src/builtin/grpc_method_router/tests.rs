@@ -1,5 +1,4 @@
 use std::net::IpAddr;
-use std::thread;
 
 use serde_json::json;
 
@@ -7,14 +6,12 @@ use super::*;
 use crate::testing::{core, ready, request};
 use crate::{AuthMode, Chain, Verdict};
 
-const SECOND: u64 = 1_000_000_000;
-
 fn spec(config: Value) -> GrpcMethodRouter {
     GrpcMethodRouter::parse(&config).ok().unwrap().spec
 }
 
 fn router(spec: &GrpcMethodRouter) -> Router {
-    Router { rules: spec.rules.clone(), remembered: RefCell::default() }
+    Router { rules: spec.rules.clone(), limiter: spec.rules.limits.on_core(GrpcMethodRouter::NAME, &core().0) }
 }
 
 fn refused(config: Value) -> Vec<String> {
@@ -116,21 +113,29 @@ fn a_request_past_the_limit_gets_429_and_says_which() {
     assert_eq!(status(&config, "/a.B/D"), 200, "a method without a limit has none");
 }
 
+/// Whether the router lets the request pass now.
+fn passes(router: &Router, cx: &mut RequestContext) -> bool {
+    matches!(router.before_proxy(cx), Flow::Continue)
+}
+
 #[test]
 fn requests_flow_back_at_the_configured_rate() {
     let router = router(&limited("ip", 2));
     let cx = received(&router);
-    let passes = |now_ns| router.judge(&cx, || now_ns).is_none();
+    let passes = |tick| matches!(router.limiter.judge_at(0, router.caller(&cx), tick), Judgement::Admitted { .. });
     assert_eq!([passes(0), passes(0), passes(0)], [true, true, false]);
-    assert_eq!([passes(5 * SECOND - 1), passes(5 * SECOND), passes(5 * SECOND)], [false, true, false]);
+    assert_eq!([passes(4_999), passes(5_000), passes(5_000)], [false, true, false]);
 }
 
 #[test]
 fn a_denied_request_takes_nothing_from_the_limit() {
     let limits = json!({"a.B/C": {"max_requests": 1, "window_seconds": 10}});
     let router = router(&spec(json!({"deny_methods": ["a.B/C"], "method_rate_limits": limits})));
-    let rejection = router.judge(&received(&router), || panic!("there is no limit to ask")).unwrap();
+    let mut cx = received(&router);
+    let Flow::Reject(rejection) = router.before_proxy(&mut cx) else { panic!("a denied method") };
     assert_eq!(rejection.status, 403);
+    let judgement = router.limiter.judge(0, router.caller(&cx));
+    assert_eq!(judgement, Judgement::Admitted { limit: 0, remaining: 0 });
 }
 
 #[test]
@@ -138,13 +143,13 @@ fn by_ip_every_address_has_its_own_limit() {
     let router = router(&limited("IP", 1));
     let mut cx = received(&router);
     cx.external_identity = Some("alice".into());
-    assert!(router.judge(&cx, || 0).is_none());
+    assert!(passes(&router, &mut cx));
     cx.external_identity = Some("bob".into());
-    assert!(router.judge(&cx, || 0).is_some(), "who asks makes no difference");
+    assert!(!passes(&router, &mut cx), "who asks makes no difference");
     cx.client_ip = "::ffff:10.1.2.3".parse().unwrap();
-    assert!(router.judge(&cx, || 0).is_some(), "the same address in another form");
+    assert!(!passes(&router, &mut cx), "the same address in another form");
     cx.client_ip = IpAddr::from([10, 1, 2, 4]);
-    assert!(router.judge(&cx, || 0).is_none());
+    assert!(passes(&router, &mut cx));
 }
 
 #[test]
@@ -153,30 +158,15 @@ fn by_consumer_an_identity_shares_its_limit_over_all_addresses() {
     let mut cx = received(&router);
     cx.consumer = cx.facts.consumers.by_api_key("alice-key");
     assert_eq!(cx.effective_identity(), Some("alice"));
-    assert!(router.judge(&cx, || 0).is_none());
+    assert!(passes(&router, &mut cx));
     cx.client_ip = IpAddr::from([10, 9, 9, 9]);
-    assert!(router.judge(&cx, || 0).is_some());
+    assert!(!passes(&router, &mut cx));
     cx.consumer = None;
     cx.external_identity = Some("10.9.9.9".into());
-    assert!(router.judge(&cx, || 0).is_none());
+    assert!(passes(&router, &mut cx));
     cx.external_identity = None;
-    assert!(router.judge(&cx, || 0).is_none(), "nobody known: the address, which is not the identity of that name");
-    assert!(router.judge(&cx, || 0).is_some());
-}
-
-#[test]
-fn all_cores_share_one_limit() {
-    let config = limited("ip", 100);
-    let passed: usize = thread::scope(|scope| {
-        let core = || {
-            let router = router(&config);
-            let cx = received(&router);
-            (0..100).filter(|_| router.judge(&cx, || 0).is_none()).count()
-        };
-        let cores: Vec<_> = (0..4).map(|_| scope.spawn(core)).collect();
-        cores.into_iter().map(|core| core.join().unwrap()).sum()
-    });
-    assert_eq!(passed, 100);
+    assert!(passes(&router, &mut cx), "nobody known: the address, which is not the identity of that name");
+    assert!(!passes(&router, &mut cx));
 }
 
 #[test]
@@ -241,7 +231,7 @@ fn everything_that_is_wrong_is_said_at_once() {
             },
             "limit_by": "header",
             "sync_mode": "Redis",
-            "redis_url": "redis://cache:6379",
+            "redis_url": "http://cache:6379",
         })),
         [
             "grpc_method_router: 'allow_methods' must be an array of strings",
@@ -256,8 +246,7 @@ fn everything_that_is_wrong_is_said_at_once() {
             "grpc_method_router: 'method_rate_limits[a.B/F]' must be an object with 'max_requests' and 'window_seconds'",
             "grpc_method_router: 'method_rate_limits[wrong]' must be 'package.Service/Method' (got 'wrong')",
             "grpc_method_router: 'limit_by' must be 'ip' or 'consumer' (got 'header')",
-            "grpc_method_router: 'sync_mode' must be 'local': this release has no Redis",
-            "grpc_method_router: 'redis_url' must not be set: this release has no Redis",
+            "redis rate limiter: 'redis_url' must be redis:// or rediss://, with a host, and a number for the database if there is a path",
         ]
     );
     let wrong_types =
@@ -269,23 +258,21 @@ fn everything_that_is_wrong_is_said_at_once() {
             "grpc_method_router: 'deny_methods' must be an array of strings",
             "grpc_method_router: 'method_rate_limits' must be an object",
             "grpc_method_router: 'limit_by' must be a string",
-            "grpc_method_router: 'sync_mode' must be a string",
+            "redis rate limiter: 'sync_mode' must be a string",
         ]
     );
 }
 
 #[test]
-fn redis_is_refused_key_by_key_and_local_counting_is_not() {
-    for key in REDIS {
-        let mut config = json!({"allow_methods": []});
-        config[key] = json!(1);
-        let expected = format!("grpc_method_router: '{key}' must not be set: this release has no Redis");
-        assert_eq!(refused(config), [expected]);
-    }
-    let other = refused(json!({"allow_methods": [], "sync_mode": "shared"}));
-    assert_eq!(other, ["grpc_method_router: 'sync_mode' must be 'local' (got 'shared')"]);
+fn requests_may_be_counted_in_redis() {
     let local = json!({"allow_methods": [], "sync_mode": "LOCAL", "redis_url": null});
-    assert!(GrpcMethodRouter::parse(&local).is_ok());
+    assert!(!router(&spec(local)).limiter.is_shared());
+    let limits = json!({"a.B/C": {"max_requests": 1, "window_seconds": 10}});
+    let shared = json!({"method_rate_limits": limits, "sync_mode": "redis", "redis_url": "redis://cache"});
+    let shared = spec(shared);
+    assert!(router(&shared).limiter.is_shared());
+    assert_eq!(shared.host_names(), ["cache"]);
+    assert_eq!(shared.rules.limits.rules()[0].name.as_deref(), Some("a.B/C"));
 }
 
 #[test]

@@ -1,0 +1,166 @@
+//! How often a caller may do something, exactly, over all cores: what rate limiters share.
+//!
+//! [`Limits`] are what a config says, one for the process; each core has a [`Limiter`] of them. It counts in the process's own
+//! [`Meters`], or in Redis together with other gateways, and in the meters as long as Redis is away.
+
+mod meters;
+mod shared;
+
+use std::cell::RefCell;
+use std::fmt;
+use std::net::IpAddr;
+use std::num::NonZeroU64;
+use std::sync::{Arc, OnceLock};
+
+use engine::ledger::Window;
+
+use crate::CoreEnv;
+use crate::outbound::redis::Synchronised;
+use meters::{Meters, Remembered};
+use shared::Shared;
+
+/// Meters count time in milliseconds.
+const TICKS_PER_SECOND: u64 = 1000;
+
+/// Whose requests are counted together.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Caller<'a> {
+    /// Canonical: an IPv4 address is one however it was written.
+    Address(IpAddr),
+    /// The effective identity.
+    Consumer(&'a str),
+}
+
+impl fmt::Display for Caller<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(ip) => write!(f, "ip:{ip}"),
+            Self::Consumer(identity) => write!(f, "consumer:{identity}"),
+        }
+    }
+}
+
+/// How a process counts by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Counting {
+    /// A bucket that is full at first and fills up bit by bit.
+    TokenBucket,
+    /// Each request counts for one window from when it was made.
+    SlidingLog,
+}
+
+/// So many requests in so many seconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limit {
+    pub requests: NonZeroU64,
+    pub seconds: NonZeroU64,
+    pub counting: Counting,
+}
+
+impl Limit {
+    fn window(&self) -> Window {
+        let ticks = self.seconds.saturating_mul(NonZeroU64::new(TICKS_PER_SECOND).unwrap_or(NonZeroU64::MIN));
+        match self.counting {
+            Counting::TokenBucket => Window::bucket(self.requests, ticks),
+            Counting::SlidingLog => Window::log(self.requests, ticks),
+        }
+    }
+}
+
+/// Limits that must all hold for a request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rule {
+    pub limits: Vec<Limit>,
+    /// Between prefix and caller in Redis.
+    pub name: Option<String>,
+}
+
+/// What became of a request. Limits are named by their place in the rule.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Judgement {
+    Admitted {
+        /// The limit with the fewest requests left, the first of several.
+        limit: usize,
+        remaining: u64,
+    },
+    Refused {
+        /// The first that does not allow it.
+        limit: usize,
+    },
+}
+
+/// What a config says, and what is counted of it.
+pub struct Limits {
+    rules: Vec<Rule>,
+    synchronised: Option<Synchronised>,
+    /// Made when the first core asks, because the number of cores is not known to a config.
+    meters: OnceLock<Meters>,
+}
+
+impl Limits {
+    pub fn new(rules: Vec<Rule>, synchronised: Option<Synchronised>) -> Arc<Self> {
+        Arc::new(Self { rules, synchronised, meters: OnceLock::new() })
+    }
+
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// Names that are resolved before traffic flows.
+    pub fn host_names(&self) -> Vec<String> {
+        self.synchronised.iter().map(|synchronised| synchronised.endpoint.host().to_owned()).collect()
+    }
+
+    /// `plugin` is in the default prefix of Redis keys.
+    pub fn on_core(self: &Arc<Self>, plugin: &str, env: &CoreEnv) -> Limiter {
+        let cores = env.services.cores;
+        self.meters.get_or_init(|| Meters::new(&self.rules, cores));
+        let shared = self.synchronised.as_ref().map(|synchronised| Shared::new(synchronised, plugin, env));
+        Limiter { limits: self.clone(), core: env.core, remembered: RefCell::default(), shared }
+    }
+}
+
+/// The limits on one core.
+pub struct Limiter {
+    limits: Arc<Limits>,
+    core: usize,
+    remembered: RefCell<Remembered>,
+    shared: Option<Shared>,
+}
+
+impl Limiter {
+    /// Whether requests are counted in Redis, and so have to wait.
+    pub fn is_shared(&self) -> bool {
+        self.shared.is_some()
+    }
+
+    /// Counts a request by this process alone.
+    #[inline]
+    pub fn judge(&self, rule: usize, caller: Caller<'_>) -> Judgement {
+        self.judge_at(rule, caller, self.now())
+    }
+
+    fn now(&self) -> u64 {
+        self.limits.meters.get().map_or(0, Meters::now)
+    }
+
+    pub(crate) fn judge_at(&self, rule: usize, caller: Caller<'_>, tick: u64) -> Judgement {
+        match self.limits.meters.get() {
+            Some(meters) => meters.judge(&mut self.remembered.borrow_mut(), self.core, rule, caller, tick),
+            None => Judgement::Admitted { limit: 0, remaining: 0 },
+        }
+    }
+
+    /// Counts a request in Redis, or by this process if Redis is away.
+    pub async fn judge_shared(&self, rule: usize, caller: Caller<'_>) -> Judgement {
+        if let Some(shared) = &self.shared
+            && let Ok(judgement) = shared.judge(&self.limits.rules[rule], caller).await
+        {
+            return judgement;
+        }
+        self.judge(rule, caller)
+    }
+}
+
+#[cfg(test)]
+mod tests;
