@@ -28,6 +28,10 @@ impl WebSocketLists {
 pub struct Panicked;
 
 impl Chain {
+    pub fn takes_part_in_websocket(&self) -> bool {
+        self.websocket.is_some()
+    }
+
     /// Whether plugins see the messages of sessions, so that these have to be put together.
     pub fn sees_websocket_messages(&self) -> bool {
         self.websocket.as_ref().is_some_and(|lists| !lists.message.is_empty())
@@ -281,6 +285,7 @@ mod tests {
     #[test]
     fn a_chain_without_such_plugins_has_nothing_of_this() {
         let chain = Chain::new(&[], AuthMode::Single);
+        assert!(!chain.takes_part_in_websocket());
         assert!(!chain.sees_websocket_messages() && !chain.hears_websocket_end());
     }
 }
