@@ -1,9 +1,14 @@
 //! The plugins of one proxy and protocol, one list per phase.
 
+mod websocket;
+
+pub use websocket::Panicked;
+
 use std::rc::Rc;
 
 use engine::http::ResponseHead;
 
+use self::websocket::WebSocketLists;
 use crate::{
     AuthMode, Buffering, Codec, Flow, Outcome, Phases, Plugin, PluginSet, Protocol, Rejection, RequestContext,
     WholeResponse,
@@ -26,6 +31,8 @@ pub struct Chain {
     codec: List,
     /// Nearly always nothing.
     bodies: Option<Box<BodyLists>>,
+    /// So is this.
+    websocket: Option<Box<WebSocketLists>>,
     auth_mode: AuthMode,
 }
 
@@ -106,6 +113,7 @@ impl Chain {
             log: list(Phases::LOG),
             codec: list(Phases::CODEC),
             bodies: BodyLists::new(plugins),
+            websocket: WebSocketLists::new(plugins),
             auth_mode,
         }
     }

@@ -22,9 +22,10 @@ mod set;
 #[cfg(test)]
 mod testing;
 pub mod transaction;
+pub mod websocket;
 
 pub use certificate::ClientCertificate;
-pub use chain::{Chain, Verdict};
+pub use chain::{Chain, Panicked, Verdict};
 pub use codec::Codec;
 pub use context::{Facts, Metadata, Outcome, RequestContext, RouteOverride};
 pub use plugin::{Buffering, CoreEnv, Flow, Phases, Plugin, Protocol, Protocols, Rejection, WholeResponse};

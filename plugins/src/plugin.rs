@@ -8,6 +8,7 @@ use engine::logring::LogRing;
 use futures_util::future::LocalBoxFuture;
 
 use crate::outbound::Services;
+use crate::websocket::{Direction, Message, MessageFlow, WebSocketEnd, WebSocketSession};
 use crate::{Codec, Outcome, RequestContext};
 
 /// What a hook says. A hook that does not wait does not allocate.
@@ -276,6 +277,19 @@ pub trait Plugin {
 
     /// Once per transaction, when its response has ended.
     fn log(&self, _cx: &RequestContext, _outcome: &Outcome) {}
+
+    /// A message of a WebSocket session, whole, on its way; never a Close. Those of one direction come one after the other.
+    fn on_websocket_message<'a>(
+        &'a self,
+        _session: &'a WebSocketSession<'_>,
+        _direction: Direction,
+        _message: &'a Message,
+    ) -> MessageFlow<'a> {
+        MessageFlow::Pass
+    }
+
+    /// Once per WebSocket upgrade that was accepted, when its session has ended.
+    fn on_websocket_end(&self, _end: &WebSocketEnd<'_>) {}
 }
 
 #[cfg(test)]

@@ -192,9 +192,14 @@ fn note_target(
     transaction: &mut Transaction,
 ) {
     let Some(cx) = &transaction.cx else { return };
+    transaction.outcome.backend_target = Some(target(spec, cx, routed.matched_len, destination));
+}
+
+/// `scheme://host:port/path`, without the query.
+pub fn target(spec: &ProxySpec, cx: &RequestContext, matched_len: usize, destination: &Destination<'_>) -> String {
     let mut target = format!("{}://{}:{}", spec.backend.scheme.name(), destination.host, destination.port).into_bytes();
-    write_backend_path(&mut target, cx.head.path(), routed.matched_len, spec.strip_listen_path, destination.path);
-    transaction.outcome.backend_target = Some(String::from_utf8_lossy(&target).into_owned());
+    write_backend_path(&mut target, cx.head.path(), matched_len, spec.strip_listen_path, destination.path);
+    String::from_utf8_lossy(&target).into_owned()
 }
 
 /// Why a request does not reach its backend.

@@ -34,7 +34,9 @@ pub struct WebSocketSettings {
     /// Over all cores; zero = no cap.
     pub connections_max: usize,
     pub frame_bytes_max: u64,
-    /// Nobody looks at frames, and no limit of them holds.
+    /// Where messages are put together, frames that are at hand are gathered up to here before they are sent.
+    pub write_buffer_bytes: usize,
+    /// Nobody looks at frames, and no limit of them holds, unless a plugin sees messages.
     pub is_tunnel: bool,
 }
 
@@ -57,6 +59,9 @@ pub struct Http2Settings {
 /// Sizes are bytes; zero means no limit where the settings sheet says so.
 #[derive(Clone)]
 pub struct HttpSettings {
+    /// The listeners' ports as they are configured, for plugins.
+    pub http_port: u16,
+    pub https_port: u16,
     pub header_bytes_max: usize,
     pub single_header_bytes_max: usize,
     pub header_count_max: usize,

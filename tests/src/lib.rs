@@ -29,7 +29,7 @@ pub use certificates::{Authority, Identity, Validity};
 pub use client::RawClient;
 pub use curl::{CurlResponse, curl};
 pub use document::{Document, Proxy};
-pub use frames::{BackendWebSocket, Frame, FrameReader, RawWebSocket, WEBSOCKET_KEY, websocket_accept};
+pub use frames::{BackendWebSocket, Frame, FrameReader, Http2WebSocket, RawWebSocket, WEBSOCKET_KEY, websocket_accept};
 pub use gateway::{Exit, Gateway, GatewayBuilder, Signal, run_cli};
 pub use metrics_page::{MetricFamily, MetricsPage, Sample};
 pub use ports::PortLease;

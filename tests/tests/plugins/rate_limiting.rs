@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tests::{Authority, Backend, Document, Gateway, GatewayBuilder, Proxy, RawClient, Redis, Response, eventually};
+use tests::{
+    Authority, Backend, Document, Gateway, GatewayBuilder, Proxy, RawClient, Redis, Response, curl, eventually,
+};
 
 use crate::{alice, ask};
 
@@ -549,7 +551,7 @@ fn refusals_are_counted_for_the_scraper() {
     let statuses: Vec<u16> = (0..5).map(|_| status(&gateway)).collect();
     assert_eq!(statuses, [200, 200, 429, 429, 429]);
     eventually("the page shows them", || {
-        let page = gateway.admin_get("/metrics").text();
+        let page = curl(&[&format!("http://127.0.0.1:{}/metrics", gateway.admin_port())]).text();
         page.lines().any(|line| line == "ferrum_rate_limit_exceeded_total 3").then_some(())
     });
 }
