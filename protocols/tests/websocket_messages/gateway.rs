@@ -384,6 +384,7 @@ fn snapshot(rows: Vec<Scripted>, backend_port: u16, tls: Option<BackendTls>) -> 
         port: backend_port,
         path: "/base".to_owned(),
         security: tls.map_or(Security::Plain, Security::Tls),
+        direct_security: None,
         pool,
         pool_limits: PoolLimits::of_tests(),
     };
@@ -413,7 +414,7 @@ fn snapshot(rows: Vec<Scripted>, backend_port: u16, tls: Option<BackendTls>) -> 
         proxy_facts: Arc::from([ProxyFacts { id: "app".to_owned(), ..ProxyFacts::default() }]),
         upstreams: Vec::new(),
         consumers: Arc::new(ConsumerIndex::new([])),
-        plugins: PluginSet { rows: rows.collect(), by_proxy: vec![Arc::from(numbers)] },
+        plugins: PluginSet { rows: rows.collect(), by_proxy: vec![Arc::from(numbers)], companion: None },
     }
 }
 

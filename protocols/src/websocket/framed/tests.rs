@@ -124,6 +124,7 @@ impl Bench {
             consumers: Arc::new(ConsumerIndex::new([])),
             proxies: Arc::from([ProxyFacts::default()]),
             redacted_keys: Vec::new(),
+            companion: None,
         };
         let (head, ip) = (Box::new(RequestHead::new()), IpAddr::from([127, 0, 0, 1]));
         let plugin: Rc<dyn Plugin> = Rc::new(Moody);
