@@ -207,7 +207,7 @@ async fn live(
     let tables = Arc::new(Fanout::new(cpus.len(), Arc::new(engine::dns::DnsTable::default())));
     let tls = FrontTls::start(settings, cpus.len())?;
     let dns = Dns::start(options::dns(settings), tables.clone()).map_err(|error| Fatal::new(error.to_string()))?;
-    let services = services::start(settings, cpus.len(), &options.backend_tls, dns.clone());
+    let services = services::start(settings, &options, dns.clone());
     services::begin(&first, &services);
     let capabilities = Capabilities::new(dns.clone(), options::capabilities(settings));
     capabilities.adopt(backends);

@@ -9,11 +9,12 @@ mod names;
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
+use engine::snapshot::PoolLimits;
 use engine::tls::ClientConfig;
 use futures_util::future::BoxFuture;
 use tokio::runtime::{Handle, Runtime};
 
-pub use client::{HttpClient, Label, cause};
+pub use client::{HttpClient, Label, cause, shown};
 pub use names::Names;
 
 /// What the settings say to plugins.
@@ -28,8 +29,8 @@ pub struct Options {
     pub http_slow_threshold_ms: u64,
     pub http_retries_max: u32,
     pub http_retry_delay_ms: u64,
-    pub pool_idle_max: usize,
-    pub pool_idle_timeout_ms: u64,
+    /// How connections are kept; what it says per core is for all outbound calls together.
+    pub pool: PoolLimits,
     /// Key of the hashes of basic credentials; never empty.
     pub basic_auth_secret: String,
     /// `private`, `public` or `both`.
@@ -49,8 +50,7 @@ impl Default for Options {
             http_slow_threshold_ms: 1000,
             http_retries_max: 0,
             http_retry_delay_ms: 100,
-            pool_idle_max: 64,
-            pool_idle_timeout_ms: 90_000,
+            pool: PoolLimits::of_tests(),
             basic_auth_secret: BASIC_AUTH_SECRET_DEFAULT.to_owned(),
             backend_allow_ips: "both",
         }
