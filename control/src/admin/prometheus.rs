@@ -3,6 +3,7 @@
 use std::fmt::{Display, Write as _};
 
 use engine::counters::{CoreCounters, HistogramTotals, MILLISECOND_BOUNDS};
+use plugins::outbound::sink::{Loss, tallies};
 
 use super::Admin;
 use super::reply::{self, Reply};
@@ -100,6 +101,7 @@ impl Admin {
         if let Some(logs) = &self.sources.logs {
             text.single("ferrum_log_lines_lost_total", "counter", "Process log lines lost", logs.lost());
         }
+        render_sinks(text);
     }
 
     fn render_gateway(&self, text: &mut Text) {
@@ -130,6 +132,22 @@ impl Admin {
             for (id, core) in self.sources.counters.cores().enumerate() {
                 text.sample(name, &[("core", &id)], figure(core));
             }
+        }
+    }
+}
+
+/// Traffic sheet §8.12: every series is always there.
+fn render_sinks(text: &mut Text) {
+    let (accepted, dropped) =
+        ("ferrum_plugin_log_sink_records_accepted_total", "ferrum_plugin_log_sink_records_dropped_total");
+    text.family(accepted, "counter", "Records that got into the queue of a logging plugin");
+    for tally in tallies() {
+        text.sample(accepted, &[("plugin", &tally.plugin)], tally.accepted());
+    }
+    text.family(dropped, "counter", "Records of a logging plugin that were lost");
+    for tally in tallies() {
+        for why in Loss::ALL {
+            text.sample(dropped, &[("plugin", &tally.plugin), ("reason", &why.name())], tally.lost(why));
         }
     }
 }

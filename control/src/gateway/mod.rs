@@ -278,6 +278,7 @@ async fn live(
     };
     drain::drain(&cores, &overload, &counters, admin, settings.runtime.shutdown_drain_seconds).await;
     cores.stop();
+    services.stop(BACKGROUND_STOP_MAX).await;
     match ended {
         None => Ok(()),
         Some(core) => Err(Fatal::new(format!("core {core} has ended; the gateway cannot go on without it"))),

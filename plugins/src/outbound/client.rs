@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use engine::tls::TlsError;
 use reqwest::redirect::Policy;
-use reqwest::{Client, ClientBuilder, Method, RequestBuilder, Response, Url};
+use reqwest::{Client, ClientBuilder, Method, RequestBuilder, Response};
 
 use super::names::Resolver;
 use super::{Names, Options};
@@ -174,12 +174,6 @@ fn inner<'e>(reason: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'stat
 /// The innermost reason; the outer texts hold the URL.
 pub fn cause(error: &reqwest::Error) -> String {
     reasons(error).last().map(ToString::to_string).unwrap_or_default()
-}
-
-/// A URL as it may be logged: credentials and the query may hold secrets.
-pub fn shown(url: &Url) -> String {
-    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-    format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
 }
 
 #[cfg(test)]

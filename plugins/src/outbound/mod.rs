@@ -4,7 +4,9 @@
 //! them is published to the cores or waited for by one request only.
 
 mod client;
+mod endpoint;
 mod names;
+pub mod sink;
 
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
@@ -13,8 +15,11 @@ use engine::snapshot::PoolLimits;
 use engine::tls::ClientConfig;
 use futures_util::future::BoxFuture;
 use tokio::runtime::{Handle, Runtime};
+use tokio::sync::watch;
+use tokio::time::{Duration, Instant};
 
-pub use client::{HttpClient, Label, cause, shown};
+pub use client::{HttpClient, Label, cause};
+pub use endpoint::{host_name, http_url, shown};
 pub use names::Names;
 
 /// What the settings say to plugins.
@@ -36,6 +41,9 @@ pub struct Options {
     /// `private`, `public` or `both`.
     pub backend_allow_ips: &'static str,
 }
+
+/// For what is written to the log about work that was not finished.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// Used when no secret is set, which control reports.
 pub const BASIC_AUTH_SECRET_DEFAULT: &str = "ferrum-edge-change-me-in-production";
@@ -64,12 +72,41 @@ pub struct Services {
     pub options: Options,
     pub names: Arc<dyn Names>,
     pub http: HttpClient,
+    stop: watch::Sender<Option<Instant>>,
+}
+
+/// Held by background work that has something to finish before the process ends.
+pub struct StopOrder(watch::Receiver<Option<Instant>>);
+
+impl StopOrder {
+    /// By when everything must be done, once the process is to end.
+    pub fn until(&self) -> Option<Instant> {
+        *self.0.borrow()
+    }
+
+    /// Waits until the process is to end.
+    pub async fn given(&mut self) {
+        // It is an order to stop, too, when nobody is left who could give one.
+        let _ = self.0.wait_for(Option::is_some).await;
+    }
 }
 
 impl Services {
     pub fn new(runtime: Handle, cores: usize, options: Options, names: Arc<dyn Names>) -> Arc<Self> {
         let http = HttpClient::new(&options, names.clone());
-        Arc::new(Self { runtime, cores, options, names, http })
+        let (stop, _) = watch::channel(None);
+        Arc::new(Self { runtime, cores, options, names, http, stop })
+    }
+
+    pub fn stop_order(&self) -> StopOrder {
+        StopOrder(self.stop.subscribe())
+    }
+
+    /// Lets background work finish what it has, and waits until it has, at most that long. For when no core makes more of it.
+    pub async fn stop(&self, within: Duration) {
+        self.stop.send_replace(Some(Instant::now() + within));
+        // Those who are not done by then have been told; a moment more lets them say what they lost.
+        let _ = tokio::time::timeout(within + LAST_WORDS, self.stop.closed()).await;
     }
 
     /// With default settings, a runtime that lives as long as the process, and no names.

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,7 @@ pub(crate) enum Act {
 pub(crate) struct Peer {
     port: u16,
     seen: Arc<Mutex<Vec<Seen>>>,
+    connections: Arc<AtomicUsize>,
 }
 
 impl Peer {
@@ -49,14 +51,16 @@ impl Peer {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let (log, act) = (seen.clone(), Arc::new(act));
+        let connections = Arc::new(AtomicUsize::new(0));
+        let (log, act, accepted) = (seen.clone(), Arc::new(act), connections.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
+                accepted.fetch_add(1, Ordering::SeqCst);
                 let (log, act) = (log.clone(), act.clone());
                 std::thread::spawn(move || serve(stream, &log, &*act));
             }
         });
-        Self { port, seen }
+        Self { port, seen, connections }
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -65,6 +69,11 @@ impl Peer {
 
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Accepted so far.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
     }
 
     pub fn seen(&self) -> Vec<Seen> {
