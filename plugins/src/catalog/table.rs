@@ -4,6 +4,7 @@ use super::Entry;
 use crate::builtin::correlation_id::CorrelationId;
 use crate::builtin::grpc_method_router::GrpcMethodRouter;
 use crate::builtin::grpc_web::GrpcWeb;
+use crate::builtin::http_logging::HttpLogging;
 use crate::builtin::key_auth::KeyAuth;
 use crate::builtin::stdout_logging::StdoutLogging;
 use crate::{Protocol, Protocols};
@@ -23,7 +24,7 @@ const NONE: Protocols = Protocols::of(&[]);
 pub(super) static ENTRIES: &[Entry] = &[
     Entry::unbuilt("transaction_log_schema", 9999, NONE),
     Entry::built::<StdoutLogging>(),
-    Entry::unbuilt("http_logging", 9100, ALL),
+    Entry::built::<HttpLogging>(),
     Entry::unbuilt("tcp_logging", 9125, ALL),
     Entry::unbuilt("kafka_logging", 9150, ALL),
     Entry::unbuilt("ws_logging", 9175, ALL),
