@@ -80,7 +80,8 @@ fn main() {
     let (cx, outcome) = (request(), outcome());
     let (ring, drain) = log_ring(1);
     let services = plugins::outbound::Services::of_tests();
-    let env = CoreEnv { core: 0, services, log: Rc::new(ring), count_log_line: Rc::new(|_| ()) };
+    let (log, ticks) = (Rc::new(ring), Rc::default());
+    let env = CoreEnv { core: 0, services, log, count_log_line: Rc::new(|_| ()), ticks };
     let instance = |config: &Value| -> Rc<dyn Plugin> {
         match catalog::check("stdout_logging", config) {
             Ok(checked) => checked.spec.build(&env),

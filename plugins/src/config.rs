@@ -178,6 +178,11 @@ impl<'a> Keys<'a> {
         self.warnings.push(text);
     }
 
+    /// All errors, when there is no spec.
+    pub fn errors(self) -> Vec<String> {
+        self.errors
+    }
+
     /// The spec with the warnings, unless anything was refused.
     pub fn finish<S>(mut self, spec: S) -> Result<Parsed<S>, Vec<String>> {
         if !self.errors.is_empty() {

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use engine::core::Ticks;
 use engine::http::ResponseHead;
 use engine::logring::LogRing;
 use futures_util::future::LocalBoxFuture;
@@ -178,6 +179,8 @@ pub struct CoreEnv {
     pub log: Rc<LogRing>,
     /// Lines that were lost on the way to the writer are reported here.
     pub count_log_line: Rc<dyn Fn(u64)>,
+    /// For instances that have something to do once a tick.
+    pub ticks: Rc<Ticks>,
 }
 
 /// One instance of a plugin on one core. Hooks are plain functions; only one that must wait answers with a future.

@@ -1,5 +1,8 @@
 //! Requests, outcomes and cores for the tests of this crate.
 
+pub(crate) mod log;
+pub(crate) mod peer;
+
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,7 +12,7 @@ use std::time::Instant;
 use engine::buffer::Buffer;
 use engine::consumers::{Consumer, ConsumerIndex};
 use engine::http::{Known, Method, RequestHead, Span};
-use engine::logring::{LogDrain, log_ring};
+use engine::logring::{LogDrain, LogRing, log_ring};
 use engine::snapshot::ProxyFacts;
 use serde_json::{Value, json};
 
@@ -89,10 +92,14 @@ pub(crate) fn outcome() -> Outcome {
     }
 }
 
+/// A core whose log lines go there.
+pub(crate) fn core_with(log: Rc<LogRing>, count_log_line: Rc<dyn Fn(u64)>) -> CoreEnv {
+    CoreEnv { core: 0, services: Services::of_tests(), log, count_log_line, ticks: Rc::default() }
+}
+
 pub(crate) fn core() -> (CoreEnv, LogDrain) {
     let (ring, drain) = log_ring(4);
-    let env = CoreEnv { core: 0, services: Services::of_tests(), log: Rc::new(ring), count_log_line: Rc::new(|_| ()) };
-    (env, drain)
+    (core_with(Rc::new(ring), Rc::new(|_| ())), drain)
 }
 
 /// What was written to the process log, line by line.

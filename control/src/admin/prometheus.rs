@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use engine::counters::{CoreCounters, Exposition, HistogramTotals, labels};
+use plugins::outbound::sink::{Loss, tallies};
 
 use super::Admin;
 use super::reply::{self, Reply};
@@ -89,6 +90,7 @@ impl Admin {
         if let Some(logs) = &self.sources.logs {
             page.single("ferrum_log_lines_lost_total", "counter", "Process log lines lost", logs.lost());
         }
+        render_sinks(page);
     }
 
     fn render_gateway(&self, page: &mut Exposition) {
@@ -117,6 +119,22 @@ impl Admin {
             for (id, core) in self.sources.counters.cores().enumerate() {
                 page.sample(name, &labels(&[("core", &id)]), figure(core));
             }
+        }
+    }
+}
+
+/// Traffic sheet §8.12: every series is always there.
+fn render_sinks(page: &mut Exposition) {
+    let (accepted, dropped) =
+        ("ferrum_plugin_log_sink_records_accepted_total", "ferrum_plugin_log_sink_records_dropped_total");
+    page.family(accepted, "counter", "Records that got into the queue of a logging plugin");
+    for tally in tallies() {
+        page.sample(accepted, &labels(&[("plugin", &tally.plugin)]), tally.accepted());
+    }
+    page.family(dropped, "counter", "Records of a logging plugin that were lost");
+    for tally in tallies() {
+        for why in Loss::ALL {
+            page.sample(dropped, &labels(&[("plugin", &tally.plugin), ("reason", &why.name())]), tally.lost(why));
         }
     }
 }

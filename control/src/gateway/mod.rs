@@ -229,15 +229,16 @@ async fn live(
     let tables = Arc::new(Fanout::new(cpus.len(), Arc::new(engine::dns::DnsTable::default())));
     let tls = FrontTls::start(settings, cpus.len())?;
     let dns = Dns::start(options::dns(settings), tables.clone()).map_err(|error| Fatal::new(error.to_string()))?;
-    let services = services::start(settings, cpus.len(), &options.backend_tls, dns.clone());
+    let services = services::start(settings, &options, dns.clone());
     let compiled = publication::compile(&document, &options, &services, 1, None)?;
-    let (backends, first) = (targets(&compiled), compiled.clone());
+    let (backends, names) = (targets(&compiled), needed_names(&document, &compiled));
+    services::begin(&compiled, &services);
+    // Only those who serve it hold it from here on, so that it is freed once it is replaced.
     let snapshots: Arc<Fanout<Snapshot<PluginSet>>> = Arc::new(Fanout::new(cpus.len(), compiled));
-    services::begin(&first, &services);
     let capabilities = Capabilities::new(dns.clone(), options::capabilities(settings));
     capabilities.adopt(backends);
     let warm_ups = async {
-        dns.warm_up(needed_names(&document, &first)).await;
+        dns.warm_up(names).await;
         if settings.pool.pool_warmup_enabled {
             capabilities.probe_new().await;
             warm_up::warm_up(capabilities.all(), &dns, settings.pool.pool_warmup_concurrency).await;
@@ -272,7 +273,7 @@ async fn live(
         tables: &tables,
         tls: tls.as_deref().map(FrontTls::published),
         reactor: reactor(settings)?,
-        services,
+        services: services.clone(),
     })?;
     let gauges = Arc::new(probe::ProbedGauges::new(counters.clone(), cores.post_boxes()));
     let monitor = Monitor::new(options::overload(settings), gauges.clone(), overload.clone());
@@ -304,6 +305,7 @@ async fn live(
     };
     drain::drain(&cores, &overload, &counters, admin, settings.runtime.shutdown_drain_seconds).await;
     cores.stop();
+    services.stop(BACKGROUND_STOP_MAX).await;
     match ended {
         None => Ok(()),
         Some(core) => Err(Fatal::new(format!("core {core} has ended; the gateway cannot go on without it"))),

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::busy::Activity;
-use super::{Deadlines, TICK};
+use super::{Deadlines, TICK, Ticks};
 use crate::counters::{CoreCounters, Counters};
 use crate::dns::DnsTable;
 use crate::logring::LogRing;
@@ -25,6 +25,7 @@ pub struct Core {
     pub overload: Arc<Overload>,
     pub dns: RefCell<View<DnsTable>>,
     pub log: Rc<LogRing>,
+    pub ticks: Rc<Ticks>,
     counters: Counters,
     activity: Activity,
 }
@@ -76,13 +77,14 @@ impl Core {
         });
     }
 
-    /// Once per tick: moves the clock, fires deadlines, hands the log lines over.
+    /// Once per tick: moves the clock, fires deadlines, hands the log lines over, and calls whoever wants to be called.
     async fn keep_time(self: Rc<Self>) {
         loop {
             net::sleep(TICK).await;
             self.deadlines.tick();
             net::note_tick();
             self.counters().log_lines_lost.add(self.log.hand_over());
+            self.ticks.run();
         }
     }
 }
@@ -112,6 +114,7 @@ pub fn start<F: Future<Output = ()>>(
                 overload: parts.overload,
                 dns: RefCell::new(parts.dns),
                 log: Rc::new(parts.log),
+                ticks: Rc::default(),
                 counters: parts.counters,
                 activity: Activity::default(),
             });
@@ -122,6 +125,7 @@ pub fn start<F: Future<Output = ()>>(
             }
             main(core.clone()).await;
             core.counters().log_lines_lost.add(core.log.hand_over());
+            core.ticks.run();
         })
     })?;
     if is_ready.recv().is_ok() {

@@ -21,7 +21,7 @@ pub use server::{ClientAuth, ServerOptions, Tickets, server_config};
 pub use session::{Handshake, Opened, Session};
 pub use shown::{CertificateFacts, DistinguishedName, Fingerprint, issuers};
 
-pub use rustls::{HandshakeKind, RootCertStore};
+pub use rustls::{Error as TlsError, HandshakeKind, RootCertStore};
 pub use rustls_pki_types::{CertificateRevocationListDer, ServerName};
 
 /// What a listener of this process offers and asks for. Shared by all cores, replaced when its files change.

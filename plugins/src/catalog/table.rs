@@ -9,6 +9,7 @@ use crate::builtin::cors::Cors;
 use crate::builtin::grpc_method_router::GrpcMethodRouter;
 use crate::builtin::grpc_web::GrpcWeb;
 use crate::builtin::hmac_auth::HmacAuth;
+use crate::builtin::http_logging::HttpLogging;
 use crate::builtin::ip_restriction::IpRestriction;
 use crate::builtin::jwt_auth::JwtAuth;
 use crate::builtin::key_auth::KeyAuth;
@@ -37,7 +38,7 @@ const NONE: Protocols = Protocols::of(&[]);
 pub(super) static ENTRIES: &[Entry] = &[
     Entry::unbuilt("transaction_log_schema", 9999, NONE),
     Entry::built::<StdoutLogging>(),
-    Entry::unbuilt("http_logging", 9100, ALL),
+    Entry::built::<HttpLogging>(),
     Entry::unbuilt("tcp_logging", 9125, ALL),
     Entry::unbuilt("kafka_logging", 9150, ALL),
     Entry::unbuilt("ws_logging", 9175, ALL),
