@@ -5,6 +5,7 @@
 
 mod client;
 mod endpoint;
+pub mod jwks;
 mod names;
 pub mod sink;
 
@@ -72,6 +73,7 @@ pub struct Services {
     pub options: Options,
     pub names: Arc<dyn Names>,
     pub http: HttpClient,
+    jwks: jwks::Registry,
     stop: watch::Sender<Option<Instant>>,
 }
 
@@ -95,7 +97,7 @@ impl Services {
     pub fn new(runtime: Handle, cores: usize, options: Options, names: Arc<dyn Names>) -> Arc<Self> {
         let http = HttpClient::new(&options, names.clone());
         let (stop, _) = watch::channel(None);
-        Arc::new(Self { runtime, cores, options, names, http, stop })
+        Arc::new(Self { runtime, cores, options, names, http, jwks: jwks::Registry::default(), stop })
     }
 
     pub fn stop_order(&self) -> StopOrder {
