@@ -5,6 +5,7 @@ use crate::builtin::correlation_id::CorrelationId;
 use crate::builtin::grpc_method_router::GrpcMethodRouter;
 use crate::builtin::grpc_web::GrpcWeb;
 use crate::builtin::http_logging::HttpLogging;
+use crate::builtin::jwks_auth::JwksAuth;
 use crate::builtin::key_auth::KeyAuth;
 use crate::builtin::stdout_logging::StdoutLogging;
 use crate::{Protocol, Protocols};
@@ -29,7 +30,7 @@ pub(super) static ENTRIES: &[Entry] = &[
     Entry::unbuilt("kafka_logging", 9150, ALL),
     Entry::unbuilt("ws_logging", 9175, ALL),
     Entry::unbuilt("transaction_debugger", 9200, ALL),
-    Entry::unbuilt("jwks_auth", 1000, HGW),
+    Entry::built::<JwksAuth>(),
     Entry::unbuilt("jwt_auth", 1100, HGW),
     Entry::built::<KeyAuth>(),
     Entry::unbuilt("basic_auth", 1300, HGW),
