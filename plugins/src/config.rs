@@ -41,6 +41,8 @@ pub const fn key(name: &'static str, kind: &'static str, default: &'static str, 
 /// The config object of one plugin while it is read.
 pub struct Keys<'a> {
     plugin: &'static str,
+    /// Where the object stands in the config, as it goes before the name of a key.
+    at: String,
     known: &'static [Key],
     map: Option<&'a Map<String, Value>>,
     null: Null,
@@ -61,7 +63,27 @@ impl<'a> Keys<'a> {
             Value::Null if null == Null::Unset => None,
             _ => return Err(vec![format!("{plugin}: config must be an object")]),
         };
-        Ok(Self { plugin, known, map, null, errors: Vec::new(), warnings: Vec::new() })
+        Ok(Self { plugin, at: String::new(), known, map, null, errors: Vec::new(), warnings: Vec::new() })
+    }
+
+    /// The keys of an object within this config, which stands at `path` (`providers[0]`) and is `value`. What is wrong there is
+    /// named with that path, once it is [absorbed](Self::absorb).
+    pub fn within(&mut self, path: impl Display, known: &'static [Key], value: &'a Value) -> Option<Keys<'a>> {
+        let Some(map) = value.as_object() else {
+            self.refuse(&path.to_string(), "must be an object");
+            return None;
+        };
+        let at = format!("{}{path}.", self.at);
+        let (plugin, null) = (self.plugin, self.null);
+        Some(Keys { plugin, at, known, map: Some(map), null, errors: Vec::new(), warnings: Vec::new() })
+    }
+
+    /// Takes over what was found wrong within.
+    pub fn absorb(&mut self, within: Keys<'_>) {
+        let unknown = within.unknown();
+        self.errors.extend(within.errors);
+        self.warnings.extend(within.warnings);
+        self.warnings.extend(unknown);
     }
 
     pub fn plugin(&self) -> &'static str {
@@ -161,7 +183,7 @@ impl<'a> Keys<'a> {
 
     /// Notes that the value of `key` is wrong.
     pub fn refuse(&mut self, key: &str, reason: impl Display) {
-        self.errors.push(format!("{}: '{key}' {reason}", self.plugin));
+        self.errors.push(format!("{}: '{}{key}' {reason}", self.plugin, self.at));
     }
 
     /// Whether anything was refused so far.
@@ -188,11 +210,14 @@ impl<'a> Keys<'a> {
         if !self.errors.is_empty() {
             return Err(self.errors);
         }
-        let unknown = self.map.into_iter().flat_map(Map::keys).filter(|key| !self.is_known(key));
-        let plugin = self.plugin;
-        let warnings: Vec<String> = unknown.map(|key| format!("{plugin}: unknown key '{key}' is ignored")).collect();
-        self.warnings.extend(warnings);
+        let unknown = self.unknown();
+        self.warnings.extend(unknown);
         Ok(Parsed { spec, warnings: self.warnings })
+    }
+
+    fn unknown(&self) -> Vec<String> {
+        let unknown = self.map.into_iter().flat_map(Map::keys).filter(|key| !self.is_known(key));
+        unknown.map(|key| format!("{}: unknown key '{}{key}' is ignored", self.plugin, self.at)).collect()
     }
 }
 
@@ -284,6 +309,21 @@ mod tests {
         let unknown = |key| format!("p: '{key}' is not a key of this plugin");
         let expected = ["p: 'old' was removed: use 'a'".to_owned(), unknown("old"), unknown("x")];
         assert_eq!(keys.finish(()).unwrap_err(), expected);
+    }
+
+    #[test]
+    fn what_is_wrong_within_an_object_is_named_with_its_place() {
+        let config = json!({"a": [{"a": 1, "x": 2}, 3]});
+        let mut keys = Keys::open("p", A, &config, Null::Refused).unwrap();
+        let list = keys.raw("a").and_then(Value::as_array).unwrap();
+        for (index, value) in list.iter().enumerate() {
+            if let Some(mut within) = keys.within(format_args!("a[{index}]"), A, value) {
+                within.text("a");
+                keys.absorb(within);
+            }
+        }
+        assert_eq!(keys.warnings, ["p: unknown key 'a[0].x' is ignored"]);
+        assert_eq!(keys.finish(()).unwrap_err(), ["p: 'a[0].a' must be a string", "p: 'a[1]' must be an object"]);
     }
 
     #[test]

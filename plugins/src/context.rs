@@ -12,7 +12,7 @@ use engine::counters::ErrorClass;
 use engine::http::RequestHead;
 use engine::snapshot::ProxyFacts;
 
-use crate::ClientCertificate;
+use crate::{ClientCertificate, Plugin};
 
 /// What is the same for all requests of one configuration on one core.
 pub struct Facts {
@@ -116,6 +116,8 @@ pub struct RequestContext {
     pub plugin_io_ns: u64,
     /// What another plugin API keeps about this request.
     pub attachment: Option<Box<dyn Any>>,
+    /// What instances keep between their hooks, by their address.
+    kept: Vec<(usize, Box<dyn Any>)>,
 }
 
 impl RequestContext {
@@ -141,7 +143,20 @@ impl RequestContext {
             recorded_as: None,
             plugin_io_ns: 0,
             attachment: None,
+            kept: Vec::new(),
         }
+    }
+
+    /// Keeps something for a later hook of the same instance.
+    pub fn keep<T: 'static>(&mut self, instance: &impl Plugin, value: T) {
+        self.kept.push((std::ptr::from_ref(instance).addr(), Box::new(value)));
+    }
+
+    /// What that instance kept last, which is then gone from here.
+    pub fn take_kept<T: 'static>(&mut self, instance: &impl Plugin) -> Option<Box<T>> {
+        let address = std::ptr::from_ref(instance).addr();
+        let index = self.kept.iter().rposition(|(owner, value)| *owner == address && value.is::<T>())?;
+        self.kept.swap_remove(index).1.downcast().ok()
     }
 
     /// The matched proxy.

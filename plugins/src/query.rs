@@ -6,17 +6,25 @@
 
 use std::borrow::Cow;
 
-use engine::http::{RequestHead, Version};
+use engine::http::Version;
 
 use crate::RequestContext;
+
+/// As [`parameter`], and decoded on HTTP/3 too: for plugins that the sheet names as needing that.
+pub fn decoded_parameter<'a>(cx: &'a RequestContext, name: &str) -> Option<Cow<'a, str>> {
+    match edited(cx, name) {
+        Some(value) => value.as_deref().map(Cow::Borrowed),
+        None => last_of(cx.head.query(), name, false),
+    }
+}
 
 /// The value of the last parameter of that name. Allocates only when the value has percent triplets.
 ///
 /// On HTTP/3 names and values are taken as they came and a name without `=` is not a parameter.
 pub fn parameter<'a>(cx: &'a RequestContext, name: &str) -> Option<Cow<'a, str>> {
-    match cx.query_edits.iter().find(|(edited, _)| edited == name) {
-        Some((_, value)) => value.as_deref().map(Cow::Borrowed),
-        None => received(&cx.head, name),
+    match edited(cx, name) {
+        Some(value) => value.as_deref().map(Cow::Borrowed),
+        None => last_of(cx.head.query(), name, cx.head.version == Version::Http3),
     }
 }
 
@@ -28,9 +36,13 @@ pub fn set(cx: &mut RequestContext, name: &str, value: Option<String>) {
     }
 }
 
-fn received<'a>(head: &'a RequestHead, name: &str) -> Option<Cow<'a, str>> {
-    let is_raw = head.version == Version::Http3;
-    head.query().rsplit(|byte| *byte == b'&').find_map(|pair| {
+/// What a plugin has set in the place of what came.
+fn edited<'a>(cx: &'a RequestContext, name: &str) -> Option<&'a Option<String>> {
+    cx.query_edits.iter().find(|(edited, _)| edited == name).map(|(_, value)| value)
+}
+
+fn last_of<'a>(query: &'a [u8], name: &str, is_raw: bool) -> Option<Cow<'a, str>> {
+    query.rsplit(|byte| *byte == b'&').find_map(|pair| {
         let equals = memchr::memchr(b'=', pair);
         if is_raw && equals.is_none() {
             return None;
@@ -44,8 +56,9 @@ fn received<'a>(head: &'a RequestHead, name: &str) -> Option<Cow<'a, str>> {
     })
 }
 
-fn is_name(key: &[u8], name: &str) -> bool {
-    if memchr::memchr(b'%', key).is_none() { key == name.as_bytes() } else { decode(key) == name }
+/// Whether a parameter's name, as it came, is that name.
+pub fn is_name(key: &[u8], name: &str) -> bool {
+    key == name.as_bytes() || (memchr::memchr(b'%', key).is_some() && decode(key) == name)
 }
 
 /// Percent-decoded; a `%` that no two hex digits follow stands for itself, and what is not UTF-8 is replaced.
@@ -108,6 +121,10 @@ mod tests {
         let mut cx = request("GET /?k=%20&k", &[]);
         cx.head.version = Version::Http3;
         assert_eq!(parameter(&cx, "k").as_deref(), Some("%20"));
+        let mut cx = request("GET /?%6b=%20", &[]);
+        cx.head.version = Version::Http3;
+        assert_eq!(parameter(&cx, "k"), None);
+        assert_eq!(decoded_parameter(&cx, "k").as_deref(), Some(" "));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub(crate) mod log;
 pub(crate) mod peer;
+pub(crate) mod tokens;
 
 use std::net::IpAddr;
 use std::rc::Rc;

@@ -4,6 +4,7 @@
 use engine::http::{Field, Headers, Known, KnownSet, RequestHead};
 use engine::router::write_backend_path;
 use plugins::RequestContext;
+use plugins::query::is_name;
 
 use crate::exchange::{BodySize, Peer, is_named};
 use crate::settings::HttpSettings;
@@ -152,12 +153,13 @@ impl OutgoingRequest<'_> {
         }
     }
 
-    /// Leaves out the parameters that authentication consumed; the others keep their bytes and order.
+    /// Leaves out the parameters that authentication consumed, however their names are written; the others keep their bytes and
+    /// order.
     fn write_query_without_consumed(&self, query: &[u8], out: &mut Vec<u8>) {
         let mut separator = b'?';
         for piece in query.split(|byte| *byte == b'&') {
             let name = piece.split(|byte| *byte == b'=').next().unwrap_or_default();
-            if self.cx.consumed_query.iter().any(|consumed| consumed.as_bytes() == name) {
+            if self.cx.consumed_query.iter().any(|consumed| is_name(name, consumed)) {
                 continue;
             }
             out.push(separator);

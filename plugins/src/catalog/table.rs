@@ -11,6 +11,7 @@ use crate::builtin::grpc_web::GrpcWeb;
 use crate::builtin::hmac_auth::HmacAuth;
 use crate::builtin::http_logging::HttpLogging;
 use crate::builtin::ip_restriction::IpRestriction;
+use crate::builtin::jwks_auth::JwksAuth;
 use crate::builtin::jwt_auth::JwtAuth;
 use crate::builtin::key_auth::KeyAuth;
 use crate::builtin::mtls_auth::MtlsAuth;
@@ -43,7 +44,7 @@ pub(super) static ENTRIES: &[Entry] = &[
     Entry::unbuilt("kafka_logging", 9150, ALL),
     Entry::unbuilt("ws_logging", 9175, ALL),
     Entry::unbuilt("transaction_debugger", 9200, ALL),
-    Entry::unbuilt("jwks_auth", 1000, HGW),
+    Entry::built::<JwksAuth>(),
     Entry::built::<JwtAuth>(),
     Entry::built::<KeyAuth>(),
     Entry::built::<BasicAuth>(),

@@ -5,6 +5,7 @@
 
 mod client;
 mod endpoint;
+pub mod jwks;
 mod names;
 pub mod redis;
 pub mod sink;
@@ -79,6 +80,7 @@ pub struct Services {
     pub metrics: Arc<Metrics>,
     /// What was said about Redis.
     pub redis: redis::Notices,
+    jwks: jwks::Registry,
     stop: watch::Sender<Option<Instant>>,
 }
 
@@ -104,7 +106,8 @@ impl Services {
         let metrics = Metrics::new(cores, &options.namespace);
         let redis = redis::Notices::default();
         let (stop, _) = watch::channel(None);
-        Arc::new(Self { runtime, cores, options, names, http, metrics, redis, stop })
+        let jwks = jwks::Registry::default();
+        Arc::new(Self { runtime, cores, options, names, http, metrics, redis, jwks, stop })
     }
 
     pub fn stop_order(&self) -> StopOrder {

@@ -1,0 +1,378 @@
+//! Reads from a token's JSON the few members that are wanted, without building a tree of the others.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+/// Which members are read, compiled from dot paths once. Each has a number.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    root: Node,
+    count: usize,
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    number: Option<usize>,
+    members: Vec<(String, Node)>,
+}
+
+/// Whether that can be a path: names with dots between them.
+pub(super) fn is_path(text: &str) -> bool {
+    !text.trim().is_empty() && text.split('.').all(|name| !name.is_empty())
+}
+
+impl Wanted {
+    /// The number of the member at that path.
+    pub fn want(&mut self, path: &str) -> usize {
+        let mut node = &mut self.root;
+        for name in path.split('.') {
+            let index = node.members.iter().position(|(present, _)| present == name).unwrap_or_else(|| {
+                node.members.push((name.to_owned(), Node::default()));
+                node.members.len() - 1
+            });
+            node = &mut node.members[index].1;
+        }
+        *node.number.get_or_insert_with(|| {
+            self.count += 1;
+            self.count - 1
+        })
+    }
+
+    /// None unless the JSON is an object and nothing else.
+    pub fn read<'t>(&self, json: &'t [u8]) -> Option<Claims<'t>> {
+        let mut claims = Claims(Vec::with_capacity(self.count));
+        claims.0.resize_with(self.count, || None);
+        let mut reader = serde_json::Deserializer::from_slice(json);
+        reader.deserialize_map(Member { node: &self.root, claims: &mut claims }).ok()?;
+        reader.end().ok()?;
+        Some(claims)
+    }
+}
+
+/// What was found, by number.
+#[derive(Debug)]
+pub(super) struct Claims<'t>(Vec<Option<Claim<'t>>>);
+
+impl<'t> Claims<'t> {
+    pub fn get(&self, number: usize) -> Option<&Claim<'t>> {
+        self.0.get(number)?.as_ref()
+    }
+
+    pub fn text(&self, number: usize) -> Option<&str> {
+        match self.get(number)? {
+            Claim::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Of a repeated member the last one counts, with all that is in it.
+    fn forget(&mut self, node: &Node) {
+        if let Some(place) = node.number.and_then(|number| self.0.get_mut(number)) {
+            *place = None;
+        }
+        for (_, member) in &node.members {
+            self.forget(member);
+        }
+    }
+
+    fn set(&mut self, node: &Node, claim: Claim<'t>) {
+        if let Some(place) = node.number.and_then(|number| self.0.get_mut(number)) {
+            *place = Some(claim);
+        }
+    }
+}
+
+#[derive(Debug, PartialEq)]
+pub(super) enum Claim<'t> {
+    Text(Cow<'t, str>),
+    /// The strings of a list.
+    List(Vec<Cow<'t, str>>),
+    Unsigned(u64),
+    Signed(i64),
+    Float(f64),
+    Flag(bool),
+    /// Null or an object.
+    Other,
+}
+
+impl Claim<'_> {
+    /// Whether it is that string, or a list that has it.
+    pub fn has(&self, wanted: &str) -> bool {
+        match self {
+            Claim::Text(text) => text == wanted,
+            Claim::List(list) => list.iter().any(|text| text == wanted),
+            _ => false,
+        }
+    }
+
+    /// Whether it has that word: a string is split at white space, a list has its strings.
+    pub fn has_word(&self, wanted: &str) -> bool {
+        match self {
+            Claim::Text(text) => text.split_whitespace().any(|word| word == wanted),
+            _ => self.has(wanted),
+        }
+    }
+
+    /// As the value of a header; none of what has no text, and of text that is no value.
+    pub fn shown(&self, separator: &str) -> Option<String> {
+        let text = match self {
+            Claim::Text(text) => text.clone().into_owned(),
+            Claim::List(list) => list.join(separator),
+            Claim::Unsigned(number) => number.to_string(),
+            Claim::Signed(number) => number.to_string(),
+            Claim::Float(number) => number.to_string(),
+            Claim::Flag(flag) => flag.to_string(),
+            Claim::Other => return None,
+        };
+        (!text.is_empty() && !text.chars().any(char::is_control)).then_some(text)
+    }
+}
+
+/// Reads the value of one member.
+struct Member<'w, 'c, 't> {
+    node: &'w Node,
+    claims: &'c mut Claims<'t>,
+}
+
+impl<'t> DeserializeSeed<'t> for Member<'_, '_, 't> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'t>>(self, value: D) -> Result<(), D::Error> {
+        value.deserialize_any(self)
+    }
+}
+
+impl<'t> Visitor<'t> for Member<'_, '_, 't> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'t str) -> Result<(), E> {
+        self.claims.set(self.node, Claim::Text(Cow::Borrowed(text)));
+        Ok(())
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<(), E> {
+        self.claims.set(self.node, Claim::Text(Cow::Owned(text.to_owned())));
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<(), E> {
+        self.claims.set(self.node, Claim::Unsigned(number));
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<(), E> {
+        self.claims.set(self.node, Claim::Signed(number));
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<(), E> {
+        self.claims.set(self.node, Claim::Float(number));
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, flag: bool) -> Result<(), E> {
+        self.claims.set(self.node, Claim::Flag(flag));
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        self.claims.set(self.node, Claim::Other);
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'t>>(self, mut list: A) -> Result<(), A::Error> {
+        if self.node.number.is_none() {
+            while list.next_element::<IgnoredAny>()?.is_some() {}
+            return Ok(());
+        }
+        let mut texts = Vec::new();
+        while let Some(element) = list.next_element_seed(Text)? {
+            texts.extend(element);
+        }
+        self.claims.set(self.node, Claim::List(texts));
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'t>>(self, mut map: A) -> Result<(), A::Error> {
+        self.claims.set(self.node, Claim::Other);
+        while let Some(member) = map.next_key_seed(Name(self.node))? {
+            match member {
+                Some(node) => {
+                    self.claims.forget(node);
+                    map.next_value_seed(Member { node, claims: self.claims })?;
+                }
+                None => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads the name of a member: which of the wanted ones it is.
+struct Name<'w>(&'w Node);
+
+impl<'t, 'w> DeserializeSeed<'t> for Name<'w> {
+    type Value = Option<&'w Node>;
+
+    fn deserialize<D: Deserializer<'t>>(self, name: D) -> Result<Self::Value, D::Error> {
+        name.deserialize_str(self)
+    }
+}
+
+impl<'w> Visitor<'_> for Name<'w> {
+    type Value = Option<&'w Node>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(self.0.members.iter().find(|(wanted, _)| wanted == name).map(|(_, node)| node))
+    }
+}
+
+/// Reads an element of a list: its text, if it is one.
+struct Text;
+
+impl<'t> DeserializeSeed<'t> for Text {
+    type Value = Option<Cow<'t, str>>;
+
+    fn deserialize<D: Deserializer<'t>>(self, element: D) -> Result<Self::Value, D::Error> {
+        element.deserialize_any(self)
+    }
+}
+
+impl<'t> Visitor<'t> for Text {
+    type Value = Option<Cow<'t, str>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'t str) -> Result<Self::Value, E> {
+        Ok(Some(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Some(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_seq<A: SeqAccess<'t>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
+
+    fn visit_map<A: MapAccess<'t>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(paths: &[&str], json: &str) -> Option<Vec<String>> {
+        let mut wanted = Wanted::default();
+        let numbers: Vec<usize> = paths.iter().map(|path| wanted.want(path)).collect();
+        let claims = wanted.read(json.as_bytes())?;
+        let shown = |number: &usize| match claims.get(*number) {
+            Some(claim) => claim.shown("+").unwrap_or("(nothing to show)".to_owned()),
+            None => "(absent)".to_owned(),
+        };
+        Some(numbers.iter().map(shown).collect())
+    }
+
+    #[test]
+    fn claims_are_found_at_dot_paths_and_others_are_passed_over() {
+        let json = r#"{"a":{"x":[{"b":1}],"b":{"c":"deep"}},"other":{"b":{"c":"no"}},"s":"t","b":{"c":"top"}}"#;
+        assert_eq!(
+            read(&["a.b.c", "s", "b.c", "c", "a.x"], json).unwrap(),
+            ["deep", "t", "top", "(absent)", "(nothing to show)"]
+        );
+    }
+
+    #[test]
+    fn a_claim_and_one_within_it_may_both_be_wanted() {
+        let paths = ["a", "a.b"];
+        assert_eq!(read(&paths, r#"{"a":{"b":"x"}}"#).unwrap(), ["(nothing to show)", "x"]);
+        assert_eq!(read(&paths, r#"{"a":"x"}"#).unwrap(), ["x", "(absent)"]);
+        assert_eq!(read(&["a", "a"], r#"{"a":"x"}"#).unwrap(), ["x", "x"]);
+    }
+
+    #[test]
+    fn every_kind_of_value_has_its_text() {
+        let json = r#"{"a":"q\"\u00fc","b":["x",1,null,"y",["z"],{"k":"z"},1.5,-1,true],"c":18446744073709551615,"d":-5,"e":1.5,"f":true,"g":null,"h":{}}"#;
+        let shown = read(&["a", "b", "c", "d", "e", "f", "g", "h"], json).unwrap();
+        assert_eq!(shown[..6], ["q\"ü", "x+y", "18446744073709551615", "-5", "1.5", "true"]);
+        assert_eq!(shown[6..], ["(nothing to show)"; 2]);
+        assert_eq!(read(&["a"], r#"{"a":"line\nbreak"}"#).unwrap(), ["(nothing to show)"]);
+        assert_eq!(read(&["a"], r#"{"a":""}"#).unwrap(), ["(nothing to show)"]);
+    }
+
+    #[test]
+    fn of_a_repeated_member_the_last_one_counts_with_all_that_is_in_it() {
+        assert_eq!(read(&["a"], r#"{"a":"x","a":"y"}"#).unwrap(), ["y"]);
+        assert_eq!(read(&["a.b", "a.c"], r#"{"a":{"b":"x","c":"z"},"a":{"c":"y"}}"#).unwrap(), ["(absent)", "y"]);
+        assert_eq!(read(&["a.b"], r#"{"a":{"b":"x"},"a":5}"#).unwrap(), ["(absent)"]);
+    }
+
+    #[test]
+    fn only_an_object_and_nothing_behind_it_is_read() {
+        for wrong in ["", "[]", "\"a\"", "5", "{", "{}{}", "{\"a\":}", "{\"a\":1,}", "null"] {
+            assert_eq!(read(&["a"], wrong), None, "{wrong}");
+        }
+        assert!(read(&["a"], " {} \n").is_some());
+        let mut wanted = Wanted::default();
+        wanted.want("a");
+        assert!(wanted.read(b"{\"a\":\"\xff\"}").is_none(), "JSON is UTF-8");
+    }
+
+    #[test]
+    fn depth_costs_no_stack() {
+        let deep = |open: &str, close: &str| format!("{}1{}", open.repeat(8_000), close.repeat(8_000));
+        let json = format!(r#"{{"a":{},"b":{},"c":"x"}}"#, deep("[", "]"), deep(r#"{"k":"#, "}"));
+        assert_eq!(read(&["a", "b.k.k", "c"], &json).unwrap(), ["(nothing to show)", "(nothing to show)", "x"]);
+    }
+
+    #[test]
+    fn a_path_has_names_between_its_dots() {
+        assert!(is_path("sub") && is_path("realm_access.roles") && is_path("a b"));
+        assert!(!is_path("") && !is_path(" ") && !is_path(".a") && !is_path("a.") && !is_path("a..b"));
+    }
+
+    #[test]
+    fn words_are_those_of_a_string_or_of_a_list() {
+        let text = Claim::Text("read  write\tadmin".into());
+        assert!(text.has_word("read") && text.has_word("admin") && !text.has_word("wri") && !text.has("read"));
+        let list = Claim::List(vec!["read write".into(), "admin".into()]);
+        assert!(list.has_word("admin") && list.has_word("read write") && !list.has_word("read"));
+        assert!(!Claim::Unsigned(5).has_word("5") && !Claim::Other.has(""));
+    }
+}
