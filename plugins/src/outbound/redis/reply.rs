@@ -127,6 +127,8 @@ fn length(line: &[u8], max: usize) -> Result<Option<usize>, Malformed> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn whole(bytes: &[u8]) -> Reply<'_> {
@@ -178,6 +180,23 @@ mod tests {
         }
         assert_eq!(first(&[b'+'; LINE_BYTES_MAX]), Err(Malformed));
         assert_eq!(first(&[b'+'; LINE_BYTES_MAX - 1]), Ok(None));
+    }
+
+    proptest! {
+        /// As the fuzz target: a part of what comes is never read as something else than the whole.
+        #[test]
+        fn however_it_is_cut_it_is_read_the_same(
+            text in "([-+:$*]|[-+:$*]{0,2}[0-9]{1,3}|-1|[a-z\r\n]|\r\n|\r\n){0,24}",
+            cut in 0.0..1.0,
+        ) {
+            let bytes = text.as_bytes();
+            let part = first(&bytes[..(bytes.len() as f64 * cut) as usize]);
+            match first(bytes) {
+                _ if part == Ok(None) => {}
+                Ok(whole) => prop_assert_eq!(part, Ok(whole)),
+                Err(Malformed) => prop_assert_eq!(part, Err(Malformed)),
+            }
+        }
     }
 
     #[test]
