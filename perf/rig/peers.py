@@ -28,6 +28,8 @@ class Setup:
     """Path routes `/route-N/`; 0 is one route for everything."""
     is_keyed: bool = False
     is_bulk: bool = False
+    chain: str = ""
+    """The plugins of the gateway, by the name of their template; nothing for those of the scenario."""
     extra_route: str = ""
     """One more route, by which a reload is seen."""
     requests: Requests = Requests()
@@ -201,7 +203,8 @@ class Gateway(Program):
         return version_of([self.path, "version"])
 
     def write(self, setup):
-        plugins = (TEMPLATES / ("gateway-keyed.yaml" if setup.is_keyed else "gateway-plain.yaml")).read_text()
+        name = f"chain-{setup.chain}" if setup.chain else "keyed" if setup.is_keyed else "plain"
+        plugins = (TEMPLATES / f"gateway-{name}.yaml").read_text()
         routes = "\n".join(
             f"  - {{id: route-{number}, listen_path: {prefix}, backend_scheme: http, backend_host: 127.0.0.1, "
             f"backend_port: {setup.backend_port}, strip_listen_path: false}}"

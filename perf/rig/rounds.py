@@ -71,6 +71,7 @@ class Session:
             routes=leg.routes,
             is_keyed=scenario.is_keyed,
             is_bulk=scenario.is_bulk,
+            chain=leg.chain,
         )
         why = peer.why_not(setup)
         if why:

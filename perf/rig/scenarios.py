@@ -8,6 +8,18 @@ HTTP2_PROXIES = ("gateway", "nginx", "envoy")
 RELAYS = ("floor", "monoio", "tokio", "glommio", "nginx")
 ROUTES = 10_000
 KEY_HEADER = "X-API-Key: secret-key-1"
+# Both expire in 2100. The first is signed with the secret, the second by the key of which the public half stands in perf/peers.
+HS256_TOKEN = (
+    "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJyaWciLCJleHAiOjQxMDI0NDQ4MDB9.XZbwRMWWKAsdx794iBnrKR"
+    "8r5dAYi4i2C2FSW7JAxXk"
+)
+RS256_TOKEN = (
+    "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCIsImtpZCI6InJpZyJ9.eyJpc3MiOiJodHRwczovL3JpZy50ZXN0Iiwic3ViIjoicml"
+    "nIiwiZXhwIjo0MTAyNDQ0ODAwfQ.m6cowfeeOt14mojVwtNI7mq08VZk8671EjQ2tVwf0-1RKnIj3V1OLWe_WE1hWqldLbK47Kdn"
+    "tE66GywTSnh2XkPShdp07-u3a7majMClNBccK4RPsFpBFkZP-GqOtvqEh3tBIi3kStemoWd2tZumPsRGoBNaqKmw4heH1oFhqopy"
+    "xCioi9el2zey9SIo7NhUiC5A8bnIJpggqku5AtqBwMmV0keuANwpLes-aZZylKPi8CjzShFiFUOSphZNPzwDRsKoIQSuThTVxZCi"
+    "XhMSmA2Nkc2Z2dJwsShpl44w-rdW6IVt5nWU5Z0HAbGGYtCoFu4eFwAIphhxFhQAJMZq5g"
+)
 
 
 @dataclass(frozen=True)
@@ -60,6 +72,8 @@ class Leg:
     is_two_cores: bool = False
     requests: Requests | None = None
     """If they are not the scenario's."""
+    chain: str = ""
+    """The plugins, by the name of their template."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +95,8 @@ class Scenario:
     """What is counted."""
     forms: tuple = ()
     """Label and requests of each form every peer is run in; without any, one form with the scenario's requests."""
+    chains: tuple = ()
+    """Label, template and headers of each chain of plugins every peer is run with."""
     references: tuple = ("nginx", "floor")
     """The peers that others are compared with."""
 
@@ -99,6 +115,12 @@ class Scenario:
                 Leg(name, f"{name} {label}", routes)
                 for name in chosen
                 for label, routes in (("1 route", 0), (f"{self.routes} routes", self.routes))
+            ]
+        if self.chains:
+            return [
+                Leg(name, f"{name} {label}", requests=replace(self.requests, headers=headers), chain=chain)
+                for name in chosen
+                for label, chain, headers in self.chains
             ]
         if self.forms:
             return [Leg(name, f"{name} {label}", requests=form) for name in chosen for label, form in self.forms]
@@ -179,6 +201,21 @@ def all_scenarios(routes=ROUTES):
             HTTP2_PROXIES,
             Requests("/echo", protocol="websocket"),
             unit="message",
+        ),
+        Scenario(
+            "plugins",
+            "64 B, chains of plugins",
+            "load",
+            ("gateway",),
+            chains=(
+                ("plain", "", ()),
+                ("empty chain", "empty", ()),
+                ("seven", "seven", (KEY_HEADER, "Origin: https://rig.test")),
+                ("jwt HS256", "jwt", (f"Authorization: Bearer {HS256_TOKEN}",)),
+                ("jwks RS256", "jwks", (f"Authorization: Bearer {RS256_TOKEN}",)),
+                ("documented", "documented", ()),
+            ),
+            references=("gateway plain",),
         ),
         Scenario("idle", "idle keep-alive connections", "idle", PROXIES),
         Scenario("idle-tls", "idle TLS connections", "idle", TLS_PROXIES, Requests(is_tls=True)),

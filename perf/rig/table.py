@@ -113,7 +113,7 @@ def _references(scenario, labels):
         return []
     if scenario.routes:
         return [label for label in (f"nginx {scenario.routes} routes",) if label in labels]
-    return [name for name in scenario.references if any(label.split()[0] == name for label in labels)]
+    return [name for name in scenario.references if any(name in (label, label.split()[0]) for label in labels)]
 
 
 def _in_same_form(label, reference):

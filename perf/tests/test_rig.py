@@ -122,6 +122,16 @@ class Choice(unittest.TestCase):
         self.assertEqual(set(self.chosen(smoke=True)), set(all_scenarios()))
 
 
+class Chains(unittest.TestCase):
+    """Chains of plugins are compared on one gateway each."""
+
+    def test_each_chain_is_a_leg_with_its_own_headers(self):
+        legs = {leg.label: leg for leg in all_scenarios()["plugins"].legs({"gateway": None})}
+        self.assertEqual(legs["gateway plain"].requests.headers, ())
+        self.assertEqual(legs["gateway seven"].chain, "seven")
+        self.assertTrue(legs["gateway jwt HS256"].requests.headers[0].startswith("Authorization: Bearer ey"))
+
+
 class Configurations(unittest.TestCase):
     """What peers are given: the text they would be started with."""
 

@@ -43,7 +43,8 @@ fn request() -> RequestContext {
         Arc::new([ProxyFacts { id: "orders".into(), name: Some("orders-api".into()), ..ProxyFacts::default() }]);
     let mut metadata = Metadata::default();
     metadata.set("request_id", "2f1c7e44-91f7-4c0a-8a5e-0d6f7a1b2c3d");
-    let facts = Rc::new(Facts { namespace: "ferrum".into(), consumers, proxies, redacted_keys: Vec::new() });
+    let facts =
+        Rc::new(Facts { namespace: "ferrum".into(), consumers, proxies, redacted_keys: Vec::new(), companion: None });
     let mut cx = RequestContext::new(head, facts, 0, IpAddr::from([192, 168, 17, 23]), Instant::now());
     cx.consumer = consumer;
     cx.auth_method = Some("key_auth");
@@ -79,7 +80,8 @@ fn main() {
     let (cx, outcome) = (request(), outcome());
     let (ring, drain) = log_ring(1);
     let services = plugins::outbound::Services::of_tests();
-    let env = CoreEnv { core: 0, services, log: Rc::new(ring), count_log_line: Rc::new(|_| ()) };
+    let (log, ticks) = (Rc::new(ring), Rc::default());
+    let env = CoreEnv { core: 0, services, log, count_log_line: Rc::new(|_| ()), ticks };
     let instance = |config: &Value| -> Rc<dyn Plugin> {
         match catalog::check("stdout_logging", config) {
             Ok(checked) => checked.spec.build(&env),

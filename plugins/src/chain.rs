@@ -1,9 +1,14 @@
 //! The plugins of one proxy and protocol, one list per phase.
 
+mod websocket;
+
+pub use websocket::Panicked;
+
 use std::rc::Rc;
 
 use engine::http::ResponseHead;
 
+use self::websocket::WebSocketLists;
 use crate::{
     AuthMode, Buffering, Codec, Flow, Outcome, Phases, Plugin, PluginSet, Protocol, Rejection, RequestContext,
     WholeResponse,
@@ -26,6 +31,8 @@ pub struct Chain {
     codec: List,
     /// Nearly always nothing.
     bodies: Option<Box<BodyLists>>,
+    /// So is this.
+    websocket: Option<Box<WebSocketLists>>,
     auth_mode: AuthMode,
 }
 
@@ -106,6 +113,7 @@ impl Chain {
             log: list(Phases::LOG),
             codec: list(Phases::CODEC),
             bodies: BodyLists::new(plugins),
+            websocket: WebSocketLists::new(plugins),
             auth_mode,
         }
     }
@@ -226,6 +234,12 @@ impl Chain {
     pub fn wants_response_body(&self, cx: &RequestContext) -> bool {
         let mut plugins = self.bodies.iter().flat_map(|bodies| &bodies.response_buffer);
         plugins.any(|plugin| plugin.wants_response_body(cx))
+    }
+
+    /// Whether a plugin that wanted the response whole still does when it sees the head.
+    pub fn wants_body_of(&self, cx: &RequestContext, response: &ResponseHead) -> bool {
+        let mut plugins = self.bodies.iter().flat_map(|bodies| &bodies.response_buffer);
+        plugins.any(|plugin| plugin.wants_response_body(cx) && plugin.wants_body_of(cx, response))
     }
 
     /// Whether a plugin looks at responses that are whole for whatever reason.

@@ -78,13 +78,13 @@ impl<'a> Keys<'a> {
         self.map?.get(key)
     }
 
-    /// The value as written, unless it is a null that means nothing.
-    pub fn present(&self, key: &str) -> Option<&'a Value> {
+    /// The value, unless the key is unset.
+    pub fn value(&self, key: &str) -> Option<&'a Value> {
         self.raw(key).filter(|value| !(value.is_null() && self.null == Null::Unset))
     }
 
     pub fn text(&mut self, key: &str) -> Option<&'a str> {
-        let value = self.present(key)?;
+        let value = self.value(key)?;
         if value.as_str().is_none() {
             self.refuse(key, "must be a string");
         }
@@ -93,7 +93,7 @@ impl<'a> Keys<'a> {
 
     /// A list of strings; nothing when it is not there.
     pub fn texts(&mut self, key: &str) -> Vec<&'a str> {
-        let Some(value) = self.present(key) else { return Vec::new() };
+        let Some(value) = self.value(key) else { return Vec::new() };
         let texts: Option<Vec<&str>> = value.as_array().and_then(|list| list.iter().map(Value::as_str).collect());
         texts.unwrap_or_else(|| {
             self.refuse(key, "must be an array of strings");
@@ -102,7 +102,7 @@ impl<'a> Keys<'a> {
     }
 
     pub fn flag(&mut self, key: &str, default: bool) -> bool {
-        let Some(value) = self.present(key) else { return default };
+        let Some(value) = self.value(key) else { return default };
         if !value.is_boolean() {
             self.refuse(key, "must be a boolean");
         }
@@ -111,7 +111,7 @@ impl<'a> Keys<'a> {
 
     /// A non-negative integer. A float is none, even without a fraction.
     pub fn unsigned(&mut self, key: &str) -> Option<u64> {
-        let value = self.present(key)?;
+        let value = self.value(key)?;
         if value.as_u64().is_none() {
             self.refuse(key, "must be an unsigned integer");
         }
@@ -127,9 +127,46 @@ impl<'a> Keys<'a> {
         Some(number).filter(|number| *number > 0)
     }
 
+    /// The status of an answer, from 100 to 599. One below 200 only announces an answer, so 500 takes its place.
+    pub fn status(&mut self, key: &str, default: u16) -> u16 {
+        let Some(value) = self.value(key) else { return default };
+        match value.as_u64() {
+            Some(status @ 100..=199) => {
+                self.warn(format!("{}: '{key}' {status} cannot end a request; 500 is sent instead", self.plugin));
+                500
+            }
+            Some(status @ 200..=599) => status as u16,
+            _ => {
+                self.refuse(key, "must be an integer from 100 to 599");
+                default
+            }
+        }
+    }
+
+    /// A key that earlier releases had: whoever still writes it is told what to write instead.
+    pub fn removed(&mut self, key: &str, advice: impl Display) {
+        if self.map.is_some_and(|map| map.contains_key(key)) {
+            self.refuse(key, format!("was removed: {advice}"));
+        }
+    }
+
+    /// For a plugin where an unknown key is a mistake.
+    pub fn refuse_unknown(&mut self) {
+        let unknown: Vec<&String> =
+            self.map.into_iter().flat_map(Map::keys).filter(|key| !self.is_known(key)).collect();
+        for key in unknown {
+            self.refuse(key, "is not a key of this plugin");
+        }
+    }
+
     /// Notes that the value of `key` is wrong.
     pub fn refuse(&mut self, key: &str, reason: impl Display) {
         self.errors.push(format!("{}: '{key}' {reason}", self.plugin));
+    }
+
+    /// Whether anything was refused so far.
+    pub fn has_errors(&self) -> bool {
+        !self.errors.is_empty()
     }
 
     /// Notes an error in its full text.
@@ -139,6 +176,11 @@ impl<'a> Keys<'a> {
 
     pub fn warn(&mut self, text: String) {
         self.warnings.push(text);
+    }
+
+    /// All errors, when there is no spec.
+    pub fn errors(self) -> Vec<String> {
+        self.errors
     }
 
     /// The spec with the warnings, unless anything was refused.
@@ -206,10 +248,42 @@ mod tests {
     }
 
     #[test]
+    fn a_status_is_one_that_can_end_a_request() {
+        let read = |value: Value| {
+            let config = json!({"a": value});
+            let mut keys = Keys::open("p", A, &config, Null::Unset).unwrap();
+            let status = keys.status("a", 403);
+            keys.finish(()).map(|parsed| (status, parsed.warnings))
+        };
+        for (value, status) in [(json!(200), 200), (json!(599), 599), (Value::Null, 403)] {
+            assert_eq!(read(value).unwrap(), (status, Vec::new()));
+        }
+        for interim in [100, 199] {
+            let warning = format!("p: 'a' {interim} cannot end a request; 500 is sent instead");
+            assert_eq!(read(json!(interim)).unwrap(), (500, vec![warning]));
+        }
+        for wrong in [json!(99), json!(600), json!(-1), json!(403.0), json!("403"), json!(65_936)] {
+            assert_eq!(read(wrong).unwrap_err(), ["p: 'a' must be an integer from 100 to 599"]);
+        }
+    }
+
+    #[test]
     fn an_unknown_key_is_named_once_and_ignored() {
         let config = json!({"x": 1, "a": "v"});
         let keys = Keys::open("p", A, &config, Null::Refused).unwrap();
         assert_eq!(keys.finish(()).unwrap().warnings, ["p: unknown key 'x' is ignored"]);
+    }
+
+    #[test]
+    fn a_removed_key_is_refused_with_advice_and_an_unknown_one_where_the_plugin_says_so() {
+        let config = json!({"old": null, "a": "v", "x": 1});
+        let mut keys = Keys::open("p", A, &config, Null::Unset).unwrap();
+        keys.removed("old", "use 'a'");
+        keys.removed("older", "use 'a'");
+        keys.refuse_unknown();
+        let unknown = |key| format!("p: '{key}' is not a key of this plugin");
+        let expected = ["p: 'old' was removed: use 'a'".to_owned(), unknown("old"), unknown("x")];
+        assert_eq!(keys.finish(()).unwrap_err(), expected);
     }
 
     #[test]

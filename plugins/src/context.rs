@@ -12,6 +12,8 @@ use engine::counters::ErrorClass;
 use engine::http::RequestHead;
 use engine::snapshot::ProxyFacts;
 
+use crate::ClientCertificate;
+
 /// What is the same for all requests of one configuration on one core.
 pub struct Facts {
     pub namespace: String,
@@ -20,43 +22,56 @@ pub struct Facts {
     pub proxies: Arc<[ProxyFacts]>,
     /// Lower-case sub-strings of metadata keys whose values are not logged (`FERRUM_LOG_REDACT_METADATA_KEYS`).
     pub redacted_keys: Vec<String>,
+    /// What another plugin API keeps about this configuration.
+    pub companion: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 /// Text that plugins leave for each other and for the log, by key.
-#[derive(Default, Debug, Clone, PartialEq)]
-pub struct Metadata(Vec<(Cow<'static, str>, String)>);
+#[derive(Default, Debug, Clone)]
+pub struct Metadata {
+    entries: Vec<(Cow<'static, str>, String)>,
+    revision: u32,
+}
+
+impl PartialEq for Metadata {
+    fn eq(&self, other: &Self) -> bool {
+        self.entries == other.entries
+    }
+}
 
 impl Metadata {
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.0.iter().find(|(present, _)| present == key).map(|(_, value)| value.as_str())
+        self.entries.iter().find(|(present, _)| present == key).map(|(_, value)| value.as_str())
     }
 
     pub fn set(&mut self, key: impl Into<Cow<'static, str>>, value: impl Into<String>) {
         let key = key.into();
-        self.0.retain(|(present, _)| *present != key);
-        self.0.push((key, value.into()));
+        self.entries.retain(|(present, _)| *present != key);
+        self.entries.push((key, value.into()));
+        self.revision += 1;
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(key, value)| (&**key, value.as_str()))
+        self.entries.iter().map(|(key, value)| (&**key, value.as_str()))
     }
 
     pub fn remove(&mut self, key: &str) {
-        self.0.retain(|(present, _)| present != key);
+        self.entries.retain(|(present, _)| present != key);
+        self.revision += 1;
+    }
+
+    /// Another one after every change, so that a copy can be known to be up to date.
+    pub fn revision(&self) -> u32 {
+        self.revision
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.entries.is_empty()
     }
-}
-
-/// What a client showed in its TLS handshake; verified, if the listener verifies.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ClientCertificate {
-    /// DER.
-    pub leaf: Arc<Vec<u8>>,
-    /// The others it sent, in its order, DER.
-    pub chain: Arc<Vec<Vec<u8>>>,
 }
 
 /// Where a plugin wants this one request to go instead (plugin API sheet §7.4).
@@ -79,6 +94,8 @@ pub struct RequestContext {
     pub client_ip: IpAddr,
     pub received: Instant,
     pub consumer: Option<ConsumerId>,
+    /// A consumer that a plugin brought and that is in no configuration. It counts if nobody of the configuration was found.
+    pub guest: Option<Rc<Consumer>>,
     /// Who the request is from, when an auth plugin found somebody who is no consumer.
     pub external_identity: Option<String>,
     /// What the backend is told of them, if that is something else.
@@ -87,10 +104,14 @@ pub struct RequestContext {
     pub metadata: Metadata,
     /// Names of query parameters that are not forwarded.
     pub consumed_query: Vec<String>,
+    /// Query parameters that plugins see otherwise than they came, or not any more; see [`crate::query`].
+    pub query_edits: Vec<(String, Option<String>)>,
     pub client_certificate: Option<Rc<ClientCertificate>>,
     /// The request's body, once it is whole.
     pub body: Option<Vec<u8>>,
     pub route_override: Option<Box<RouteOverride>>,
+    /// Method and path as records show them, where a plugin wants others than the client sent.
+    pub recorded_as: Option<Box<(String, String)>>,
     /// Nanoseconds plugins spent waiting for outbound calls.
     pub plugin_io_ns: u64,
     /// What another plugin API keeps about this request.
@@ -107,14 +128,17 @@ impl RequestContext {
             client_ip,
             received,
             consumer: None,
+            guest: None,
             external_identity: None,
             external_display: None,
             auth_method: None,
             metadata: Metadata::default(),
             consumed_query: Vec::new(),
+            query_edits: Vec::new(),
             client_certificate: None,
             body: None,
             route_override: None,
+            recorded_as: None,
             plugin_io_ns: 0,
             attachment: None,
         }
@@ -126,7 +150,7 @@ impl RequestContext {
     }
 
     pub fn consumer(&self) -> Option<&Consumer> {
-        self.consumer.map(|id| self.facts.consumers.get(id))
+        self.consumer.map(|id| self.facts.consumers.get(id)).or(self.guest.as_deref())
     }
 
     /// Stores the consumer that `method` found, unless an earlier plugin found one.
@@ -140,6 +164,16 @@ impl RequestContext {
         self.external_identity = Some(identity);
         self.external_display = display;
         self.auth_method.get_or_insert(method);
+    }
+
+    /// The method that records show.
+    pub fn recorded_method(&self) -> &[u8] {
+        self.recorded_as.as_ref().map_or_else(|| self.head.method_text(), |shown| shown.0.as_bytes())
+    }
+
+    /// The path that records show.
+    pub fn recorded_path(&self) -> &[u8] {
+        self.recorded_as.as_ref().map_or_else(|| self.head.path(), |shown| shown.1.as_bytes())
     }
 
     /// What the backend is told about the caller: the consumer's username, else the external identity as it is displayed.
@@ -177,4 +211,16 @@ pub struct Outcome {
     /// `scheme://host:port/path`, without the query.
     pub backend_target: Option<String>,
     pub backend_ip: Option<IpAddr>,
+}
+
+impl Outcome {
+    /// What the backend took: to the end of its answer, or to its head when the answer is streamed.
+    pub fn backend_ns(&self) -> u64 {
+        self.backend_total_ns.or(self.backend_ttfb_ns).unwrap_or(0)
+    }
+
+    /// What neither the backend nor plugins took.
+    pub fn overhead_ns(&self) -> u64 {
+        self.total_ns.saturating_sub(self.backend_ns().saturating_add(self.plugin_ns))
+    }
 }

@@ -6,11 +6,14 @@
 
 pub mod builtin;
 pub mod catalog;
+mod certificate;
 mod chain;
 mod codec;
 pub mod config;
 mod context;
+pub mod credential;
 pub mod limits;
+pub mod metrics;
 pub mod outbound;
 mod plugin;
 pub mod query;
@@ -19,9 +22,11 @@ mod set;
 #[cfg(test)]
 mod testing;
 pub mod transaction;
+pub mod websocket;
 
-pub use chain::{Chain, Verdict};
+pub use certificate::ClientCertificate;
+pub use chain::{Chain, Panicked, Verdict};
 pub use codec::Codec;
-pub use context::{ClientCertificate, Facts, Metadata, Outcome, RequestContext, RouteOverride};
+pub use context::{Facts, Metadata, Outcome, RequestContext, RouteOverride};
 pub use plugin::{Buffering, CoreEnv, Flow, Phases, Plugin, Protocol, Protocols, Rejection, WholeResponse};
 pub use set::{AuthMode, PluginRow, PluginSet, Specs};

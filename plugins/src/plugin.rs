@@ -3,11 +3,13 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use engine::core::Ticks;
 use engine::http::ResponseHead;
 use engine::logring::LogRing;
 use futures_util::future::LocalBoxFuture;
 
 use crate::outbound::Services;
+use crate::websocket::{Direction, Message, MessageFlow, WebSocketEnd, WebSocketSession};
 use crate::{Codec, Outcome, RequestContext};
 
 /// What a hook says. A hook that does not wait does not allocate.
@@ -177,6 +179,8 @@ pub struct CoreEnv {
     pub log: Rc<LogRing>,
     /// Lines that were lost on the way to the writer are reported here.
     pub count_log_line: Rc<dyn Fn(u64)>,
+    /// For instances that have something to do once a tick.
+    pub ticks: Rc<Ticks>,
 }
 
 /// One instance of a plugin on one core. Hooks are plain functions; only one that must wait answers with a future.
@@ -235,6 +239,12 @@ pub trait Plugin {
         true
     }
 
+    /// Whether it still wants the response whole, now that its head is here; asked of those that wanted it. What nobody wants
+    /// any more reaches the client as it comes.
+    fn wants_body_of(&self, _cx: &RequestContext, _response: &ResponseHead) -> bool {
+        true
+    }
+
     /// The body as the backend sent it.
     fn on_response_body<'a>(&'a self, _cx: &'a mut RequestContext, _response: &'a mut WholeResponse<'_>) -> Flow<'a> {
         Flow::Continue
@@ -270,6 +280,19 @@ pub trait Plugin {
 
     /// Once per transaction, when its response has ended.
     fn log(&self, _cx: &RequestContext, _outcome: &Outcome) {}
+
+    /// A message of a WebSocket session, whole, on its way; never a Close. Those of one direction come one after the other.
+    fn on_websocket_message<'a>(
+        &'a self,
+        _session: &'a WebSocketSession<'_>,
+        _direction: Direction,
+        _message: &'a Message,
+    ) -> MessageFlow<'a> {
+        MessageFlow::Pass
+    }
+
+    /// Once per WebSocket upgrade that was accepted, when its session has ended.
+    fn on_websocket_end(&self, _end: &WebSocketEnd<'_>) {}
 }
 
 #[cfg(test)]

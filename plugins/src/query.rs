@@ -1,15 +1,34 @@
 //! Query parameters as plugins see them (plugins sheet §1.4): pairs split at `&`, percent-decoded, the last one wins.
 //!
 //! `+` is not a blank: the sheet decodes percent triplets only.
+//!
+//! A plugin may change what the plugins behind it see. The backend gets the query as it came (traffic plugins sheet §2.1).
 
 use std::borrow::Cow;
 
 use engine::http::{RequestHead, Version};
 
+use crate::RequestContext;
+
 /// The value of the last parameter of that name. Allocates only when the value has percent triplets.
 ///
 /// On HTTP/3 names and values are taken as they came and a name without `=` is not a parameter.
-pub fn parameter<'a>(head: &'a RequestHead, name: &str) -> Option<Cow<'a, str>> {
+pub fn parameter<'a>(cx: &'a RequestContext, name: &str) -> Option<Cow<'a, str>> {
+    match cx.query_edits.iter().find(|(edited, _)| edited == name) {
+        Some((_, value)) => value.as_deref().map(Cow::Borrowed),
+        None => received(&cx.head, name),
+    }
+}
+
+/// From now on plugins see this value under that name, or none.
+pub fn set(cx: &mut RequestContext, name: &str, value: Option<String>) {
+    match cx.query_edits.iter_mut().find(|(edited, _)| edited == name) {
+        Some((_, present)) => *present = value,
+        None => cx.query_edits.push((name.to_owned(), value)),
+    }
+}
+
+fn received<'a>(head: &'a RequestHead, name: &str) -> Option<Cow<'a, str>> {
     let is_raw = head.version == Version::Http3;
     head.query().rsplit(|byte| *byte == b'&').find_map(|pair| {
         let equals = memchr::memchr(b'=', pair);
@@ -57,7 +76,7 @@ mod tests {
     use crate::testing::request;
 
     fn look_up(query: &str, name: &str) -> Option<String> {
-        parameter(&request(&format!("GET /?{query}"), &[]).head, name).map(Cow::into_owned)
+        parameter(&request(&format!("GET /?{query}"), &[]), name).map(Cow::into_owned)
     }
 
     #[test]
@@ -88,6 +107,20 @@ mod tests {
     fn on_http3_the_query_is_raw() {
         let mut cx = request("GET /?k=%20&k", &[]);
         cx.head.version = Version::Http3;
-        assert_eq!(parameter(&cx.head, "k").as_deref(), Some("%20"));
+        assert_eq!(parameter(&cx, "k").as_deref(), Some("%20"));
+    }
+
+    #[test]
+    fn what_a_plugin_sets_is_what_the_next_ones_see() {
+        let mut cx = request("GET /?a=1&b=2&b=3", &[]);
+        set(&mut cx, "a", Some("&x".into()));
+        set(&mut cx, "b", None);
+        set(&mut cx, "c", Some(String::new()));
+        let seen = |cx: &RequestContext| ["a", "b", "c"].map(|name| parameter(cx, name).map(Cow::into_owned));
+        assert_eq!(seen(&cx), [Some("&x".into()), None, Some(String::new())]);
+        set(&mut cx, "b", Some("again".into()));
+        set(&mut cx, "a", None);
+        assert_eq!(seen(&cx), [None, Some("again".into()), Some(String::new())]);
+        assert_eq!(cx.head.query(), b"a=1&b=2&b=3", "the backend gets what came");
     }
 }

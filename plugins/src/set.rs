@@ -1,5 +1,6 @@
 //! Which plugins run on which proxy: the control thread's result, shared by all cores.
 
+use std::any::Any;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -27,6 +28,11 @@ pub trait Specs: Send + Sync {
     /// Control is about to publish the configuration: what works in the background can begin. Asked again for a row that did
     /// not change.
     fn start(&self, _services: &Arc<Services>) {}
+
+    /// What it is behind this trait, for the room that made it.
+    fn as_any(&self) -> Option<&dyn Any> {
+        None
+    }
 }
 
 /// One enabled plugin config.
@@ -45,4 +51,6 @@ pub struct PluginSet {
     pub rows: Vec<PluginRow>,
     /// Proxies with the same list share it.
     pub by_proxy: Vec<Arc<[u32]>>,
+    /// What another plugin API keeps about this configuration.
+    pub companion: Option<Arc<dyn Any + Send + Sync>>,
 }

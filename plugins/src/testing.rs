@@ -1,5 +1,8 @@
 //! Requests, outcomes and cores for the tests of this crate.
 
+pub(crate) mod log;
+pub(crate) mod peer;
+
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,7 +12,7 @@ use std::time::Instant;
 use engine::buffer::Buffer;
 use engine::consumers::{Consumer, ConsumerIndex};
 use engine::http::{Known, Method, RequestHead, Span};
-use engine::logring::{LogDrain, log_ring};
+use engine::logring::{LogDrain, LogRing, log_ring};
 use engine::snapshot::ProxyFacts;
 use serde_json::{Value, json};
 
@@ -46,20 +49,31 @@ pub(crate) fn request(line: &str, headers: &[(&str, &str)]) -> RequestContext {
 /// Consumers alice (`alice-key`) and bob (`bob-key`), a proxy without a name and one with (route 1), and the given redacted
 /// keys.
 pub(crate) fn facts(redacted_keys: &[&str]) -> Rc<Facts> {
-    let consumer = |name: &str| Consumer {
+    let keyed = |name: &str| consumer(name, json!({"keyauth": [{"key": format!("{name}-key")}]}));
+    facts_with([keyed("alice"), keyed("bob")], redacted_keys)
+}
+
+/// A consumer with these credentials, whose id is `id-<name>`.
+pub(crate) fn consumer(name: &str, credentials: Value) -> Consumer {
+    Consumer {
         id: format!("id-{name}"),
         username: name.to_owned(),
         custom_id: None,
         acl_groups: Vec::new(),
-        credentials: json!({"keyauth": [{"key": format!("{name}-key")}]}).as_object().cloned().unwrap_or_default(),
-    };
+        credentials: credentials.as_object().cloned().unwrap_or_default(),
+    }
+}
+
+/// The same with other consumers.
+pub(crate) fn facts_with(consumers: impl IntoIterator<Item = Consumer>, redacted_keys: &[&str]) -> Rc<Facts> {
     let proxy =
         |name: Option<&str>| ProxyFacts { id: "orders".into(), name: name.map(str::to_owned), ..ProxyFacts::default() };
     Rc::new(Facts {
         namespace: "ferrum".into(),
         proxies: Arc::new([proxy(None), proxy(Some("orders-api"))]),
-        consumers: Arc::new(ConsumerIndex::new([consumer("alice"), consumer("bob")])),
+        consumers: Arc::new(ConsumerIndex::new(consumers)),
         redacted_keys: redacted_keys.iter().map(|key| (*key).to_owned()).collect(),
+        companion: None,
     })
 }
 
@@ -78,10 +92,14 @@ pub(crate) fn outcome() -> Outcome {
     }
 }
 
+/// A core whose log lines go there.
+pub(crate) fn core_with(log: Rc<LogRing>, count_log_line: Rc<dyn Fn(u64)>) -> CoreEnv {
+    CoreEnv { core: 0, services: Services::of_tests(), log, count_log_line, ticks: Rc::default() }
+}
+
 pub(crate) fn core() -> (CoreEnv, LogDrain) {
     let (ring, drain) = log_ring(4);
-    let env = CoreEnv { core: 0, services: Services::of_tests(), log: Rc::new(ring), count_log_line: Rc::new(|_| ()) };
-    (env, drain)
+    (core_with(Rc::new(ring), Rc::new(|_| ())), drain)
 }
 
 /// What was written to the process log, line by line.

@@ -131,6 +131,9 @@ pub enum ResponseSize {
     /// The answer to HEAD, or 304: the length that a body would have, when known.
     HeadOnly(Option<u64>),
     Exact(u64),
+    /// The same, and trailers follow: where the wire has no room for them behind a length, and the client looks at them, the
+    /// length is left out.
+    Trailed(u64),
     Unknown,
     /// Bytes in both directions until either side ends (RFC 9110 §7.8, RFC 8441).
     Tunnel,

@@ -58,6 +58,23 @@ impl Failure {
         }
     }
 
+    /// Whether the answer stands for one that the backend did not give.
+    pub fn is_backend_s(&self) -> bool {
+        match self.answer {
+            Answer::BackendUnavailable
+            | Answer::BadGateway
+            | Answer::NoAddress
+            | Answer::ResponseTooLarge
+            | Answer::ResponseReadFailed => true,
+            Answer::RequestTooLarge
+            | Answer::RequestGrewTooLarge
+            | Answer::MalformedRequestBody
+            | Answer::RequestStalled
+            | Answer::Plugin
+            | Answer::Nothing => false,
+        }
+    }
+
     /// The answer to a request of this kind, and whether the connection ends with it; nothing when nobody is there. gRPC names the
     /// limit of its bodies.
     pub fn answer_to(&self, kind: Kind, body_bytes_max: u64) -> Option<(Rejection, bool)> {

@@ -10,7 +10,7 @@ use std::time::Instant;
 use engine::buffer::{Buffer, Unsent};
 use engine::core::Deadline;
 use engine::counters::ErrorClass;
-use engine::http::{Method, ResponseHead};
+use engine::http::ResponseHead;
 use engine::net::Sender;
 use engine::snapshot::{ProxyFacts, ProxySpec};
 use plugins::{Chain, RequestContext};
@@ -28,6 +28,7 @@ use crate::per_ip::Slot;
 use crate::respond::Respond;
 use crate::transaction::Transaction;
 use crate::translate::{Codecs, TranslatedBody, TranslatedResponse};
+use crate::whole;
 use crate::worker::Worker;
 
 /// What the pipeline knows about where a request goes.
@@ -43,15 +44,11 @@ pub struct Forwarding<'a> {
     pub matched_len: usize,
     pub connection_named: &'a [Vec<u8>],
     pub deadline: &'a Deadline,
+    /// Zero = no limit; so for a body that was held, and measured as it came in.
+    pub body_bytes_max: u64,
 }
 
 impl Forwarding<'_> {
-    /// Zero = no limit. gRPC has its own.
-    fn body_bytes_max(&self) -> u64 {
-        let settings = &self.worker.settings;
-        if self.kind.is_grpc() { settings.grpc_request_bytes_max } else { settings.request_body_bytes_max }
-    }
-
     /// How long the backend has; zero = for ever. A deadline of a gRPC client takes the place of the proxy's.
     fn response_timeout_ms(&self, transaction: &Transaction) -> u64 {
         let given =
@@ -88,7 +85,7 @@ pub async fn exchange<B: Body, R: Responder>(
 
 /// A body of known length over the limit is refused before the backend hears of it.
 fn too_large(forwarding: &Forwarding<'_>, size: BodySize) -> Option<Failure> {
-    let max = forwarding.body_bytes_max();
+    let max = forwarding.body_bytes_max;
     match size {
         BodySize::Exact(length) if max != 0 && length > max => {
             Some(Failure::new(ErrorClass::RequestBodyTooLarge, Answer::RequestTooLarge))
@@ -191,7 +188,7 @@ async fn attempt<B: Body, R: Responder>(
         let clean = respond.run(transaction, responder, slot).await?;
         return Ok(clean && sent.is_ok());
     }
-    let max = forwarding.body_bytes_max();
+    let max = forwarding.body_bytes_max;
     let sent_bytes = Cell::new(0);
     // On the heap: few requests have a body, and all connections would have to hold the room for one.
     let outcome = {
@@ -282,7 +279,7 @@ impl<R: Responder> OnStream<'_, R> {
         let sent_bytes = Cell::new(0);
         let outcome = {
             let stall = forwarding.worker.core.deadlines.deadline();
-            let (upload, max) = (http2::Upload::new(stream), forwarding.body_bytes_max());
+            let (upload, max) = (http2::Upload::new(stream), forwarding.body_bytes_max);
             // All of this is on the heap already.
             let upload = pin!(upload_stream(body, upload, &stall, max, &sent_bytes));
             let response = pin!(respond.run(transaction, responder, slot));
@@ -302,14 +299,16 @@ async fn upload_stream<B: Body>(
     sent_bytes: &Cell<u64>,
 ) -> Result<(), UploadEnd> {
     while let Some(chunk) = body.chunk().await.map_err(|error| UploadEnd::Over(Failure::of_body(error)))? {
-        count_sent(sent_bytes, chunk.len(), bytes_max)?;
-        stall.set_ms(BACKEND_STALL_MS);
-        match stall.bound(upload.send(chunk)).await {
-            Some(Ok(())) => {}
-            Some(Err(_)) => return Err(UploadEnd::Backend),
-            None => return Err(UploadEnd::Over(Failure::backend(ErrorClass::ReadWriteTimeout))),
+        for piece in http2::pieces(chunk) {
+            count_sent(sent_bytes, piece.len(), bytes_max)?;
+            stall.set_ms(BACKEND_STALL_MS);
+            match stall.bound(upload.send(piece)).await {
+                Some(Ok(())) => {}
+                Some(Err(_)) => return Err(UploadEnd::Backend),
+                None => return Err(UploadEnd::Over(Failure::backend(ErrorClass::ReadWriteTimeout))),
+            }
+            stall.clear();
         }
-        stall.clear();
     }
     let trailers = body.take_trailers().and_then(passed_trailers);
     upload.finish(trailers).map_err(|_| UploadEnd::Backend)
@@ -434,7 +433,7 @@ async fn fail<R: Responder>(
         return;
     };
     outcome.error_class = Some(failure.class);
-    let Some((mut rejection, close)) = failure.answer_to(forwarding.kind, forwarding.body_bytes_max()) else {
+    let Some((mut rejection, close)) = failure.answer_to(forwarding.kind, forwarding.body_bytes_max) else {
         outcome.status = 499;
         return;
     };
@@ -450,7 +449,11 @@ async fn fail<R: Responder>(
         transaction.rejected_in("grpc_backend_error");
         transaction.note_grpc(&rejection);
     }
-    let is_head = transaction.cx.as_ref().is_some_and(|cx| cx.head.method == Method::Head);
+    if forwarding.kind == Kind::Plain && forwarding.chain.has_after_proxy() && failure.is_backend_s() {
+        rejection = boxed(|| whole::through_after_proxy(transaction, forwarding.chain, rejection)).await;
+        transaction.outcome.status = rejection.status;
+    }
+    let is_head = transaction.answers_head();
     let sent = deliver::rejection(&rejection, is_head, responder).await;
     transaction.outcome.client_disconnected |= sent.is_err();
 }

@@ -53,6 +53,17 @@ struct OtherChains {
     websocket: OnceCell<Rc<Chain>>,
 }
 
+impl Route {
+    /// For one request that goes elsewhere; its chain is chosen already.
+    pub fn elsewhere(chain: Rc<Chain>, pool: BackendPool, targets: Option<Targets>) -> Self {
+        Self { chain, pool, targets: targets.map(Box::new), others: Box::default() }
+    }
+
+    pub fn chain(&self) -> &Rc<Chain> {
+        &self.chain
+    }
+}
+
 impl Generation {
     pub fn new(
         snapshot: Arc<Snapshot<PluginSet>>,
@@ -65,6 +76,7 @@ impl Generation {
             consumers: snapshot.consumers.clone(),
             proxies: snapshot.proxy_facts.clone(),
             redacted_keys: redacted_keys.to_vec(),
+            companion: snapshot.plugins.companion.clone(),
         };
         let mut instances = FxHashMap::default();
         if let Some(previous) = previous {
@@ -131,6 +143,11 @@ impl Generation {
         let rows = &set.by_proxy[proxy];
         let compile = || Rc::new(Chain::compile(set, rows, protocol, auth_mode, &mut instance));
         self.chains.borrow_mut().entry((rows.clone(), auth_multi, protocol)).or_insert_with(compile).clone()
+    }
+
+    /// Those of a request's upstream, if it has one.
+    pub fn targets_of(&self, upstream: Option<UpstreamRef>, core: usize) -> Option<Targets> {
+        upstream.map(|upstream| self.targets(upstream, core))
     }
 
     fn targets(&self, of: UpstreamRef, core: usize) -> Targets {

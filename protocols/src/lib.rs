@@ -9,6 +9,7 @@ mod content_length;
 mod deliver;
 mod destination;
 mod dial;
+mod elsewhere;
 mod exchange;
 mod failure;
 mod forward;
@@ -107,5 +108,5 @@ pub mod fuzzing {
     pub use crate::http1::chunked::Decoder;
     pub use crate::http1::parse::{request, response};
     pub use crate::http2::Meter as Http2Meter;
-    pub use crate::websocket::{Meter as FrameMeter, Side, Violation};
+    pub use crate::websocket::{Assembler, Encoder, Meter as FrameMeter, Side, Violation};
 }

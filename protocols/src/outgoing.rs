@@ -1,7 +1,7 @@
 //! The head of a request on its way to a backend: what the client sent, without the hop it came by, with the gateway's
 //! own fields (traffic sheet §6 and §7).
 
-use engine::http::{Headers, Known, KnownSet, RequestHead};
+use engine::http::{Field, Headers, Known, KnownSet, RequestHead};
 use engine::router::write_backend_path;
 use plugins::RequestContext;
 
@@ -179,7 +179,8 @@ impl OutgoingRequest<'_> {
         let headers = &self.head().headers;
         for (index, field) in headers.iter().enumerate() {
             // What the client lists in `Connection` ends here; what was set here does not.
-            if NOT_FORWARDED.has(field.known) || (!field.is_edit && is_named(self.connection_named, field.name)) {
+            let is_dropped = NOT_FORWARDED.has(field.known) && !self.names_caller(&field);
+            if is_dropped || (!field.is_edit && is_named(self.connection_named, field.name)) {
                 continue;
             }
             // What plugins judged is the last value of a name, so nothing else may reach the backend.
@@ -235,6 +236,13 @@ impl OutgoingRequest<'_> {
             }
             None => emit(b"Forwarded", &[open, client_ip, close, b";proto=", proto]),
         }
+    }
+
+    /// Whether a plugin says who asks, where the gateway does not know (plugins sheet §1.7).
+    fn names_caller(&self, field: &Field<'_>) -> bool {
+        field.is_edit
+            && matches!(field.known, Known::XConsumerUsername | Known::XConsumerCustomId)
+            && self.cx.displayed_identity().is_none()
     }
 
     /// Plugins sheet §1.7. What the client sent under these names is never forwarded.

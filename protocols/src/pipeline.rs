@@ -12,13 +12,14 @@ use engine::snapshot::ProxySpec;
 use plugins::{Buffering, Chain, ClientCertificate, Rejection, RequestContext};
 
 use crate::destination::Destination;
+use crate::elsewhere::Elsewhere;
 use crate::exchange::{Body, Kind, Peer, Responder, boxed};
 use crate::failure::Failure;
 use crate::generation::{Generation, Route};
 use crate::outgoing::{NOT_FORWARDED, connection_named};
 use crate::per_ip::Slot;
 use crate::refusal::{self, Refusal};
-use crate::transaction::Transaction;
+use crate::transaction::{Transaction, elapsed_ns};
 use crate::whole::{self, WholeBody};
 use crate::worker::Worker;
 use crate::{client_ip, deliver, forward, grpc, kind, websocket};
@@ -74,10 +75,16 @@ pub async fn serve<B: Body, R: Responder>(worker: &Rc<Worker>, exchange: Exchang
         return transaction.finish();
     }
 
+    let elsewhere = match transaction.cx.as_mut().and_then(|cx| cx.route_override.take()) {
+        Some(wanted) => boxed(|| Elsewhere::find(worker, &generation, spec, routed.route.chain(), &wanted)).await,
+        None => None,
+    };
+    let (spec, route) = elsewhere.as_ref().map_or((spec, routed.route), |found| (&found.spec, &found.route));
     let named = transaction.cx.as_ref().map(|cx| connection_named(&cx.head.headers, NOT_FORWARDED)).unwrap_or_default();
     let client_ip = &routed.client.1;
-    let destination = Destination::choose(worker, spec, routed.route, transaction.cx.as_ref(), client_ip);
-    if destination.selected.is_some() && chain.has_log() {
+    let is_held = transaction.cx.as_ref().is_some_and(|cx| cx.body.is_some());
+    let destination = Destination::choose(worker, spec, route, transaction.cx.as_ref(), client_ip);
+    if (destination.selected.is_some() || elsewhere.is_some()) && chain.has_log() {
         note_target(spec, &routed, &destination, &mut transaction);
     }
     let forwarding = forward::Forwarding {
@@ -92,6 +99,7 @@ pub async fn serve<B: Body, R: Responder>(worker: &Rc<Worker>, exchange: Exchang
         matched_len: routed.matched_len,
         connection_named: &named,
         deadline,
+        body_bytes_max: if is_held { 0 } else { worker.settings.request_bytes_max(kind) },
     };
     if kind == Kind::WebSocket {
         boxed(|| websocket::exchange(forwarding, &mut transaction, &mut body, responder, routed.slot)).await;
@@ -184,9 +192,14 @@ fn note_target(
     transaction: &mut Transaction,
 ) {
     let Some(cx) = &transaction.cx else { return };
+    transaction.outcome.backend_target = Some(target(spec, cx, routed.matched_len, destination));
+}
+
+/// `scheme://host:port/path`, without the query.
+pub fn target(spec: &ProxySpec, cx: &RequestContext, matched_len: usize, destination: &Destination<'_>) -> String {
     let mut target = format!("{}://{}:{}", spec.backend.scheme.name(), destination.host, destination.port).into_bytes();
-    write_backend_path(&mut target, cx.head.path(), routed.matched_len, spec.strip_listen_path, destination.path);
-    transaction.outcome.backend_target = Some(String::from_utf8_lossy(&target).into_owned());
+    write_backend_path(&mut target, cx.head.path(), matched_len, spec.strip_listen_path, destination.path);
+    String::from_utf8_lossy(&target).into_owned()
 }
 
 /// Why a request does not reach its backend.
@@ -212,7 +225,7 @@ async fn before_backend<B: Body>(
     } else {
         boxed(|| run_phases_with_body(chain, transaction, body, kind)).await
     };
-    transaction.outcome.plugin_ns += crate::transaction::elapsed_ns(started);
+    transaction.outcome.plugin_ns += elapsed_ns(started).saturating_sub(transaction.waited_ns);
     transaction.outcome.plugin_io_ns = transaction.cx.as_ref().map_or(0, |cx| cx.plugin_io_ns);
     verdict
 }
@@ -233,8 +246,7 @@ async fn run_phases_with_body<B: Body>(
     body: &mut B,
     kind: Kind,
 ) -> Result<(), Refused> {
-    let settings = &transaction.worker.settings;
-    let max = if kind.is_grpc() { settings.grpc_request_bytes_max } else { settings.request_body_bytes_max };
+    let max = transaction.worker.settings.request_bytes_max(kind);
     let failed = |failure| Refused::Failed(Box::new(failure), max);
     let at = |phase| move |rejection| Refused::Rejected(phase, rejection);
     macro_rules! cx {
@@ -281,7 +293,10 @@ async fn answer_refused<R: Responder>(
                 if close {
                     responder.close_after();
                 }
-                let sent = deliver::rejection(&rejection, false, responder).await;
+                if kind.is_grpc() {
+                    transaction.note_grpc(&rejection);
+                }
+                let sent = deliver::rejection(&rejection, transaction.answers_head(), responder).await;
                 transaction.outcome.client_disconnected = sent.is_err();
             } else {
                 transaction.outcome.client_disconnected = true;
@@ -309,8 +324,7 @@ async fn answer_rejection<R: Responder>(
         transaction.note_grpc(&rejection);
     }
     transaction.outcome.status = rejection.status;
-    let is_head = transaction.cx.as_ref().is_some_and(|cx| cx.head.method == Method::Head);
-    let sent = deliver::rejection(&rejection, is_head, responder).await;
+    let sent = deliver::rejection(&rejection, transaction.answers_head(), responder).await;
     transaction.outcome.client_disconnected = sent.is_err();
     transaction.end();
 }

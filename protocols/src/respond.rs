@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use engine::buffer::{BULK_BUFFER_BYTES, Buffer, Chunk};
 use engine::counters::ErrorClass;
-use engine::http::{Known, Method, ResponseHead};
+use engine::http::{Headers, Known, Method, ResponseHead};
 use engine::net::{Pipe, Stint};
 use plugins::{Chain, WholeResponse};
 
@@ -72,7 +72,9 @@ impl<S: BackendResponse> Respond<'_, '_, S> {
         {
             return Err(Failure::new(ErrorClass::ResponseBodyTooLarge, Answer::ResponseTooLarge));
         }
-        let plan = self.plan(length, transaction.wants_response_body);
+        let is_wanted_whole = transaction.wants_response_body
+            && transaction.cx.as_ref().is_some_and(|cx| chain.wants_body_of(cx, self.head));
+        let plan = self.plan(length, is_wanted_whole);
         let delivery = Delivery { respond: self, length, limit };
         let clean = match plan {
             Plan::Rework => boxed(|| delivery.rework(transaction, responder)).await?,
@@ -274,13 +276,16 @@ impl<S: BackendResponse> Delivery<'_, '_, S> {
         transaction.outcome.backend_total_ns = Some(elapsed_ns(started));
         transaction.outcome.bytes_received = whole.len() as u64;
         forwarding.destination.note_end();
+        // The backend has done its part; a slow client is not its fault.
+        forwarding.deadline.clear();
         let clean = body.leaves_connection_clean();
-        let size = ResponseSize::Exact(whole.len() as u64);
+        let trailers = body.take_trailers().and_then(passed_trailers);
+        let size = whole_size(&whole, trailers.as_ref());
         let Some(mut stream) = start(forwarding, head, transaction, responder, size).await else { return Ok(false) };
         let length = whole.len();
         let sent = async {
             stream.write(Chunk::new(whole, 0..length)).await?;
-            stream.finish(None).await
+            stream.finish(trailers).await
         };
         sent.await.map_err(|ClientGone| Failure::client_gone())?;
         Ok(clean)
@@ -308,6 +313,8 @@ impl<S: BackendResponse> Delivery<'_, '_, S> {
         transaction.outcome.backend_total_ns = Some(elapsed_ns(started));
         transaction.outcome.bytes_received = whole.len() as u64;
         forwarding.destination.note_end();
+        // The backend has done its part; a slow client is not its fault.
+        forwarding.deadline.clear();
         let clean = body.leaves_connection_clean();
         let mut trailers = body.take_trailers().and_then(passed_trailers);
         let mut response = WholeResponse { head: &mut *head, body: whole };
@@ -319,7 +326,7 @@ impl<S: BackendResponse> Delivery<'_, '_, S> {
             transaction.outcome.plugin_ns += elapsed_ns(began);
         }
         let whole = response.body;
-        let size = ResponseSize::Exact(whole.len() as u64);
+        let size = whole_size(&whole, trailers.as_ref());
         let Some(mut stream) = start(forwarding, head, transaction, responder, size).await else { return Ok(false) };
         let sent = async {
             stream.write(chunk_of(whole)).await?;
@@ -427,6 +434,11 @@ async fn start<R: Responder>(
     };
     transaction.outcome.status = head.status;
     Some(responder.take()?.start(&outgoing, size).await)
+}
+
+fn whole_size(body: &[u8], trailers: Option<&Headers>) -> ResponseSize {
+    let length = body.len() as u64;
+    if trailers.is_some() { ResponseSize::Trailed(length) } else { ResponseSize::Exact(length) }
 }
 
 fn chunk_of(bytes: Vec<u8>) -> Chunk {

@@ -3,6 +3,8 @@
 use engine::http::Version;
 use engine::net::TrustedNetworks;
 
+use crate::exchange::Kind;
+
 /// The gateway's own `Via` elements, one per version, made once.
 #[derive(Clone)]
 pub struct Via {
@@ -32,7 +34,9 @@ pub struct WebSocketSettings {
     /// Over all cores; zero = no cap.
     pub connections_max: usize,
     pub frame_bytes_max: u64,
-    /// Nobody looks at frames, and no limit of them holds.
+    /// Where messages are put together, frames that are at hand are gathered up to here before they are sent.
+    pub write_buffer_bytes: usize,
+    /// Nobody looks at frames, and no limit of them holds, unless a plugin sees messages.
     pub is_tunnel: bool,
 }
 
@@ -55,6 +59,9 @@ pub struct Http2Settings {
 /// Sizes are bytes; zero means no limit where the settings sheet says so.
 #[derive(Clone)]
 pub struct HttpSettings {
+    /// The listeners' ports as they are configured, for plugins.
+    pub http_port: u16,
+    pub https_port: u16,
     pub header_bytes_max: usize,
     pub single_header_bytes_max: usize,
     pub header_count_max: usize,
@@ -89,6 +96,11 @@ pub struct HttpSettings {
 }
 
 impl HttpSettings {
+    /// What a request's body may have; zero = no limit. gRPC has its own.
+    pub fn request_bytes_max(&self, kind: Kind) -> u64 {
+        if kind.is_grpc() { self.grpc_request_bytes_max } else { self.request_body_bytes_max }
+    }
+
     /// A request line and head of this size are read before giving up on them.
     pub fn head_bytes_max(&self) -> usize {
         /// The method, the version, and colons and line ends of the fields.

@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use engine::buffer::Buffer;
 use engine::net::{Duplex, Stream};
@@ -43,7 +42,7 @@ pub async fn serve_connection(worker: Rc<Worker>, stream: Stream) {
 fn certificate(session: &Session) -> Option<Rc<ClientCertificate>> {
     let (leaf, chain) = session.common().peer_certificates()?.split_first()?;
     let chain = chain.iter().map(|certificate| certificate.to_vec()).collect();
-    Some(Rc::new(ClientCertificate { leaf: Arc::new(leaf.to_vec()), chain: Arc::new(chain) }))
+    Some(Rc::new(ClientCertificate::new(leaf.to_vec(), chain)))
 }
 
 /// A handshake, within its time.

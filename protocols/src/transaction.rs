@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use engine::counters::ErrorClass;
-use engine::http::RequestHead;
+use engine::http::{Method, RequestHead};
 use plugins::{Outcome, Rejection, RequestContext};
 
 use crate::exchange::Kind;
@@ -22,6 +22,8 @@ pub struct Transaction {
     kind: Kind,
     /// The backend has sent something. The request has been worked on then, and is not repeated.
     pub answer_began: bool,
+    /// The client was waited for while plugins had nothing to do.
+    pub waited_ns: u64,
     /// A plugin wants the response whole.
     pub wants_response_body: bool,
     ended: bool,
@@ -37,6 +39,7 @@ impl Transaction {
             outcome: Outcome::default(),
             kind,
             answer_began: false,
+            waited_ns: 0,
             wants_response_body: false,
             ended: false,
             recorded: false,
@@ -46,6 +49,11 @@ impl Transaction {
     /// The response has been sent, or its failure is known.
     pub fn end(&mut self) {
         self.ended = true;
+    }
+
+    /// Whether the request was HEAD, whose answers have no body.
+    pub fn answers_head(&self) -> bool {
+        self.cx.as_ref().is_some_and(|cx| cx.head.method == Method::Head)
     }
 
     /// Names the phase for the record.
@@ -81,6 +89,7 @@ impl Transaction {
         let counters = self.worker.core.counters();
         let outcome = &mut self.outcome;
         outcome.total_ns = elapsed_ns(cx.received);
+        outcome.plugin_io_ns = cx.plugin_io_ns;
         counters.request_duration.record_ns(outcome.total_ns);
         if let Some(ttfb_ns) = outcome.backend_ttfb_ns {
             counters.backend_duration.record_ns(ttfb_ns);

@@ -1,5 +1,7 @@
 //! Request bodies that plugins want whole (plugins sheet §1.10).
 
+use std::time::Instant;
+
 use engine::buffer::{Buffer, Chunk};
 use engine::counters::ErrorClass;
 use engine::http::{Headers, ResponseHead};
@@ -8,7 +10,8 @@ use plugins::{Buffering, Chain, Rejection, WholeResponse};
 use crate::deliver;
 use crate::exchange::{Body, BodyError, BodySize, Kind, Responder};
 use crate::failure::{Answer, Failure};
-use crate::transaction::Transaction;
+use crate::outgoing::passed_trailers;
+use crate::transaction::{Transaction, elapsed_ns};
 
 /// For the log, and for plugins that want no more than the length.
 const BODY_SIZE: &str = "request_body_size_bytes";
@@ -28,7 +31,10 @@ pub async fn collect<B: Body>(
     if cx.body.is_some() || body.size() == BodySize::Empty || !chain.wants_request_body(cx, by) {
         return Ok(());
     }
-    let whole = read(body, bytes_max).await?;
+    let began = Instant::now();
+    let whole = read(body, bytes_max).await;
+    transaction.waited_ns += elapsed_ns(began);
+    let whole = whole?;
     if let Some(cx) = &mut transaction.cx {
         if by > Buffering::BeforeBackend {
             cx.metadata.set(BODY_SIZE, whole.len().to_string());
@@ -62,16 +68,23 @@ async fn read<B: Body>(body: &mut B, bytes_max: u64) -> Result<Vec<u8>, Failure>
 
 /// A body that was read whole, on its way to the backend.
 pub struct WholeBody<'b, B> {
-    /// Where it came from: trailers follow it.
+    /// Where it came from.
     source: &'b mut B,
     bytes: Option<Vec<u8>>,
     size: BodySize,
+    trailers: Option<Headers>,
 }
 
 impl<'b, B: Body> WholeBody<'b, B> {
     pub fn new(source: &'b mut B, bytes: Vec<u8>) -> Self {
-        let size = if bytes.is_empty() { BodySize::Empty } else { BodySize::Exact(bytes.len() as u64) };
-        Self { source, bytes: Some(bytes).filter(|bytes| !bytes.is_empty()), size }
+        let trailers = source.take_trailers().and_then(passed_trailers);
+        let size = match bytes.len() as u64 {
+            0 => BodySize::Empty,
+            // Not every wire has room for trailers behind a length.
+            _ if trailers.is_some() => BodySize::Unknown,
+            length => BodySize::Exact(length),
+        };
+        Self { source, bytes: Some(bytes).filter(|bytes| !bytes.is_empty()), size, trailers }
     }
 }
 
@@ -94,7 +107,7 @@ impl<B: Body> Body for WholeBody<'_, B> {
     }
 
     fn take_trailers(&mut self) -> Option<Headers> {
-        self.source.take_trailers()
+        self.trailers.take()
     }
 
     fn open_tunnel(&mut self) {
@@ -138,10 +151,25 @@ pub async fn answer_for_backend<R: Responder>(
         }
     }
     transaction.outcome.status = answer.status;
-    let is_head = transaction.cx.as_ref().is_some_and(|cx| cx.head.method == engine::http::Method::Head);
-    let sent = deliver::rejection(&answer, is_head, responder).await;
+    let sent = deliver::rejection(&answer, transaction.answers_head(), responder).await;
     transaction.outcome.client_disconnected = sent.is_err();
     transaction.end();
+}
+
+/// Lets plugins at an answer that the gateway gives because the backend gave none (plugin API sheet §4.4).
+pub async fn through_after_proxy(transaction: &mut Transaction, chain: &Chain, answer: Rejection) -> Rejection {
+    let Some(cx) = &mut transaction.cx else { return answer };
+    let mut head = ResponseHead::new(answer.status);
+    let mut response = WholeResponse { head: &mut head, body: Vec::new() };
+    response.replace(answer);
+    let body = response.body;
+    match chain.after_proxy(cx, &mut head).await {
+        Ok(()) => rejection_of(&head, body),
+        Err(mut rejection) => {
+            chain.on_rejection(cx, &mut rejection).await;
+            *rejection
+        }
+    }
 }
 
 fn rejection_of(head: &ResponseHead, body: Vec<u8>) -> Rejection {

@@ -65,6 +65,7 @@ impl Worker {
             core: core.index,
             services: shared.services.clone(),
             log: core.log.clone(),
+            ticks: core.ticks.clone(),
             count_log_line: Rc::new(move |lost| {
                 counting.counters().log_lines.one();
                 counting.counters().log_lines_lost.add(lost);

@@ -5,9 +5,11 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
 
 use crate::backend::{Connection, Request};
 use crate::client::RawClient;
+use crate::python_peer::Peer;
 use crate::wait::PATIENCE;
 use crate::wire::{Fault, Response};
 
@@ -225,5 +227,51 @@ impl<'c> BackendWebSocket<'c> {
     pub fn frame(&mut self) -> Option<Frame> {
         let Self { connection, frames, .. } = self;
         frames.next(|| connection.read_some())
+    }
+}
+
+/// A session over HTTP/2 (RFC 8441): a stream whose data are frames.
+pub struct Http2WebSocket {
+    pub client: Peer,
+    pub stream: u64,
+    /// The fields of the answer, in pairs.
+    pub head: Value,
+    frames: FrameReader,
+}
+
+impl Http2WebSocket {
+    /// What `h2_client.py` is told to begin a session with.
+    pub fn request(path: &str, headers: &[(&str, &str)]) -> Value {
+        let pseudo = json!({":method": "CONNECT", ":protocol": "websocket", ":path": path});
+        json!({"do": "open", "pseudo": pseudo, "headers": headers})
+    }
+
+    #[track_caller]
+    pub fn open(mut client: Peer, path: &str, headers: &[(&str, &str)]) -> Self {
+        let answer = client.ask(Self::request(path, headers));
+        let pairs = answer["headers"].as_array().into_iter().flatten();
+        let status: Vec<&Value> = pairs.filter(|pair| pair[0] == ":status").map(|pair| &pair[1]).collect();
+        assert_eq!(status, ["200"], "{answer}");
+        let stream = answer["stream"].as_u64().expect("a stream");
+        Self { client, stream, head: answer["headers"].clone(), frames: FrameReader::default() }
+    }
+
+    pub fn send_bytes(&mut self, bytes: &[u8]) {
+        let data: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.client.ask(json!({"do": "send", "stream": self.stream, "data": data}));
+    }
+
+    pub fn send(&mut self, frame: Frame) {
+        self.send_bytes(&frame.masked().bytes());
+    }
+
+    /// The next frame; `None` at the end of the stream.
+    pub fn frame(&mut self) -> Option<Frame> {
+        let Self { client, stream, frames, .. } = self;
+        frames.next(|| {
+            let answer = client.ask(json!({"do": "receive", "stream": *stream}));
+            let data = answer["data"].as_str().unwrap_or_default();
+            (0..data.len() / 2).map(|at| u8::from_str_radix(&data[2 * at..2 * at + 2], 16).unwrap()).collect()
+        })
     }
 }

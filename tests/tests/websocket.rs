@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tests::{
-    Authority, Backend, BackendWebSocket, Connection, Document, Frame, FrameReader, Gateway, GatewayBuilder, Identity,
-    Peer, Proxy, RawWebSocket, RefusingPort, Reply, Signal, WEBSOCKET_KEY, eventually, websocket_accept,
+    Authority, Backend, BackendWebSocket, Connection, Document, Frame, FrameReader, Gateway, GatewayBuilder,
+    Http2WebSocket, Identity, Peer, Proxy, RawWebSocket, RefusingPort, Reply, Signal, WEBSOCKET_KEY, eventually,
+    websocket_accept,
 };
 
 const HOST: &str = "ws.example.com";
@@ -893,49 +894,7 @@ fn a_session_does_not_hold_its_clients_place_among_requests() {
     let _second = RawWebSocket::open(gateway.port(), "/", "");
 }
 
-/// WebSocket over HTTP/2: a stream whose data are frames.
-struct Tunnel {
-    client: Peer,
-    stream: u64,
-    head: Value,
-    frames: FrameReader,
-}
-
 const CONNECT: [(&str, &str); 1] = [("sec-websocket-version", "13")];
-
-fn connect(path: &str, headers: &[(&str, &str)]) -> Value {
-    let pseudo = json!({":method": "CONNECT", ":protocol": "websocket", ":path": path});
-    json!({"do": "open", "pseudo": pseudo, "headers": headers})
-}
-
-impl Tunnel {
-    #[track_caller]
-    fn open(mut client: Peer, path: &str, headers: &[(&str, &str)]) -> Self {
-        let answer = client.ask(connect(path, headers));
-        assert_eq!(field(&answer["headers"], ":status"), Some("200"), "{answer}");
-        let stream = answer["stream"].as_u64().expect("a stream");
-        Self { client, stream, head: answer["headers"].clone(), frames: FrameReader::default() }
-    }
-
-    fn send_bytes(&mut self, bytes: &[u8]) {
-        let data: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        self.client.ask(json!({"do": "send", "stream": self.stream, "data": data}));
-    }
-
-    fn send(&mut self, frame: Frame) {
-        self.send_bytes(&frame.masked().bytes());
-    }
-
-    /// The next frame; `None` at the end of the stream.
-    fn frame(&mut self) -> Option<Frame> {
-        let Self { client, stream, frames, .. } = self;
-        frames.next(|| {
-            let answer = client.ask(json!({"do": "receive", "stream": *stream}));
-            let data = answer["data"].as_str().unwrap_or_default();
-            (0..data.len() / 2).map(|at| u8::from_str_radix(&data[2 * at..2 * at + 2], 16).unwrap()).collect()
-        })
-    }
-}
 
 fn field<'a>(block: &'a Value, name: &str) -> Option<&'a str> {
     let pairs = block.as_array()?;
@@ -955,7 +914,7 @@ fn a_session_over_http_2_is_offered_and_works_in_the_clear_and_under_tls() {
     for (name, mut client) in [("h2c", h2_client(&gateway)), ("TLS", tls_client("h2_client.py", &gateway, &authority))]
     {
         assert_eq!(client.ask(json!({"do": "settings"}))["connect"], 1, "{name}: RFC 8441 is announced");
-        let mut session = Tunnel::open(client, "/live?x=1", &CONNECT);
+        let mut session = Http2WebSocket::open(client, "/live?x=1", &CONNECT);
         for absent in ["sec-websocket-accept", "upgrade", "connection", "content-length", "sec-websocket-extensions"] {
             assert_eq!(field(&session.head, absent), None, "{name}: {absent} in {}", session.head);
         }
@@ -998,8 +957,8 @@ fn requests_and_sessions_share_an_http_2_connection() {
         }
     });
     let gateway = Gateway::in_front_of(backend.port());
-    let mut first = Tunnel::open(h2_client(&gateway), "/1", &CONNECT);
-    let answer = first.client.ask(connect("/2", &CONNECT));
+    let mut first = Http2WebSocket::open(h2_client(&gateway), "/1", &CONNECT);
+    let answer = first.client.ask(Http2WebSocket::request("/2", &CONNECT));
     let (one, two) = (first.stream, answer["stream"].as_u64().unwrap());
     for (stream, text) in [(one, "a"), (two, "b"), (one, "c"), (two, "d")] {
         first.stream = stream;
@@ -1015,14 +974,14 @@ fn the_ends_of_an_http_2_session_reach_the_other_side() {
     let (backend, frames) = listening();
     let gateway = Gateway::in_front_of(backend.port());
     for end in ["reset", "end"] {
-        let mut session = Tunnel::open(h2_client(&gateway), "/", &CONNECT);
+        let mut session = Http2WebSocket::open(h2_client(&gateway), "/", &CONNECT);
         session.send(Frame::text("here"));
         assert_eq!(frames.recv_timeout(SOON).unwrap().unwrap().said(), "here");
         session.client.ask(json!({"do": end, "stream": session.stream}));
         let rest = ends_at_backend(&frames);
         assert!(matches!(&rest[..], [close] if close.kind() == 8), "{end}: {rest:?}");
     }
-    let mut session = Tunnel::open(h2_client(&gateway), "/", &CONNECT);
+    let mut session = Http2WebSocket::open(h2_client(&gateway), "/", &CONNECT);
     session.send_bytes(&Frame::text("no mask").bytes());
     let rest = ends_at_backend(&frames);
     assert!(rest.iter().all(|frame| frame.kind() == 8), "no mask: {rest:?}");
@@ -1031,7 +990,7 @@ fn the_ends_of_an_http_2_session_reach_the_other_side() {
     }
     let vanishing = Backend::scripted(|connection| drop(BackendWebSocket::accept(connection, "")));
     let gateway = Gateway::in_front_of(vanishing.port());
-    let mut session = Tunnel::open(h2_client(&gateway), "/", &CONNECT);
+    let mut session = Http2WebSocket::open(h2_client(&gateway), "/", &CONNECT);
     let rest: Vec<Frame> = std::iter::from_fn(|| session.frame()).collect();
     assert!(matches!(&rest[..], [close] if close.kind() == 8 && close.payload.is_empty()), "{rest:?}");
 }
@@ -1045,7 +1004,7 @@ fn an_http_2_session_gets_the_subprotocol_the_backend_chose() {
     });
     let gateway = Gateway::in_front_of(backend.port());
     let headers = [CONNECT[0], ("sec-websocket-protocol", "a, b")];
-    let session = Tunnel::open(h2_client(&gateway), "/", &headers);
+    let session = Http2WebSocket::open(h2_client(&gateway), "/", &headers);
     assert_eq!(field(&session.head, "sec-websocket-protocol"), Some("b"), "{}", session.head);
     assert_eq!(backend.wait_for_requests(1)[0].header("sec-websocket-protocol"), Some("a, b"));
 }
@@ -1066,7 +1025,7 @@ fn http_2_sessions_are_refused_like_the_others() {
     let gateway = Gateway::builder().document(&document).env("FERRUM_WEBSOCKET_MAX_CONNECTIONS", 1).start();
     let mut client = h2_client(&gateway);
     let mut refused = |path: &str, headers: &[(&str, &str)], status: &str, error: &str| {
-        let mut ask = connect(path, headers);
+        let mut ask = Http2WebSocket::request(path, headers);
         ask["end"] = json!(false);
         let answer = client.ask(ask);
         assert_eq!(field(&answer["headers"], ":status"), Some(status), "{path}: {answer}");
@@ -1089,7 +1048,7 @@ fn a_connect_that_is_no_websocket_is_refused() {
     let backend = Backend::scripted(echo);
     let gateway = Gateway::in_front_of(backend.port());
     let mut client = h2_client(&gateway);
-    let mut ask = connect("/", &CONNECT);
+    let mut ask = Http2WebSocket::request("/", &CONNECT);
     ask["pseudo"][":protocol"] = json!("connect-udp");
     let answer = client.ask(ask);
     assert_eq!(field(&answer["headers"], ":status"), Some("405"), "{answer}");
@@ -1101,7 +1060,7 @@ fn the_record_of_an_http_2_session_has_its_method_and_status() {
     let backend = Backend::scripted(echo);
     let document = Document::all_to(backend.port()).global_plugin("stdout_logging", json!({}));
     let gateway = Gateway::running(&document);
-    let _session = Tunnel::open(h2_client(&gateway), "/live", &CONNECT);
+    let _session = Http2WebSocket::open(h2_client(&gateway), "/live", &CONNECT);
     let record = gateway.wait_for_record(|record| record["proxy_id"] == "app");
     assert_eq!((&record["response_status_code"], &record["http_method"]), (&json!(200), &json!("CONNECT")), "{record}");
 }

@@ -63,6 +63,8 @@ pub fn main_with(
     validate_spec: impl FnOnce(&Settings) -> Result<SpecCounts, SpecFailure>,
     probe_io_uring: fn() -> Result<(), String>,
 ) -> ExitCode {
+    // Crates that plugin files use bring another provider, and none would be chosen where nobody names one.
+    engine::tls::install_provider();
     let arguments = match Arguments::try_parse_from(std::env::args_os().collect::<Vec<OsString>>()) {
         Ok(arguments) => arguments,
         Err(error) => {

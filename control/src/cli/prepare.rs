@@ -21,6 +21,8 @@ pub struct Prepared {
     /// The environment with flags and resolved secrets in it. The process environment itself is not changed, so plugin
     /// configs that name a variable must look here.
     pub environment: BTreeMap<String, String>,
+    /// The keys of the conf file, which the environment goes before.
+    pub conf: BTreeMap<String, String>,
 }
 
 /// Secrets stand in the environment, so it is not shown.
@@ -68,7 +70,7 @@ pub(super) fn prepare(arguments: Option<&RunArgs>, mut env: Environment, host: &
     let (sources, settings, mut warnings) = load(env, host).map_err(Refusal::Settings)?;
     warnings.extend(settings.startup_warnings());
     let conf_overrides = sources.overridden().into_iter().filter(|key| Settings::is_known(key)).collect();
-    Ok(Prepared { settings, warnings, secrets_loaded, conf_overrides, environment: sources.env })
+    Ok(Prepared { settings, warnings, secrets_loaded, conf_overrides, environment: sources.env, conf: sources.conf })
 }
 
 /// The settings of `validate`: secrets stay where they are.

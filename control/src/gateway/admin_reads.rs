@@ -74,6 +74,10 @@ fn first<T: Serialize>(all: &[T], is_wanted: impl Fn(&T) -> bool) -> Option<Valu
 pub(super) struct Traffic(pub(super) Arc<Publication>);
 
 impl TrafficReads for Traffic {
+    fn rate_limit_keys(&self) -> u64 {
+        self.0.latest().map_or(0, |snapshot| ferrum_edge::adapter::tracked_keys(&snapshot.plugins) as u64)
+    }
+
     fn credentials(&self) -> Map<String, Value> {
         let document = self.0.document();
         let count = |kind: &str| -> usize {

@@ -78,6 +78,7 @@ pub fn run(prepared: Prepared) -> ExitCode {
         }
     };
     announce(&prepared);
+    show_settings_to_plugins(&prepared);
     let code = match serve(&prepared, &cpus, rings, &log) {
         Ok(()) => {
             tracing::info!("Ferrum Edge shut down cleanly");
@@ -93,6 +94,13 @@ pub fn run(prepared: Prepared) -> ExitCode {
     };
     log.finish();
     code
+}
+
+/// Custom plugins may ask for `FERRUM_*` settings by name.
+fn show_settings_to_plugins(prepared: &Prepared) {
+    let all = prepared.conf.iter().chain(&prepared.environment);
+    let settings = all.filter(|(key, _)| key.starts_with("FERRUM_")).map(|(key, value)| (key.clone(), value.clone()));
+    ferrum_edge::config::conf_file::set_ferrum_vars(settings);
 }
 
 fn early_failure(prepared: &Prepared, reason: &str) -> ExitCode {
@@ -166,7 +174,7 @@ fn serve(
         let _context = runtime.enter();
         Signals::install().map_err(|error| Fatal::new(format!("signal handlers: {error}")))?
     };
-    let source = FileSource::new(settings);
+    let source = FileSource::new(settings, runtime.handle().clone());
     let document = source.load()?;
     source.check_ports(&document)?;
     let result = runtime.block_on(live(prepared, cpus, rings, log, signals, (source, document)));
@@ -178,7 +186,10 @@ fn serve(
 fn migrate(settings: &Settings) -> Result<(), Fatal> {
     let action = settings.file.migrate_action.resolve().map_err(Fatal::new)?;
     if action != MigrateAction::Config {
-        return Err(Fatal::new("only FERRUM_MIGRATE_ACTION=config is built yet in this release"));
+        return Err(Fatal::new(format!(
+            "only FERRUM_MIGRATE_ACTION=config is built yet in this release{}",
+            waiting_migrations()
+        )));
     }
     let path = settings.file.file_config_path.clone().unwrap_or_default();
     let migration = engine::model::migrate_config(&path, settings.file.migrate_dry_run)
@@ -187,6 +198,20 @@ fn migrate(settings: &Settings) -> Result<(), Fatal> {
         println!("{line}");
     }
     Ok(())
+}
+
+/// The tables of custom plugins come with the database; until then it is said which would be made.
+fn waiting_migrations() -> String {
+    let all = ferrum_edge::custom_plugins::collect_all_custom_plugin_migrations();
+    let steps = all.iter().flat_map(|(plugin, steps)| {
+        steps.iter().map(move |step| format!("[{plugin}] V{}: {}", step.version, step.name))
+    });
+    let steps: Vec<String> = steps.collect();
+    if steps.is_empty() {
+        String::new()
+    } else {
+        format!("; migrations of custom plugins wait for it: {}", steps.join(", "))
+    }
 }
 
 async fn live(
@@ -201,18 +226,19 @@ async fn live(
     let counters = Counters::new(cpus.len());
     let overload = Arc::new(Overload::default());
     let options = options::compile(settings, tls::backends(settings)?, cpus.len());
-    let compiled = publication::compile(&document, &options, 1, None)?;
-    let (backends, first) = (targets(&compiled), compiled.clone());
-    let snapshots: Arc<Fanout<Snapshot<PluginSet>>> = Arc::new(Fanout::new(cpus.len(), compiled));
     let tables = Arc::new(Fanout::new(cpus.len(), Arc::new(engine::dns::DnsTable::default())));
     let tls = FrontTls::start(settings, cpus.len())?;
     let dns = Dns::start(options::dns(settings), tables.clone()).map_err(|error| Fatal::new(error.to_string()))?;
-    let services = services::start(settings, cpus.len(), &options.backend_tls, dns.clone());
-    services::begin(&first, &services);
+    let services = services::start(settings, &options, dns.clone());
+    let compiled = publication::compile(&document, &options, &services, 1, None)?;
+    let (backends, names) = (targets(&compiled), needed_names(&document, &compiled));
+    services::begin(&compiled, &services);
+    // Only those who serve it hold it from here on, so that it is freed once it is replaced.
+    let snapshots: Arc<Fanout<Snapshot<PluginSet>>> = Arc::new(Fanout::new(cpus.len(), compiled));
     let capabilities = Capabilities::new(dns.clone(), options::capabilities(settings));
     capabilities.adopt(backends);
     let warm_ups = async {
-        dns.warm_up(needed_names(&document, &first)).await;
+        dns.warm_up(names).await;
         if settings.pool.pool_warmup_enabled {
             capabilities.probe_new().await;
             warm_up::warm_up(capabilities.all(), &dns, settings.pool.pool_warmup_concurrency).await;
@@ -226,16 +252,17 @@ async fn live(
     let _refreshing =
         capabilities.start_refreshing(options::seconds(settings.pool.backend_capability_refresh_interval_secs));
 
-    let publication = Arc::new(Publication::new(
-        snapshots.clone(),
+    let parts = publication::Parts {
+        snapshots: snapshots.clone(),
         source,
-        dns.clone(),
-        capabilities.clone(),
+        dns: dns.clone(),
+        capabilities: capabilities.clone(),
         options,
-        cores::control_pin(settings),
-        services.clone(),
-        document,
-    ));
+        pin: Box::new(cores::control_pin(settings)),
+        services: services.clone(),
+    };
+    let publication = Arc::new(Publication::new(parts, document));
+    let request_metrics = services.metrics.clone();
     let cores = Cores::start(cores::Start {
         settings,
         cpus,
@@ -246,7 +273,7 @@ async fn live(
         tables: &tables,
         tls: tls.as_deref().map(FrontTls::published),
         reactor: reactor(settings)?,
-        services,
+        services: services.clone(),
     })?;
     let gauges = Arc::new(probe::ProbedGauges::new(counters.clone(), cores.post_boxes()));
     let monitor = Monitor::new(options::overload(settings), gauges.clone(), overload.clone());
@@ -260,7 +287,8 @@ async fn live(
     sources.logs = Some(log.counts());
     sources.resources = Some(publication.clone());
     sources.traffic = Arc::new(admin_reads::Traffic(publication.clone()));
-    sources.plugins = plugins::catalog::available().into_iter().map(str::to_owned).collect();
+    sources.request_metrics = request_metrics;
+    sources.plugins = ferrum_edge::adapter::available().into_iter().map(str::to_owned).collect();
     let _probing = gauges.start(Duration::from_millis(settings.overload.overload_check_interval_ms));
     let admin = start_admin(settings, sources)?;
     if readiness.set_ready() {
@@ -277,6 +305,7 @@ async fn live(
     };
     drain::drain(&cores, &overload, &counters, admin, settings.runtime.shutdown_drain_seconds).await;
     cores.stop();
+    services.stop(BACKGROUND_STOP_MAX).await;
     match ended {
         None => Ok(()),
         Some(core) => Err(Fatal::new(format!("core {core} has ended; the gateway cannot go on without it"))),

@@ -16,7 +16,6 @@ use crate::settings::{SECRET_BYTES_MIN, Settings, Tri};
 use crate::source::{BackendTlsFiles, CompileOptions, address_policy};
 
 const STATUS_COUNTS_DEFAULT: usize = 200;
-const WEBSOCKET_WRITE_BUFFER_DEFAULT: usize = 131_072;
 /// As good as for ever, and far from where adding to a clock overflows: ten years.
 const SECONDS_MAX: u64 = 10 * 365 * 24 * 3600;
 
@@ -49,11 +48,6 @@ pub(super) fn unserved(settings: &Settings) -> Vec<String> {
             "FERRUM_STATUS_COUNTS_MAX_ENTRIES",
             "another bound than one row a status",
         ),
-        (
-            settings.limits.websocket_write_buffer_size != WEBSOCKET_WRITE_BUFFER_DEFAULT,
-            "FERRUM_WEBSOCKET_WRITE_BUFFER_SIZE",
-            "a buffer for WebSocket frames, which are sent as they come,",
-        ),
     ];
     uses.iter()
         .filter(|(used, _, _)| *used)
@@ -64,6 +58,8 @@ pub(super) fn unserved(settings: &Settings) -> Vec<String> {
 pub(super) fn http(settings: &Settings) -> HttpSettings {
     let (limits, client, runtime, pool) = (&settings.limits, &settings.client, &settings.runtime, &settings.pool);
     HttpSettings {
+        http_port: settings.listeners.proxy_http_port,
+        https_port: settings.listeners.proxy_https_port,
         header_bytes_max: limits.max_header_size_bytes,
         single_header_bytes_max: limits.max_single_header_size_bytes,
         header_count_max: limits.max_header_count,
@@ -94,6 +90,7 @@ pub(super) fn http(settings: &Settings) -> HttpSettings {
         websocket: WebSocketSettings {
             connections_max: runtime.websocket_max_connections,
             frame_bytes_max: limits.max_websocket_frame_size_bytes as u64,
+            write_buffer_bytes: limits.websocket_write_buffer_size,
             is_tunnel: limits.websocket_tunnel_mode,
         },
         connect: ConnectOptions { keepalive: None },

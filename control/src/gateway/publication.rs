@@ -9,8 +9,10 @@ use std::time::Duration;
 use engine::model::Document;
 use engine::publish::Fanout;
 use engine::snapshot::Snapshot;
+use ferrum_edge::adapter;
 use plugins::PluginSet;
 use plugins::outbound::Services;
+use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -49,12 +51,14 @@ fn plugin_names(snapshot: &Snapshot<PluginSet>) -> impl Iterator<Item = NameSpec
 
 /// Compiles and logs what the plugins warn about.
 pub(super) fn compile(
-    document: &Document,
+    document: &Arc<Document>,
     options: &CompileOptions,
+    services: &Arc<Services>,
     generation: u64,
     previous: Option<&Snapshot<PluginSet>>,
 ) -> Result<Published, SourceError> {
-    match crate::source::compile(document, options, generation, previous) {
+    let check = |name: &str, config: &Value| adapter::check(name, config, services);
+    match crate::source::compile(document, options, check, generation, previous) {
         Ok((snapshot, warnings)) => {
             for warning in warnings {
                 tracing::warn!("{warning}");
@@ -65,6 +69,18 @@ pub(super) fn compile(
     }
 }
 
+/// What a publication works with.
+pub(super) struct Parts {
+    pub(super) snapshots: Arc<Fanout<Snapshot<PluginSet>>>,
+    pub(super) source: FileSource,
+    pub(super) dns: Dns,
+    pub(super) capabilities: Arc<Capabilities>,
+    pub(super) options: CompileOptions,
+    /// Puts the thread that compiles where control threads belong.
+    pub(super) pin: Box<dyn Fn() + Send + Sync>,
+    pub(super) services: Arc<Services>,
+}
+
 /// The one place that replaces a configuration.
 pub(super) struct Publication {
     snapshots: Arc<Fanout<Snapshot<PluginSet>>>,
@@ -72,7 +88,6 @@ pub(super) struct Publication {
     dns: Dns,
     capabilities: Arc<Capabilities>,
     options: CompileOptions,
-    /// Puts the thread that compiles where control threads belong.
     pin: Box<dyn Fn() + Send + Sync>,
     generation: AtomicU64,
     services: Arc<Services>,
@@ -84,23 +99,15 @@ pub(super) struct Publication {
 }
 
 impl Publication {
-    pub(super) fn new(
-        snapshots: Arc<Fanout<Snapshot<PluginSet>>>,
-        source: FileSource,
-        dns: Dns,
-        capabilities: Arc<Capabilities>,
-        options: CompileOptions,
-        pin: impl Fn() + Send + Sync + 'static,
-        services: Arc<Services>,
-        document: Arc<Document>,
-    ) -> Self {
+    pub(super) fn new(parts: Parts, document: Arc<Document>) -> Self {
+        let Parts { snapshots, source, dns, capabilities, options, pin, services } = parts;
         Self {
             snapshots,
             source,
             dns,
             capabilities,
             options,
-            pin: Box::new(pin),
+            pin,
             generation: AtomicU64::new(1),
             services,
             document: Mutex::new(document),
@@ -112,6 +119,11 @@ impl Publication {
     /// What is being served.
     pub(super) fn document(&self) -> Arc<Document> {
         self.document.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What the cores serve.
+    pub(super) fn latest(&self) -> Option<Published> {
+        self.snapshots.latest()
     }
 
     /// Reads the file again. A document that is not valid changes nothing.
@@ -149,7 +161,8 @@ impl Publication {
     fn load(&self) -> Result<Loaded, SourceError> {
         let document = self.source.load()?;
         let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
-        let snapshot = compile(&document, &self.options, generation, self.snapshots.latest().as_deref())?;
+        let snapshot =
+            compile(&document, &self.options, &self.services, generation, self.snapshots.latest().as_deref())?;
         let (names, targets) = (needed_names(&document, &snapshot), targets(&snapshot));
         Ok(Loaded { configuration: Configuration { snapshot, document }, names, targets })
     }

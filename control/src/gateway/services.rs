@@ -12,26 +12,25 @@ use tokio::runtime::Handle;
 
 use crate::dns::Dns;
 use crate::settings::Settings;
-use crate::source::BackendTlsFiles;
+use crate::source::CompileOptions;
 
 /// On the current runtime.
-pub(super) fn start(settings: &Settings, cores: usize, tls: &BackendTlsFiles, dns: Dns) -> Arc<Services> {
-    let (client, pool) = (&settings.client, &settings.pool);
+pub(super) fn start(settings: &Settings, compile: &CompileOptions, dns: Dns) -> Arc<Services> {
+    let client = &settings.client;
     let bundle = settings.tls.tls_ca_bundle_path.as_ref();
     let options = Options {
         namespace: settings.core.namespace.as_str().to_owned(),
-        tls: tls.for_plugins(),
+        tls: compile.backend_tls.for_plugins(compile.pool.offers_http2),
         tls_ca_bundle_path: bundle.map(|path| path.to_string_lossy().into_owned()),
         tls_no_verify: settings.tls.tls_no_verify,
         http_slow_threshold_ms: client.plugin_http_slow_threshold_ms,
         http_retries_max: client.plugin_http_max_retries,
         http_retry_delay_ms: client.plugin_http_retry_delay_ms,
-        pool_idle_max: pool.pool_max_idle_per_host,
-        pool_idle_timeout_ms: pool.pool_idle_timeout_seconds.saturating_mul(1000),
+        pool: compile.pool.clone(),
         basic_auth_secret: client.basic_auth_hmac_secret.expose().to_owned(),
         backend_allow_ips: crate::source::address_policy(client.backend_allow_ips).as_str(),
     };
-    Services::new(Handle::current(), cores, options, Arc::new(GatewayNames(dns)))
+    Services::new(Handle::current(), compile.cores, options, Arc::new(GatewayNames(dns)))
 }
 
 /// Lets what works in the background begin, before the cores see the configuration.

@@ -1,15 +1,20 @@
-//! The plugins room as the config model asks for it.
+//! The plugins as the config model asks for them.
 
 use engine::model::{PluginCatalog, PluginRefusal};
-use plugins::catalog::{self, Refusal};
+use ferrum_edge::adapter;
+use plugins::catalog::Refusal;
 use serde_json::Value;
+use tokio::runtime::Handle;
 
-pub(super) struct Catalog;
+/// Constructors of custom plugins may spawn, so they run where a runtime is entered.
+pub(super) struct Catalog {
+    pub runtime: Handle,
+}
 
 impl PluginCatalog for Catalog {
     fn check(&self, name: &str, config: &Value) -> Result<(), PluginRefusal> {
-        match catalog::check(name, config) {
-            Ok(_) => Ok(()),
+        match adapter::validate(name, config, &self.runtime) {
+            Ok(()) => Ok(()),
             Err(Refusal::Unknown(_)) => Err(PluginRefusal::Unknown),
             Err(removed @ Refusal::Removed(_)) => Err(PluginRefusal::Invalid(vec![removed.to_string()])),
             Err(Refusal::Invalid(errors)) => Err(PluginRefusal::Invalid(errors)),

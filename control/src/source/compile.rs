@@ -19,9 +19,10 @@ use engine::snapshot::{
     Snapshot, UpstreamRef,
 };
 use engine::tls::BackendTlsInputs;
-use plugins::catalog::{ConfiguredPlugin, ProxyAttachment, Scope};
+use plugins::catalog::{Checked, ConfiguredPlugin, ProxyAttachment, Refusal, Scope};
 use plugins::{PluginSet, Specs};
 use rustc_hash::FxHashMap;
+use serde_json::Value;
 
 use crate::dns::NameSpec;
 
@@ -47,17 +48,21 @@ pub type Compiled = (Snapshot<PluginSet>, Vec<String>);
 /// Fails only where two checks of the document disagree, which is a defect; the caller keeps what it has. What is counted
 /// about upstreams goes on from the snapshot that is to be replaced.
 pub fn compile(
-    document: &Document,
+    document: &Arc<Document>,
     options: &CompileOptions,
+    check: impl Fn(&str, &Value) -> Result<Checked, Refusal>,
     generation: u64,
     previous: Option<&Snapshot<PluginSet>>,
 ) -> Result<Compiled, Vec<String>> {
-    let proxies: Vec<&Proxy> = document.proxies.iter().filter(|proxy| is_http(proxy)).collect();
+    let places: Vec<u32> = (0..).zip(&document.proxies).filter(|(_, proxy)| is_http(proxy)).map(|(at, _)| at).collect();
+    let proxies: Vec<&Proxy> = places.iter().map(|place| &document.proxies[*place as usize]).collect();
     let routes: Vec<RouteSpec> =
         proxies.iter().map(|proxy| RouteSpec { hosts: proxy.hosts.clone(), path: proxy.listen_path.clone() }).collect();
     let routes = RouteTable::build(&routes)?;
-    let (mut plugins, mut warnings) = plugins::catalog::compile(&configured(document), &attachments(&proxies))?;
+    let (mut plugins, mut warnings) =
+        plugins::catalog::compile_with(&configured(document), &attachments(&proxies), check)?;
     carry_plugins(&mut plugins, previous);
+    plugins.companion = ferrum_edge::adapter::companion(document, &places, &plugins);
     let upstreams = upstreams::compile(&document.upstreams, options, previous)?;
     let numbers = upstreams::numbers(&upstreams);
     warnings.extend(backend_tls::unverified(&document.proxies, &document.upstreams));
@@ -84,7 +89,14 @@ pub fn compile(
         consumers: Arc::new(ConsumerIndex::new(document.consumers.iter().map(consumer))),
         plugins,
     };
-    let used: HashSet<&BackendTlsInputs> = backends.keys().filter_map(|spec| spec.pool.tls.as_deref()).collect();
+    let securities = backends.keys().flat_map(|spec| [Some(&spec.security), spec.direct_security.as_ref()]);
+    let securities = securities.chain(snapshot.upstreams.iter().map(|entry| entry.security.as_ref())).flatten();
+    let used: HashSet<&BackendTlsInputs> = securities
+        .filter_map(|security| match security {
+            Security::Tls(tls) => Some(&*tls.inputs),
+            Security::Plain | Security::Broken(_) => None,
+        })
+        .collect();
     options.backend_tls.keep_only(|inputs| used.contains(inputs));
     Ok((snapshot, warnings))
 }
@@ -149,6 +161,10 @@ fn backend_spec(proxy: &Proxy, upstream: Option<&Upstream>, options: &CompileOpt
         Some(BackendScheme::Http) => (Scheme::Http, Security::Plain),
         _ => (Scheme::Https, options.backend_tls.security(proxy, upstream)),
     };
+    let direct_security = match (scheme, upstream) {
+        (Scheme::Https, Some(_)) => Some(options.backend_tls.security(proxy, None)),
+        _ => None,
+    };
     let tls = match &security {
         Security::Tls(tls) => Some(tls.inputs.clone()),
         Security::Plain | Security::Broken(_) => None,
@@ -168,6 +184,7 @@ fn backend_spec(proxy: &Proxy, upstream: Option<&Upstream>, options: &CompileOpt
         path: proxy.backend_path.clone().unwrap_or_default(),
         address: address(&proxy.backend_host, proxy.dns_override.as_deref(), options.address_policy),
         security,
+        direct_security,
         pool,
         pool_limits: pool_limits(proxy, &options.pool),
     }

@@ -7,6 +7,8 @@ use engine::model::{
     AddressPolicy, Document, LoadError, LoadOptions, Loaded, features_in_use, load_file, reserved_port_conflicts,
 };
 
+use tokio::runtime::{Handle, Runtime};
+
 use super::catalog::Catalog;
 use crate::cli::{SpecCounts, SpecFailure};
 use crate::settings::{BackendAllowIps, Settings};
@@ -37,11 +39,14 @@ pub struct FileSource {
     address_policy: AddressPolicy,
     cert_expiry_warning_days: u64,
     reserved_ports: Vec<u16>,
+    /// Where custom plugins are tried.
+    runtime: Handle,
 }
 
 impl FileSource {
-    pub fn new(settings: &Settings) -> Self {
+    pub fn new(settings: &Settings, runtime: Handle) -> Self {
         Self {
+            runtime,
             path: settings.file.file_config_path.clone().unwrap_or_default(),
             namespace: settings.core.namespace.as_str().to_owned(),
             max_credentials_per_type: settings.limits.max_credentials_per_type,
@@ -89,7 +94,7 @@ impl FileSource {
             backend_allow_ips: self.address_policy,
             cert_expiry_warning_days: self.cert_expiry_warning_days,
             reserved_ports: Vec::new(),
-            plugins: &Catalog,
+            plugins: &Catalog { runtime: self.runtime.clone() },
         };
         Ok(load_file(&self.path, &options)?)
     }
@@ -114,7 +119,11 @@ pub(crate) fn address_policy(allowed: BackendAllowIps) -> AddressPolicy {
 
 /// What `ferrum-edge validate` does with a spec.
 pub fn validate_spec(settings: &Settings) -> Result<SpecCounts, SpecFailure> {
-    let source = FileSource::new(settings);
+    let runtime = Runtime::new().map_err(|error| SpecFailure {
+        reason: format!("Spec validation failed: no runtime for plugins: {error}"),
+        errors: Vec::new(),
+    })?;
+    let source = FileSource::new(settings, runtime.handle().clone());
     let loaded = source.read().map_err(|error| SpecFailure {
         reason: format!("Spec validation failed: {}", error.summary),
         errors: error.errors,

@@ -1,14 +1,21 @@
 //! Documents and snapshots for tests.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use engine::model::{AddressPolicy, Document, Format, LoadOptions, load_text};
 use engine::snapshot::{PoolLimits, Snapshot};
 use plugins::PluginSet;
 use serde_json::{Value, json};
+use tokio::runtime::{Handle, Runtime};
 
 use super::catalog::Catalog;
 use super::{BackendTlsFiles, CompileOptions, compile};
+
+/// One for all tests, which lives as long as they do.
+fn runtime() -> Handle {
+    static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
+    RUNTIME.handle().clone()
+}
 
 pub(crate) fn document(proxies: Value, upstreams: Value) -> Document {
     let text =
@@ -19,7 +26,7 @@ pub(crate) fn document(proxies: Value, upstreams: Value) -> Document {
         backend_allow_ips: AddressPolicy::Both,
         cert_expiry_warning_days: 30,
         reserved_ports: Vec::new(),
-        plugins: &Catalog,
+        plugins: &Catalog { runtime: runtime() },
     };
     load_text(&text.to_string(), Format::Json, &options).expect("a sound document").document
 }
@@ -30,7 +37,8 @@ pub(crate) fn compiled(document: &Document, previous: Option<&Snapshot<PluginSet
     let (namespace, address_policy) = ("ferrum".to_owned(), AddressPolicy::Private);
     let backend_tls = Arc::new(BackendTlsFiles::of_tests());
     let options = CompileOptions { namespace, address_policy, pool, backend_tls, cores: 2 };
-    compile(document, &options, 1, previous).expect("it compiles").0
+    let document = Arc::new(document.clone());
+    compile(&document, &options, plugins::catalog::check, 1, previous).expect("it compiles").0
 }
 
 /// One to `own.example.com:80`, with these fields.

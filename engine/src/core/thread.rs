@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::busy::Activity;
-use super::{Deadlines, TICK};
+use super::{Deadlines, TICK, Ticks};
 use crate::counters::{CoreCounters, Counters};
 use crate::dns::DnsTable;
 use crate::logring::LogRing;
@@ -25,8 +25,23 @@ pub struct Core {
     pub overload: Arc<Overload>,
     pub dns: RefCell<View<DnsTable>>,
     pub log: Rc<LogRing>,
+    pub ticks: Rc<Ticks>,
     counters: Counters,
     activity: Activity,
+}
+
+thread_local! {
+    /// Of the core that runs on this thread.
+    static COUNTERS: RefCell<Option<(Counters, usize)>> = const { RefCell::new(None) };
+}
+
+/// Counts a panic that was caught on this core where the core itself is not at hand. Off a core nobody counts.
+pub fn count_panic() {
+    COUNTERS.with(|counters| {
+        if let Some((counters, core)) = &*counters.borrow() {
+            counters.core(*core).panics.one();
+        }
+    });
 }
 
 /// What a core is made of; can be sent to its thread.
@@ -62,13 +77,14 @@ impl Core {
         });
     }
 
-    /// Once per tick: moves the clock, fires deadlines, hands the log lines over.
+    /// Once per tick: moves the clock, fires deadlines, hands the log lines over, and calls whoever wants to be called.
     async fn keep_time(self: Rc<Self>) {
         loop {
             net::sleep(TICK).await;
             self.deadlines.tick();
             net::note_tick();
             self.counters().log_lines_lost.add(self.log.hand_over());
+            self.ticks.run();
         }
     }
 }
@@ -87,6 +103,7 @@ pub fn start<F: Future<Output = ()>>(
             tracing::warn!(core = parts.index, "cannot pin the core to CPU {cpu}; it runs where the scheduler puts it");
         }
         take_short_turns();
+        COUNTERS.with(|counters| *counters.borrow_mut() = Some((parts.counters.clone(), parts.index)));
         net::run(&parts.reactor, async move {
             // Whoever waits may have given up.
             let _ = ready.send(());
@@ -97,6 +114,7 @@ pub fn start<F: Future<Output = ()>>(
                 overload: parts.overload,
                 dns: RefCell::new(parts.dns),
                 log: Rc::new(parts.log),
+                ticks: Rc::default(),
                 counters: parts.counters,
                 activity: Activity::default(),
             });
@@ -107,6 +125,7 @@ pub fn start<F: Future<Output = ()>>(
             }
             main(core.clone()).await;
             core.counters().log_lines_lost.add(core.log.hand_over());
+            core.ticks.run();
         })
     })?;
     if is_ready.recv().is_ok() {

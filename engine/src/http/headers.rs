@@ -125,6 +125,11 @@ impl Headers {
         self.entries.len()
     }
 
+    /// Another one after every edit, so that a copy of the fields can be known to be up to date.
+    pub fn revision(&self) -> (usize, usize) {
+        (self.entries.len(), self.edits.len())
+    }
+
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -236,6 +241,19 @@ mod tests {
         headers.remove("accept");
         assert!(!headers.has(Known::Accept));
         assert_eq!(headers.len(), 1);
+    }
+
+    #[test]
+    fn every_edit_makes_another_revision() {
+        let mut headers = Headers::new();
+        let mut seen = vec![headers.revision()];
+        let edits: [fn(&mut Headers); 4] =
+            [|h| h.append("a", b"1"), |h| h.set("a", b"2"), |h| h.append("b", b""), |h| h.remove("b")];
+        for edit in edits {
+            edit(&mut headers);
+            assert!(!seen.contains(&headers.revision()), "{seen:?}");
+            seen.push(headers.revision());
+        }
     }
 
     #[test]

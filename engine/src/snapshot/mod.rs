@@ -49,7 +49,7 @@ pub struct ProxyFacts {
 }
 
 /// One HTTP proxy: what each of its requests looks at, in one cache line.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[repr(align(64))]
 pub struct ProxySpec {
     pub auth_multi: bool,
@@ -85,6 +85,8 @@ pub struct UpstreamEntry {
     pub shared: Arc<SharedBalance>,
     /// By target, in the order of [`BalancerSpec::targets`]. A proxy's override goes before it.
     pub addresses: Arc<[BackendAddress]>,
+    /// For a request that a plugin sends here from another upstream's proxy.
+    pub security: Option<Security>,
 }
 
 /// Where requests go, and how connections there are kept.
@@ -98,6 +100,8 @@ pub struct BackendSpec {
     pub path: String,
     pub address: BackendAddress,
     pub security: Security,
+    /// Where the upstream's takes the place of the proxy's own: that one, for requests that a plugin sends to a host directly.
+    pub direct_security: Option<Security>,
     pub pool: PoolKey,
     pub pool_limits: PoolLimits,
 }

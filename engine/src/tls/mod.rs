@@ -9,17 +9,19 @@ mod material;
 mod policy;
 mod server;
 mod session;
+mod shown;
 
 pub use client::{
     ALPN_HTTP1, ALPN_HTTP2, BackendTls, BackendTlsInputs, ClientOptions, Offers, client_offers, public_roots,
     server_name,
 };
 pub use material::{Identity, revocation_lists, roots};
-pub use policy::{Policy, TlsVersion, group, suite};
+pub use policy::{Policy, TlsVersion, group, install_provider, suite};
 pub use server::{ClientAuth, ServerOptions, Tickets, server_config};
 pub use session::{Handshake, Opened, Session};
+pub use shown::{CertificateFacts, DistinguishedName, Fingerprint, issuers};
 
-pub use rustls::{HandshakeKind, RootCertStore};
+pub use rustls::{Error as TlsError, HandshakeKind, RootCertStore};
 pub use rustls_pki_types::{CertificateRevocationListDer, ServerName};
 
 /// What a listener of this process offers and asks for. Shared by all cores, replaced when its files change.

@@ -7,6 +7,12 @@ use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::version::{TLS12, TLS13};
 use rustls::{SupportedCipherSuite, SupportedProtocolVersion};
 
+/// Makes the provider of this room that of everybody in the process who names none. The first time counts.
+pub fn install_provider() {
+    // Somebody was faster, which is the same to everybody here.
+    let _ = default_provider().install_default();
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum TlsVersion {
     Tls12,

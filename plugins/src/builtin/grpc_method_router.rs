@@ -131,7 +131,7 @@ impl Rules {
 
 /// A list of allowed methods says something even when it is empty; the other rules do not.
 fn says_something(keys: &Keys<'_>, key: &str) -> bool {
-    keys.present(key).is_some_and(|value| match value {
+    keys.value(key).is_some_and(|value| match value {
         Value::Array(list) => key == "allow_methods" || !list.is_empty(),
         Value::Object(map) => !map.is_empty(),
         _ => true,
@@ -140,7 +140,7 @@ fn says_something(keys: &Keys<'_>, key: &str) -> bool {
 
 /// None when the key is not set. What is wrong is left out.
 fn method_list<'a>(keys: &mut Keys<'a>, key: &str) -> Option<FxHashSet<&'a str>> {
-    let value = keys.present(key)?;
+    let value = keys.value(key)?;
     let Value::Array(list) = value else {
         keys.refuse(key, "must be an array of strings");
         return None;
@@ -179,7 +179,7 @@ fn is_identifier(text: &str) -> bool {
 
 fn method_rate_limits<'a>(keys: &mut Keys<'a>) -> Vec<(&'a str, limits::Limit)> {
     const KEY: &str = "method_rate_limits";
-    let Some(value) = keys.present(KEY) else { return Vec::new() };
+    let Some(value) = keys.value(KEY) else { return Vec::new() };
     let Value::Object(map) = value else {
         keys.refuse(KEY, "must be an object");
         return Vec::new();

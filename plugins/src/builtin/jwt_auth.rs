@@ -1,1 +1,239 @@
+//! `jwt_auth`: identifies a consumer by a token that is signed with one of its secrets (plugins sheet §2.15).
+//!
+//! A token names the consumer itself, so it is read before it is verified; nothing in it is believed until then but the name.
+//! HS256 is the only algorithm: whatever else a token's header says refuses the token.
 
+mod token;
+
+use std::rc::Rc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use engine::consumers::{ConsumerId, ConsumerIndex};
+use serde_json::Value;
+
+use super::BuiltIn;
+use crate::config::{Key, Keys, Null, Parsed, key};
+use crate::credential::{Location, under_scheme};
+use crate::{CoreEnv, Flow, Phases, Plugin, Protocols, RequestContext, Specs};
+use token::{Claim, Claims, Token};
+
+const DEFAULT_LOCATION: &str = "header:Authorization";
+const DEFAULT_CLAIM: &str = "sub";
+const LEEWAY_SECONDS: u64 = 60;
+const LEEWAY_SECONDS_MAX: u64 = 300;
+
+const KEYS: &[Key] = &[
+    key("token_lookup", "string", "`header:Authorization`", "`header:<name>` (any case) or `query:<name>` (exact)"),
+    key("consumer_claim_field", "string", "`sub`", "the top-level claim that names the consumer"),
+    key("require_exp", "boolean", "`true`", "refuses tokens without `exp`; one that is there is checked anyway"),
+    key("expected_issuer", "string", "*any*", "`iss` must be this"),
+    key("expected_issuers", "string[]", "*any*", "`iss` must be one of these; instead of `expected_issuer`"),
+    key(
+        "audiences",
+        "string[]",
+        "*none*",
+        "`aud` must have one of these; with `[]` it is not looked at; without the key a token with `aud` is refused",
+    ),
+    key(
+        "require_nbf",
+        "boolean",
+        "*not looked at*",
+        "`true` refuses tokens without `nbf`; with either value one that is there is checked",
+    ),
+    key("leeway_secs", "integer", "`60`", "seconds by which clocks may differ; at most 300"),
+];
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct JwtAuth {
+    location: Location,
+    identity_claim: String,
+    requires_expiry: bool,
+    /// Empty = any.
+    issuers: Vec<String>,
+    audience: Audience,
+    not_before: NotBefore,
+    leeway_seconds: f64,
+}
+
+/// What a token's `aud` may be.
+#[derive(Clone, Debug, PartialEq)]
+enum Audience {
+    Absent,
+    Any,
+    OneOf(Vec<String>),
+}
+
+/// What becomes of a token's `nbf`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum NotBefore {
+    Ignored,
+    CheckedIfThere,
+    Required,
+}
+
+/// Why a token identifies nobody.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Refused {
+    Invalid,
+    NoIdentity,
+}
+
+impl JwtAuth {
+    fn judge(&self, text: &str, consumers: &ConsumerIndex, now: f64) -> Result<ConsumerId, Refused> {
+        let token = Token::split(text).filter(Token::is_hs256).ok_or(Refused::Invalid)?;
+        let judged = token.with_claims(&self.identity_claim, |claims| {
+            let consumer = identify(&claims, consumers)?;
+            let secrets = consumers.jwt_secrets(consumer);
+            let is_good = token.is_signed_by_one(secrets) && self.accepts(&claims, now);
+            if is_good { Ok(consumer) } else { Err(Refused::Invalid) }
+        });
+        judged.unwrap_or(Err(Refused::Invalid))
+    }
+
+    fn accepts(&self, claims: &Claims<'_>, now: f64) -> bool {
+        self.accepts_time(claims, now) && self.accepts_issuer(&claims.iss) && self.accepts_audience(&claims.aud)
+    }
+
+    /// RFC 7519 §4.1.4: good before `exp`. §4.1.5: good from `nbf` on.
+    fn accepts_time(&self, claims: &Claims<'_>, now: f64) -> bool {
+        let is_alive = match claims.exp {
+            Claim::Number(expiry) => now < expiry + self.leeway_seconds,
+            Claim::Absent => !self.requires_expiry,
+            _ => false,
+        };
+        let has_begun = match (self.not_before, &claims.nbf) {
+            (NotBefore::Ignored, _) | (NotBefore::CheckedIfThere, Claim::Absent) => true,
+            (_, Claim::Number(begin)) => now + self.leeway_seconds >= *begin,
+            _ => false,
+        };
+        is_alive && has_begun
+    }
+
+    fn accepts_issuer(&self, claim: &Claim<'_>) -> bool {
+        self.issuers.is_empty() || claim.text().is_some_and(|issuer| self.issuers.iter().any(|known| known == issuer))
+    }
+
+    fn accepts_audience(&self, claim: &Claim<'_>) -> bool {
+        match &self.audience {
+            Audience::Absent => *claim == Claim::Absent,
+            Audience::Any => true,
+            Audience::OneOf(wanted) => wanted.iter().any(|audience| claim.has(audience)),
+        }
+    }
+}
+
+fn identify(claims: &Claims<'_>, consumers: &ConsumerIndex) -> Result<ConsumerId, Refused> {
+    let identity = claims.identity.text().ok_or(Refused::NoIdentity)?;
+    consumers.by_identity(identity).ok_or(Refused::Invalid)
+}
+
+/// `expected_issuer`, or else `expected_issuers`.
+fn read_issuers(keys: &mut Keys<'_>) -> Vec<String> {
+    let (one, written) = (keys.text("expected_issuer"), keys.raw("expected_issuers"));
+    let many = keys.texts("expected_issuers");
+    let is_blank = |issuer: &&str| issuer.trim().is_empty();
+    if keys.raw("expected_issuer").is_some() && written.is_some() {
+        keys.refuse("expected_issuer", "and 'expected_issuers' exclude each other");
+    }
+    if one.as_ref().is_some_and(is_blank) {
+        keys.refuse("expected_issuer", "must not be empty");
+    }
+    if written.and_then(Value::as_array).is_some_and(Vec::is_empty) || many.iter().any(is_blank) {
+        keys.refuse("expected_issuers", "must hold at least one issuer and no empty one");
+    }
+    one.into_iter().chain(many).map(str::to_owned).collect()
+}
+
+fn read_audience(keys: &mut Keys<'_>) -> Audience {
+    if keys.raw("audiences").is_none() {
+        return Audience::Absent;
+    }
+    let list = keys.texts("audiences");
+    if list.iter().any(|audience| audience.trim().is_empty()) {
+        keys.refuse("audiences", "must not hold an empty string");
+    }
+    if list.is_empty() { Audience::Any } else { Audience::OneOf(list.into_iter().map(str::to_owned).collect()) }
+}
+
+fn read_leeway(keys: &mut Keys<'_>) -> f64 {
+    let seconds = keys.unsigned("leeway_secs").unwrap_or(LEEWAY_SECONDS);
+    if seconds > LEEWAY_SECONDS_MAX {
+        keys.refuse("leeway_secs", format!("must be at most {LEEWAY_SECONDS_MAX} (got {seconds})"));
+    }
+    seconds as f64
+}
+
+impl BuiltIn for JwtAuth {
+    const NAME: &'static str = "jwt_auth";
+    const PRIORITY: u16 = 1100;
+    const PROTOCOLS: Protocols = Protocols::HTTP_FAMILY;
+    const KEYS: &'static [Key] = KEYS;
+
+    fn parse(config: &Value) -> Result<Parsed<Self>, Vec<String>> {
+        let mut keys = Keys::open(Self::NAME, Self::KEYS, config, Null::Refused)?;
+        let text = keys.text("token_lookup").unwrap_or(DEFAULT_LOCATION);
+        let location = Location::parse(text).unwrap_or_else(|reason| {
+            keys.refuse("token_lookup", reason);
+            Location::Header(String::new())
+        });
+        let identity_claim = keys.text("consumer_claim_field").unwrap_or(DEFAULT_CLAIM).to_owned();
+        if identity_claim.is_empty() {
+            keys.refuse("consumer_claim_field", "must not be empty");
+        }
+        let requires_expiry = keys.flag("require_exp", true);
+        let not_before = match (keys.raw("require_nbf").is_some(), keys.flag("require_nbf", false)) {
+            (false, _) => NotBefore::Ignored,
+            (true, false) => NotBefore::CheckedIfThere,
+            (true, true) => NotBefore::Required,
+        };
+        let (issuers, audience) = (read_issuers(&mut keys), read_audience(&mut keys));
+        let leeway_seconds = read_leeway(&mut keys);
+        keys.finish(Self { location, identity_claim, requires_expiry, issuers, audience, not_before, leeway_seconds })
+    }
+}
+
+impl Specs for JwtAuth {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn protocols(&self) -> Protocols {
+        Self::PROTOCOLS
+    }
+
+    fn build(&self, _env: &CoreEnv) -> Rc<dyn Plugin> {
+        Rc::new(self.clone())
+    }
+}
+
+impl Plugin for JwtAuth {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn phases(&self) -> Phases {
+        Phases::AUTHENTICATE
+    }
+
+    fn authenticate<'a>(&'a self, cx: &'a mut RequestContext) -> Flow<'a> {
+        let Some(value) = self.location.find(cx) else { return Flow::Continue };
+        let text = match &self.location {
+            Location::Header(_) => under_scheme(&value, "bearer").unwrap_or(&value),
+            Location::Query(_) => &value,
+        };
+        // While a clock stands before 1970, whatever expires has expired.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(f64::INFINITY, |since| since.as_secs_f64());
+        match self.judge(text, &cx.facts.consumers, now) {
+            Ok(consumer) => {
+                drop(value);
+                cx.identify(consumer, Self::NAME);
+                Flow::Continue
+            }
+            Err(Refused::Invalid) => Flow::reject(401, r#"{"error":"Invalid JWT token"}"#),
+            Err(Refused::NoIdentity) => Flow::reject(401, r#"{"error":"JWT missing identity claim"}"#),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

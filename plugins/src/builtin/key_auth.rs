@@ -7,8 +7,8 @@ use std::rc::Rc;
 use serde_json::Value;
 
 use super::BuiltIn;
-use crate::config::{Key, Keys, Null, Parsed, is_token, key};
-use crate::query::parameter;
+use crate::config::{Key, Keys, Null, Parsed, key};
+use crate::credential::Location;
 use crate::{CoreEnv, Flow, Phases, Plugin, Protocols, RequestContext, Specs};
 
 const DEFAULT_LOCATION: &str = "header:X-API-Key";
@@ -16,28 +16,6 @@ const DEFAULT_LOCATION: &str = "header:X-API-Key";
 #[derive(Clone, Debug, PartialEq)]
 pub struct KeyAuth {
     location: Location,
-}
-
-/// Where the key stands.
-#[derive(Clone, Debug, PartialEq)]
-enum Location {
-    Header(String),
-    Query(String),
-}
-
-impl Location {
-    fn parse(text: &str) -> Result<Self, String> {
-        let syntax = || format!("must be 'header:<name>' or 'query:<name>' (got '{text}')");
-        let (kind, name) = text.split_once(':').ok_or_else(syntax)?;
-        match kind {
-            "header" if name.is_empty() => Err(format!("needs a header name after 'header:' (got '{text}')")),
-            "header" if !is_token(name) => Err(format!("has an invalid header name '{name}' (RFC 7230 token)")),
-            "header" => Ok(Location::Header(name.to_owned())),
-            "query" if name.is_empty() => Err(format!("needs a parameter name after 'query:' (got '{text}')")),
-            "query" => Ok(Location::Query(name.to_owned())),
-            _ => Err(syntax()),
-        }
-    }
 }
 
 /// What a presented key turned out to be.
@@ -53,10 +31,7 @@ impl KeyAuth {
             true => Presented::Blank,
             false => Presented::Key(cx.facts.consumers.by_api_key(key)),
         };
-        match &self.location {
-            Location::Header(name) => cx.head.headers.get(name).map_or(Presented::Nothing, judge),
-            Location::Query(name) => parameter(&cx.head, name).map_or(Presented::Nothing, |key| judge(&key)),
-        }
+        self.location.find(cx).map_or(Presented::Nothing, |key| judge(&key))
     }
 }
 

@@ -21,6 +21,7 @@ pub mod request_termination;
 pub mod request_transformer;
 pub mod response_transformer;
 pub mod stdout_logging;
+mod transform;
 
 use serde_json::Value;
 

@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::BuiltIn;
 use crate::config::{Key, Keys, Null, Parsed, key};
 use crate::limits::{Caller, Judgement, Limiter, Limits, Rule};
+use crate::metrics::CoreCounts;
 use crate::outbound::redis;
 use crate::{CoreEnv, Flow, Phases, Plugin, Protocols, Rejection, RequestContext, Specs};
 use engine::http::{Headers, ResponseHead};
@@ -144,7 +145,8 @@ impl Specs for RateLimiting {
 
     fn build(&self, env: &CoreEnv) -> Rc<dyn Plugin> {
         let limiter = self.checked.limits.on_core(Self::NAME, env);
-        Rc::new(OnCore { checked: self.checked.clone(), limiter })
+        let counts = env.services.metrics.core(env.core);
+        Rc::new(OnCore { checked: self.checked.clone(), limiter, counts })
     }
 
     fn host_names(&self) -> Vec<String> {
@@ -156,6 +158,7 @@ impl Specs for RateLimiting {
 struct OnCore {
     checked: Arc<Checked>,
     limiter: Limiter,
+    counts: Arc<CoreCounts>,
 }
 
 impl OnCore {
@@ -199,7 +202,10 @@ impl OnCore {
         }
         match judgement {
             Judgement::Admitted { .. } => Flow::Continue,
-            Judgement::Refused { .. } => Flow::Reject(Box::new(self.refusal(cx))),
+            Judgement::Refused { .. } => {
+                self.counts.rate_limit_exceeded.one();
+                Flow::Reject(Box::new(self.refusal(cx)))
+            }
         }
     }
 

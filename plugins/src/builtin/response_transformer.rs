@@ -1,1 +1,147 @@
+//! `response_transformer`: edits headers and JSON bodies of responses (traffic plugins sheet §2.2).
 
+use std::rc::Rc;
+use std::sync::Arc;
+
+use engine::http::{Known, ResponseHead};
+use serde_json::Value;
+
+use super::BuiltIn;
+use super::transform::{Dialect, RejectionFields, ResponseFields, Rewriter, Rules, Target, edit, is_json};
+use crate::config::{Key, Keys, Null, Parsed, key};
+use crate::{CoreEnv, Flow, Phases, Plugin, Protocol, Protocols, Rejection, RequestContext, Specs, WholeResponse};
+
+const DIALECT: Dialect =
+    Dialect { targets: &[Target::Header, Target::Body], refuses_bad_names: true, sends_obs_text: true };
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResponseTransformer {
+    rules: Arc<Rules>,
+}
+
+impl BuiltIn for ResponseTransformer {
+    const NAME: &'static str = "response_transformer";
+    const PRIORITY: u16 = 4000;
+    const PROTOCOLS: Protocols = Protocols::of(&[Protocol::Http, Protocol::Grpc]);
+    const KEYS: &'static [Key] = &[
+        key(
+            "rules",
+            "object[]",
+            "`[]`",
+            "what is edited, see below; at least one rule unless `apply_route_overrides` is true",
+        ),
+        key(
+            "apply_route_overrides",
+            "boolean",
+            "`false`",
+            "whether the transforms of the matched `mesh_route_dispatch` rule are applied, so that no rule is needed here; that \
+             plugin is not in this release, so there are none, which a warning says",
+        ),
+        key(
+            "runtime_overlay_scope",
+            "string",
+            "none",
+            "names the key `ferrum.response_transformer.<scope>.enabled` of the runtime overlay; this release has no overlay, \
+             which a warning says",
+        ),
+        key(
+            "default_enabled",
+            "boolean",
+            "`true`",
+            "`false` switches all rules off as long as no overlay says otherwise",
+        ),
+    ];
+
+    fn parse(config: &Value) -> Result<Parsed<Self>, Vec<String>> {
+        let mut keys = Keys::open(Self::NAME, Self::KEYS, config, Null::Refused)?;
+        let rules = Arc::new(Rules::read(&mut keys, DIALECT));
+        keys.finish(Self { rules })
+    }
+}
+
+impl Specs for ResponseTransformer {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn protocols(&self) -> Protocols {
+        Self::PROTOCOLS
+    }
+
+    fn build(&self, env: &CoreEnv) -> Rc<dyn Plugin> {
+        let rewriter = Rewriter::new(self.rules.body.clone(), env.services.runtime.clone());
+        Rc::new(Transformer { rules: self.rules.clone(), rewriter })
+    }
+}
+
+struct Transformer {
+    rules: Arc<Rules>,
+    rewriter: Rewriter,
+}
+
+/// A client that may get a stream of events must not wait for its end.
+fn accepts_events(cx: &RequestContext) -> bool {
+    const EVENTS: &[u8] = b"text/event-stream";
+    let has_events = |value: &[u8]| value.windows(EVENTS.len()).any(|window| window.eq_ignore_ascii_case(EVENTS));
+    cx.head.headers.known(Known::Accept).any(has_events)
+}
+
+impl Plugin for Transformer {
+    fn name(&self) -> &'static str {
+        ResponseTransformer::NAME
+    }
+
+    fn phases(&self) -> Phases {
+        let head =
+            if self.rules.headers.is_empty() { Phases::NONE } else { Phases::AFTER_PROXY.and(Phases::REJECTION) };
+        let body = Phases::RESPONSE_BUFFERING.and(Phases::RESPONSE_TRANSFORM);
+        if self.rules.body.is_empty() { head } else { head.and(body) }
+    }
+
+    fn after_proxy<'a>(&'a self, _cx: &'a mut RequestContext, response: &'a mut ResponseHead) -> Flow<'a> {
+        edit(&self.rules.headers, ResponseFields(&mut response.headers));
+        Flow::Continue
+    }
+
+    fn on_rejection<'a>(&'a self, _cx: &'a mut RequestContext, rejection: &'a mut Rejection) -> Flow<'a> {
+        edit(&self.rules.headers, RejectionFields(rejection));
+        Flow::Continue
+    }
+
+    fn wants_response_body(&self, cx: &RequestContext) -> bool {
+        !accepts_events(cx)
+    }
+
+    fn wants_body_of(&self, _cx: &RequestContext, response: &ResponseHead) -> bool {
+        is_json(&response.headers)
+    }
+
+    fn transform_response_body<'a>(
+        &'a self,
+        _cx: &'a mut RequestContext,
+        response: &'a mut WholeResponse<'_>,
+    ) -> Flow<'a> {
+        if !is_json(&response.head.headers) {
+            return Flow::Continue;
+        }
+        match self.rewriter.rewrite_short(std::mem::take(&mut response.body)) {
+            Ok(body) => {
+                response.body = body;
+                Flow::Continue
+            }
+            Err(body) => Flow::Wait(Box::pin(async move {
+                match self.rewriter.rewrite_long(body).await {
+                    Some(body) => response.body = body,
+                    None => return Flow::reject(502, NOT_REWRITTEN),
+                }
+                Flow::Continue
+            })),
+        }
+    }
+}
+
+/// The gateway is ending.
+const NOT_REWRITTEN: &str = r#"{"error":"Response body could not be transformed"}"#;
+
+#[cfg(test)]
+mod tests;

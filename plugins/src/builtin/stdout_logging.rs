@@ -89,7 +89,7 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::testing::{core, lines, outcome, request};
+    use crate::testing::{core, core_with, lines, outcome, request};
     use engine::logring::log_ring;
     use serde_json::json;
 
@@ -140,8 +140,7 @@ mod tests {
         let lost = Rc::new(Cell::new(0));
         let count = lost.clone();
         let count_log_line: Rc<dyn Fn(u64)> = Rc::new(move |lines| count.set(count.get() + lines));
-        let services = crate::outbound::Services::of_tests();
-        let env = CoreEnv { core: 0, services, log: Rc::new(ring), count_log_line };
+        let env = core_with(Rc::new(ring), count_log_line);
         let plugin = StdoutLogging::parse(&json!({})).unwrap().spec.build(&env);
         for _ in 0..400 {
             plugin.log(&request("GET /", &[]), &outcome());

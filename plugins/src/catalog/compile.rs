@@ -80,7 +80,7 @@ pub fn compile_with(
     }
     let mut lists = Lists::new(&rows);
     let by_proxy = proxies.iter().map(|proxy| lists.of(proxy)).collect();
-    Ok((PluginSet { rows: rows.rows, by_proxy }, warnings))
+    Ok((PluginSet { rows: rows.rows, by_proxy, companion: None }, warnings))
 }
 
 fn error_texts(plugin: &ConfiguredPlugin, refusal: Refusal) -> Vec<String> {
@@ -152,7 +152,8 @@ impl<'r, 'a> Lists<'r, 'a> {
         if scoped.is_empty() {
             return self.globals_only.clone();
         }
-        let name = |row: u32| &self.rows.config(row).name;
+        // What an instance says its name is; that of a built-in plugin is the one in its config.
+        let name = |row: u32| self.rows.rows[row as usize].spec.name();
         let is_replaced = |global: u32| scoped.iter().any(|row| name(*row) == name(global));
         let mut list: Vec<u32> = self.globals.iter().copied().filter(|global| !is_replaced(*global)).collect();
         list.extend(&scoped);

@@ -1,11 +1,25 @@
 //! The priority and protocol matrix (plugins sheet §1.14), one line per plugin in the order of admin sheet §16.
 
 use super::Entry;
+use crate::builtin::access_control::AccessControl;
+use crate::builtin::basic_auth::BasicAuth;
+use crate::builtin::bot_detection::BotDetection;
 use crate::builtin::correlation_id::CorrelationId;
+use crate::builtin::cors::Cors;
 use crate::builtin::grpc_method_router::GrpcMethodRouter;
 use crate::builtin::grpc_web::GrpcWeb;
+use crate::builtin::hmac_auth::HmacAuth;
+use crate::builtin::http_logging::HttpLogging;
+use crate::builtin::ip_restriction::IpRestriction;
+use crate::builtin::jwt_auth::JwtAuth;
 use crate::builtin::key_auth::KeyAuth;
+use crate::builtin::mtls_auth::MtlsAuth;
+use crate::builtin::prometheus_metrics::PrometheusMetrics;
 use crate::builtin::rate_limiting::RateLimiting;
+use crate::builtin::request_size_limiting::RequestSizeLimiting;
+use crate::builtin::request_termination::RequestTermination;
+use crate::builtin::request_transformer::RequestTransformer;
+use crate::builtin::response_transformer::ResponseTransformer;
 use crate::builtin::stdout_logging::StdoutLogging;
 use crate::{Protocol, Protocols};
 
@@ -24,44 +38,44 @@ const NONE: Protocols = Protocols::of(&[]);
 pub(super) static ENTRIES: &[Entry] = &[
     Entry::unbuilt("transaction_log_schema", 9999, NONE),
     Entry::built::<StdoutLogging>(),
-    Entry::unbuilt("http_logging", 9100, ALL),
+    Entry::built::<HttpLogging>(),
     Entry::unbuilt("tcp_logging", 9125, ALL),
     Entry::unbuilt("kafka_logging", 9150, ALL),
     Entry::unbuilt("ws_logging", 9175, ALL),
     Entry::unbuilt("transaction_debugger", 9200, ALL),
     Entry::unbuilt("jwks_auth", 1000, HGW),
-    Entry::unbuilt("jwt_auth", 1100, HGW),
+    Entry::built::<JwtAuth>(),
     Entry::built::<KeyAuth>(),
-    Entry::unbuilt("basic_auth", 1300, HGW),
+    Entry::built::<BasicAuth>(),
     Entry::unbuilt("ldap_auth", 1250, HGW),
-    Entry::unbuilt("hmac_auth", 1400, HGW),
-    Entry::unbuilt("mtls_auth", 950, ALL),
+    Entry::built::<HmacAuth>(),
+    Entry::built::<MtlsAuth>(),
     Entry::unbuilt("spiffe_identity", 940, ALL),
     Entry::unbuilt("mesh_authz", 2075, ALL),
     Entry::unbuilt("mesh_outbound_registry", 130, HGW),
     Entry::unbuilt("compression", 4050, H),
-    Entry::unbuilt("cors", 100, H),
-    Entry::unbuilt("access_control", 2000, ALL),
+    Entry::built::<Cors>(),
+    Entry::built::<AccessControl>(),
     Entry::unbuilt("tcp_connection_throttle", 2050, T),
-    Entry::unbuilt("ip_restriction", 150, ALL),
-    Entry::unbuilt("bot_detection", 200, HGW),
+    Entry::built::<IpRestriction>(),
+    Entry::built::<BotDetection>(),
     Entry::built::<CorrelationId>(),
-    Entry::unbuilt("request_transformer", 3000, HG),
-    Entry::unbuilt("response_transformer", 4000, HG),
+    Entry::built::<RequestTransformer>(),
+    Entry::built::<ResponseTransformer>(),
     Entry::unbuilt("mesh_route_dispatch", 2995, HGW),
     Entry::unbuilt("graphql", 2850, H),
     Entry::built::<GrpcMethodRouter>(),
     Entry::unbuilt("grpc_deadline", 3050, G),
     Entry::built::<GrpcWeb>(),
     Entry::built::<RateLimiting>(),
-    Entry::unbuilt("request_size_limiting", 2800, HG),
+    Entry::built::<RequestSizeLimiting>(),
     Entry::unbuilt("response_size_limiting", 3490, HG),
     Entry::unbuilt("body_validator", 2950, HG),
-    Entry::unbuilt("request_termination", 125, HGW),
+    Entry::built::<RequestTermination>(),
     Entry::unbuilt("response_caching", 3500, H),
     Entry::unbuilt("response_mock", 3030, HGW),
     Entry::unbuilt("serverless_function", 3025, HG),
-    Entry::unbuilt("prometheus_metrics", 9300, ALL),
+    Entry::built::<PrometheusMetrics>(),
     Entry::unbuilt("proxy_alerts", 9250, ALL),
     Entry::unbuilt("otel_tracing", 25, ALL),
     Entry::unbuilt("ai_token_metrics", 4100, HG),

@@ -4,17 +4,25 @@
 //! them is published to the cores or waited for by one request only.
 
 mod client;
+mod endpoint;
 mod names;
 pub mod redis;
+pub mod sink;
 
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
+use engine::snapshot::PoolLimits;
 use engine::tls::ClientConfig;
 use futures_util::future::BoxFuture;
 use tokio::runtime::{Handle, Runtime};
+use tokio::sync::watch;
+use tokio::time::{Duration, Instant};
+
+use crate::metrics::Metrics;
 
 pub use client::{HttpClient, Label, cause};
+pub use endpoint::{host_name, http_url, shown};
 pub use names::Names;
 
 /// What the settings say to plugins.
@@ -29,13 +37,16 @@ pub struct Options {
     pub http_slow_threshold_ms: u64,
     pub http_retries_max: u32,
     pub http_retry_delay_ms: u64,
-    pub pool_idle_max: usize,
-    pub pool_idle_timeout_ms: u64,
+    /// How connections are kept; what it says per core is for all outbound calls together.
+    pub pool: PoolLimits,
     /// Key of the hashes of basic credentials; never empty.
     pub basic_auth_secret: String,
     /// `private`, `public` or `both`.
     pub backend_allow_ips: &'static str,
 }
+
+/// For what is written to the log about work that was not finished.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// Used when no secret is set, which control reports.
 pub const BASIC_AUTH_SECRET_DEFAULT: &str = "ferrum-edge-change-me-in-production";
@@ -50,8 +61,7 @@ impl Default for Options {
             http_slow_threshold_ms: 1000,
             http_retries_max: 0,
             http_retry_delay_ms: 100,
-            pool_idle_max: 64,
-            pool_idle_timeout_ms: 90_000,
+            pool: PoolLimits::of_tests(),
             basic_auth_secret: BASIC_AUTH_SECRET_DEFAULT.to_owned(),
             backend_allow_ips: "both",
         }
@@ -65,15 +75,47 @@ pub struct Services {
     pub options: Options,
     pub names: Arc<dyn Names>,
     pub http: HttpClient,
+    /// What plugins count for `/metrics`.
+    pub metrics: Arc<Metrics>,
     /// What was said about Redis.
     pub redis: redis::Notices,
+    stop: watch::Sender<Option<Instant>>,
+}
+
+/// Held by background work that has something to finish before the process ends.
+pub struct StopOrder(watch::Receiver<Option<Instant>>);
+
+impl StopOrder {
+    /// By when everything must be done, once the process is to end.
+    pub fn until(&self) -> Option<Instant> {
+        *self.0.borrow()
+    }
+
+    /// Waits until the process is to end.
+    pub async fn given(&mut self) {
+        // It is an order to stop, too, when nobody is left who could give one.
+        let _ = self.0.wait_for(Option::is_some).await;
+    }
 }
 
 impl Services {
     pub fn new(runtime: Handle, cores: usize, options: Options, names: Arc<dyn Names>) -> Arc<Self> {
         let http = HttpClient::new(&options, names.clone());
+        let metrics = Metrics::new(cores, &options.namespace);
         let redis = redis::Notices::default();
-        Arc::new(Self { runtime, cores, options, names, http, redis })
+        let (stop, _) = watch::channel(None);
+        Arc::new(Self { runtime, cores, options, names, http, metrics, redis, stop })
+    }
+
+    pub fn stop_order(&self) -> StopOrder {
+        StopOrder(self.stop.subscribe())
+    }
+
+    /// Lets background work finish what it has, and waits until it has, at most that long. For when no core makes more of it.
+    pub async fn stop(&self, within: Duration) {
+        self.stop.send_replace(Some(Instant::now() + within));
+        // Those who are not done by then have been told; a moment more lets them say what they lost.
+        let _ = tokio::time::timeout(within + LAST_WORDS, self.stop.closed()).await;
     }
 
     /// With default settings, a runtime that lives as long as the process, and no names.

@@ -67,7 +67,8 @@ impl<'c> Responder for Http1Responder<'c> {
     async fn start(self, head: &OutgoingResponse<'_>, size: ResponseSize) -> Http1Stream<'c> {
         let framing = match size {
             ResponseSize::None | ResponseSize::HeadOnly(_) => Framing::None,
-            ResponseSize::Exact(left) => Framing::Length { left },
+            ResponseSize::Trailed(_) if self.takes_trailers && self.version != Version::Http10 => Framing::Chunked,
+            ResponseSize::Exact(left) | ResponseSize::Trailed(left) => Framing::Length { left },
             ResponseSize::Unknown if self.version == Version::Http10 => Framing::Close,
             ResponseSize::Unknown => Framing::Chunked,
             ResponseSize::Tunnel => Framing::Close,
@@ -95,7 +96,8 @@ impl Http1Responder<'_> {
         out.extend_from_slice(b"\r\n");
         head.for_each_field(|name, value| field(out, name, value));
         match (size, framing) {
-            (ResponseSize::Exact(length) | ResponseSize::HeadOnly(Some(length)), _) => {
+            (ResponseSize::Exact(length) | ResponseSize::HeadOnly(Some(length)), _)
+            | (ResponseSize::Trailed(length), Framing::Length { .. }) => {
                 out.extend_from_slice(b"content-length: ");
                 decimal(out, length);
                 out.extend_from_slice(b"\r\n");

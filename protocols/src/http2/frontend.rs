@@ -21,7 +21,7 @@ use super::request_body::StreamBody;
 use super::responder::{Answer, StreamResponder};
 use crate::active::ActiveRequest;
 use crate::checks;
-use crate::exchange::{BodySize, Peer, boxed};
+use crate::exchange::{Body, BodySize, Peer, boxed};
 use crate::kind;
 use crate::pipeline::{self, Exchange};
 use crate::refusal;
@@ -32,6 +32,10 @@ pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A connection that is closed for a fault has this long to tell the client.
 const FAREWELL_MS: u64 = 1_000;
+/// A client that has its answer may go on sending for so long before its stream is reset: some take a reset as the end of an
+/// answer that they have not looked at yet (as on HTTP/1.1, where the connection lingers).
+const LINGER_MS: u64 = 2_000;
+const LINGER_BYTES_MAX: usize = 1024 * 1024;
 /// What of a stream's response may wait in the library for the client's window.
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
 
@@ -167,7 +171,7 @@ async fn serve_stream(
     respond: SendResponse<Piece>,
 ) {
     let received = Instant::now();
-    let _active = ActiveRequest::new(&worker);
+    let active = ActiveRequest::new(&worker);
     worker.core.note_activity();
     let head = heads::request_head(&request);
     let body = request.into_body();
@@ -184,13 +188,18 @@ async fn serve_stream(
     let answer = Answer::new(respond, deadlines.deadline());
     let mut body = StreamBody::new(body, size, deadlines.deadline(), taken);
     let responder = StreamResponder { worker: &worker, answer: &answer };
+    let deadline = deadlines.deadline();
     if let Err(refusal) = checked {
         pipeline::refuse(&worker, &head, responder, refusal).await;
-        return;
+    } else {
+        let exchange = Exchange { head, body: &mut body, responder, peer: &peer, deadline: &deadline, received };
+        exchange_until_gone(&worker, exchange, &answer).await;
     }
-    let deadline = deadlines.deadline();
-    let exchange = Exchange { head, body: &mut body, responder, peer: &peer, deadline: &deadline, received };
-    exchange_until_gone(&worker, exchange, &answer).await;
+    drop(active);
+    if !body.is_complete() && answer.is_given() {
+        deadline.set_ms(LINGER_MS);
+        deadline.bound(body.discard(LINGER_BYTES_MAX)).await;
+    }
 }
 
 /// The exchange, given up as soon as the client has given up the stream.

@@ -15,5 +15,5 @@ pub use client::{Dialing, Http2Connections, Lease, Leased, start_request};
 pub use flood::Meter;
 pub use frontend::{PREFACE, serve_connection};
 pub use heads::request;
-pub use piece::Piece;
+pub use piece::{Piece, pieces};
 pub use response::{Http2Response, Upload};

@@ -50,6 +50,17 @@ impl StreamBody {
         }
     }
 
+    /// Throws away what still comes, up to so many bytes.
+    pub async fn discard(&mut self, bytes_max: usize) {
+        let mut thrown_away = 0;
+        while let Ok(Some(chunk)) = self.chunk().await {
+            thrown_away += chunk.len();
+            if thrown_away > bytes_max {
+                return;
+            }
+        }
+    }
+
     async fn receive_trailers(&mut self) -> Result<(), BodyError> {
         match poll_fn(|cx| self.receive.poll_trailers(cx)).await {
             Ok(trailers) => self.trailers = trailers.as_ref().map(heads::received_trailers),

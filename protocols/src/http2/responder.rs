@@ -14,7 +14,7 @@ use h2::{Reason, SendStream};
 use http::Response;
 
 use super::heads::{self, Fields};
-use super::piece::{Piece, poll_room};
+use super::piece::{Piece, pieces, poll_room};
 use crate::exchange::{ClientGone, OutgoingResponse, Responder, ResponseSize, ResponseStream};
 use crate::worker::Worker;
 
@@ -46,6 +46,11 @@ impl Answer {
             Half::Streaming(stream) => stream.poll_reset(cx).map(|_| ()),
             Half::Gone => Poll::Ready(()),
         }
+    }
+
+    /// Whether an answer has been begun, and the client has not given the stream up before.
+    pub fn is_given(&self) -> bool {
+        matches!(*self.half.borrow(), Half::Streaming(_))
     }
 
     fn with_stream<T>(
@@ -116,10 +121,10 @@ impl<'s> Responder for StreamResponder<'s> {
         let mut fields = Fields::new();
         head.for_each_field(|name, value| fields.push(name, &[value]));
         let left = match size {
-            ResponseSize::Exact(length) => Some(length),
+            ResponseSize::Exact(length) | ResponseSize::Trailed(length) => Some(length),
             ResponseSize::None | ResponseSize::HeadOnly(_) | ResponseSize::Unknown | ResponseSize::Tunnel => None,
         };
-        if let ResponseSize::Exact(length) | ResponseSize::HeadOnly(Some(length)) = size
+        if let ResponseSize::Exact(length) | ResponseSize::Trailed(length) | ResponseSize::HeadOnly(Some(length)) = size
             && (length > 0 || says_length(head))
         {
             fields.push(b"content-length", &[length.to_string().as_bytes()]);
@@ -160,11 +165,13 @@ impl ResponseStream for StreamResponse<'_> {
         if chunk.is_empty() || self.is_over {
             return Ok(());
         }
-        self.flush().await?;
         if let Some(left) = &mut self.left {
             *left = left.saturating_sub(chunk.len() as u64);
         }
-        self.pending = Some(chunk);
+        for piece in pieces(chunk) {
+            self.flush().await?;
+            self.pending = Some(piece);
+        }
         Ok(())
     }
 

@@ -1,13 +1,30 @@
-//! Frames of RFC 6455 §5.2 as they pass by.
-//!
-//! Sans-IO: the [`Meter`] of one direction is shown the bytes and reads the frame headers among them. It counts, holds the sender to
-//! the protocol and to the limits, and never touches a payload, so that bytes go on as they came.
+//! Frames of RFC 6455 §5.2: how a header is read, and what a sender may send after what.
+
+use engine::buffer::Buffer;
+use plugins::websocket::Direction;
 
 /// Which side a direction comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Side {
     Client,
     Backend,
+}
+
+impl Side {
+    pub fn other(self) -> Self {
+        match self {
+            Side::Client => Side::Backend,
+            Side::Backend => Side::Client,
+        }
+    }
+
+    /// Of what comes from here.
+    pub fn direction(self) -> Direction {
+        match self {
+            Side::Client => Direction::ClientToBackend,
+            Side::Backend => Direction::BackendToClient,
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -26,6 +43,10 @@ pub enum Violation {
     MessageTooLong(u64),
     #[error("frames behind a Close")]
     AfterClose,
+    #[error("Close with half a code, or with one that no peer may send")]
+    CloseCode,
+    #[error("text that is not UTF-8")]
+    Text,
 }
 
 impl Violation {
@@ -33,6 +54,7 @@ impl Violation {
     pub fn close_code(self) -> u16 {
         match self {
             Violation::FrameTooLong(_) | Violation::MessageTooLong(_) => 1009,
+            Violation::Text => 1007,
             _ => 1002,
         }
     }
@@ -40,95 +62,79 @@ impl Violation {
 
 /// A message may be this many times as long as a frame (traffic sheet §14.3).
 const FRAMES_PER_MESSAGE: u64 = 4;
-const HEADER_BYTES_MAX: usize = 14;
+pub const HEADER_BYTES_MAX: usize = 14;
 const CONTROL_BYTES_MAX: u64 = 125;
 
-const CONTINUATION: u8 = 0;
-const CLOSE: u8 = 8;
+pub const FINAL: u8 = 0x80;
+pub const MASKED: u8 = 0x80;
 
-pub struct Meter {
-    from: Side,
-    frame_bytes_max: u64,
-    header: [u8; HEADER_BYTES_MAX],
-    header_len: usize,
-    payload_left: u64,
-    /// Of the message whose fragments are coming.
-    message_bytes: Option<u64>,
-    pub frames: u64,
-    is_closed: bool,
-    /// A frame could be put in behind what was noted without a fault; a fault does not go on.
-    took_close: bool,
-    is_broken: bool,
+pub const CONTINUATION: u8 = 0;
+pub const TEXT: u8 = 1;
+pub const BINARY: u8 = 2;
+pub const CLOSE: u8 = 8;
+pub const PING: u8 = 9;
+pub const PONG: u8 = 10;
+
+/// A header as it comes in, however it is cut.
+#[derive(Default)]
+pub struct HeaderReader {
+    bytes: [u8; HEADER_BYTES_MAX],
+    filled: usize,
 }
 
-impl Meter {
-    pub fn new(from: Side, frame_bytes_max: u64) -> Self {
-        Self {
-            from,
-            frame_bytes_max,
-            header: [0; HEADER_BYTES_MAX],
-            header_len: 0,
-            payload_left: 0,
-            message_bytes: None,
-            frames: 0,
-            is_closed: false,
-            took_close: true,
-            is_broken: false,
-        }
+/// A header that is there whole.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Header {
+    /// The final bit, the reserved bits and the opcode.
+    pub first: u8,
+    pub length: u64,
+    pub key: Option<[u8; 4]>,
+}
+
+impl Header {
+    pub fn is_final(&self) -> bool {
+        self.first & FINAL != 0
     }
 
-    /// Whether a frame could be put in here.
-    pub fn is_between_frames(&self) -> bool {
-        self.header_len == 0 && self.payload_left == 0
+    pub fn opcode(&self) -> u8 {
+        self.first & 0x0f
     }
 
-    /// The sender has said that it is done.
-    pub fn is_closed(&self) -> bool {
-        self.is_closed
+    pub fn is_control(&self) -> bool {
+        self.opcode() >= CLOSE
+    }
+}
+
+impl HeaderReader {
+    pub fn is_empty(&self) -> bool {
+        self.filled == 0
     }
 
-    /// Whether a Close could be put in behind what has gone on.
-    pub fn takes_close(&self) -> bool {
-        if self.is_broken { self.took_close } else { self.is_between_frames() && !self.is_closed }
-    }
-
-    /// Looks at what passes.
-    pub fn note(&mut self, bytes: &[u8]) -> Result<(), Violation> {
-        self.took_close = self.takes_close();
-        self.scan(bytes).inspect_err(|_| self.is_broken = true)
-    }
-
-    fn scan(&mut self, bytes: &[u8]) -> Result<(), Violation> {
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            if self.payload_left > 0 {
-                let skipped = self.payload_left.min(rest.len() as u64);
-                self.payload_left -= skipped;
-                rest = &rest[skipped as usize..];
-                continue;
+    /// Takes what belongs to the header from the front of the bytes. Nothing when more of it is to come.
+    pub fn read(&mut self, bytes: &mut &[u8]) -> Option<Header> {
+        loop {
+            let wanted = self.size();
+            let taken = (wanted - self.filled).min(bytes.len());
+            let (here, behind) = bytes.split_at(taken);
+            self.bytes[self.filled..self.filled + taken].copy_from_slice(here);
+            self.filled += taken;
+            *bytes = behind;
+            if self.filled < wanted {
+                return None;
             }
-            if self.is_closed {
-                return Err(Violation::AfterClose);
-            }
-            let wanted = self.header_size();
-            let taken = (wanted - self.header_len).min(rest.len());
-            self.header[self.header_len..self.header_len + taken].copy_from_slice(&rest[..taken]);
-            self.header_len += taken;
-            rest = &rest[taken..];
-            if self.header_len == wanted && wanted == self.header_size() {
-                self.frame()?;
-                self.header_len = 0;
+            if self.size() == wanted {
+                self.filled = 0;
+                return Some(self.header(wanted));
             }
         }
-        Ok(())
     }
 
     /// As far as is known: the second byte says.
-    fn header_size(&self) -> usize {
-        if self.header_len < 2 {
+    fn size(&self) -> usize {
+        if self.filled < 2 {
             return 2;
         }
-        let length = match self.header[1] & 0x7f {
+        let length = match self.bytes[1] & !MASKED {
             126 => 2,
             127 => 8,
             _ => 0,
@@ -137,69 +143,125 @@ impl Meter {
     }
 
     fn is_masked(&self) -> bool {
-        self.header[1] & 0x80 != 0
+        self.bytes[1] & MASKED != 0
     }
 
-    fn length(&self) -> u64 {
-        match self.header[1] & 0x7f {
-            126 => u64::from(u16::from_be_bytes([self.header[2], self.header[3]])),
-            127 => self.header[2..10].iter().fold(0, |length, byte| length << 8 | u64::from(*byte)),
+    fn header(&self, size: usize) -> Header {
+        let bytes = &self.bytes;
+        let length = match bytes[1] & !MASKED {
+            126 => u64::from(u16::from_be_bytes([bytes[2], bytes[3]])),
+            127 => bytes[2..10].iter().fold(0, |length, byte| length << 8 | u64::from(*byte)),
             short => u64::from(short),
-        }
+        };
+        let key = || [bytes[size - 4], bytes[size - 3], bytes[size - 2], bytes[size - 1]];
+        Header { first: bytes[0], length, key: self.is_masked().then(key) }
+    }
+}
+
+/// What one side may send, and what it has sent so far as far as that matters.
+pub struct Rules {
+    from: Side,
+    frame_bytes_max: u64,
+    /// Of the message whose fragments are coming.
+    message_bytes: Option<u64>,
+    is_closed: bool,
+}
+
+impl Rules {
+    pub fn new(from: Side, frame_bytes_max: u64) -> Self {
+        Self { from, frame_bytes_max, message_bytes: None, is_closed: false }
     }
 
-    fn frame(&mut self) -> Result<(), Violation> {
-        let (is_final, opcode, length) = (self.header[0] & 0x80 != 0, self.header[0] & 0x0f, self.length());
+    /// The sender has said that it is done.
+    pub fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    /// Whether a frame with this header may come now.
+    pub fn judge(&mut self, header: &Header) -> Result<(), Violation> {
         // No extension is ever agreed on.
-        if self.header[0] & 0x70 != 0 || !matches!(opcode, 0..=2 | 8..=10) {
+        if header.first & 0x70 != 0 || !matches!(header.opcode(), 0..=2 | 8..=10) {
             return Err(Violation::Reserved);
         }
-        if self.is_masked() != (self.from == Side::Client) {
+        if header.key.is_some() != (self.from == Side::Client) {
             return Err(Violation::Mask);
         }
-        if opcode >= CLOSE {
-            if !is_final || length > CONTROL_BYTES_MAX {
-                return Err(Violation::Control);
-            }
-            self.is_closed = opcode == CLOSE;
-        } else {
-            self.data_frame(is_final, opcode, length)?;
+        if !header.is_control() {
+            return self.judge_data(header);
         }
-        self.frames += 1;
-        self.payload_left = length;
+        if !header.is_final() || header.length > CONTROL_BYTES_MAX {
+            return Err(Violation::Control);
+        }
+        self.is_closed = header.opcode() == CLOSE;
         Ok(())
     }
 
-    fn data_frame(&mut self, is_final: bool, opcode: u8, length: u64) -> Result<(), Violation> {
-        if length > self.frame_bytes_max {
+    fn judge_data(&mut self, header: &Header) -> Result<(), Violation> {
+        if header.length > self.frame_bytes_max {
             return Err(Violation::FrameTooLong(self.frame_bytes_max));
         }
-        let before = match (opcode, self.message_bytes) {
+        let before = match (header.opcode(), self.message_bytes) {
             (CONTINUATION, Some(before)) => before,
-            (CONTINUATION, None) => return Err(Violation::Fragments),
-            (_, Some(_)) => return Err(Violation::Fragments),
+            (CONTINUATION, None) | (_, Some(_)) => return Err(Violation::Fragments),
             (_, None) => 0,
         };
         let message_bytes_max = self.frame_bytes_max.saturating_mul(FRAMES_PER_MESSAGE);
-        if before + length > message_bytes_max {
+        let so_far = before.saturating_add(header.length);
+        if so_far > message_bytes_max {
             return Err(Violation::MessageTooLong(message_bytes_max));
         }
-        self.message_bytes = (!is_final).then_some(before + length);
+        self.message_bytes = (!header.is_final()).then_some(so_far);
         Ok(())
     }
 }
 
-/// A Close frame for one side: masked if it goes to the backend. Without a code it says nothing about why.
-pub fn close(to: Side, code: Option<u16>) -> Vec<u8> {
-    let payload = code.map(u16::to_be_bytes);
-    let payload = payload.as_ref().map_or(&[][..], |code| &code[..]);
-    let mut frame = vec![0x80 | CLOSE, payload.len() as u8];
-    if to == Side::Backend {
-        // A mask of zeros leaves the payload as it is; it hides nothing here, where the gateway says all of it.
-        frame[1] |= 0x80;
-        frame.extend([0; 4]);
+/// Lays a header out.
+pub fn write_header(out: &mut Buffer, header: &Header) {
+    let masked = if header.key.is_some() { MASKED } else { 0 };
+    match header.length {
+        length @ 0..=125 => out.extend(&[header.first, masked | length as u8]),
+        length @ 126..=0xffff => {
+            out.extend(&[header.first, masked | 126]);
+            out.extend(&(length as u16).to_be_bytes());
+        }
+        length => {
+            out.extend(&[header.first, masked | 127]);
+            out.extend(&length.to_be_bytes());
+        }
     }
-    frame.extend(payload);
+    if let Some(key) = &header.key {
+        out.extend(key);
+    }
+}
+
+/// Puts the mask over a part of a payload that begins at this offset, or takes it off.
+pub fn mask(bytes: &mut [u8], key: [u8; 4], offset: u64) {
+    let mut turned = key;
+    turned.rotate_left((offset % 4) as usize);
+    let [a, b, c, d] = turned;
+    let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
+    let mut words = bytes.chunks_exact_mut(8);
+    for word in &mut words {
+        if let Ok(eight) = <[u8; 8]>::try_from(&*word) {
+            word.copy_from_slice(&(u64::from_ne_bytes(eight) ^ wide).to_ne_bytes());
+        }
+    }
+    for (byte, key) in words.into_remainder().iter_mut().zip(turned.iter().cycle()) {
+        *byte ^= key;
+    }
+}
+
+/// A Close frame for one side: masked if it goes to the backend. Without a code it says nothing about why.
+pub fn close(to: Side, code: Option<u16>, reason: &str) -> Buffer {
+    // A mask of zeros leaves the payload as it is; it hides nothing here, where the gateway says all of it.
+    let key = (to == Side::Backend).then_some([0; 4]);
+    let length = code.map_or(0, |_| 2 + reason.len() as u64);
+    let mut frame = Buffer::with_capacity(HEADER_BYTES_MAX + CONTROL_BYTES_MAX as usize);
+    write_header(&mut frame, &Header { first: FINAL | CLOSE, length, key });
+    if let Some(code) = code {
+        frame.extend(&code.to_be_bytes());
+        frame.extend(reason.as_bytes());
+    }
     frame
 }
 
@@ -207,97 +269,51 @@ pub fn close(to: Side, code: Option<u16>) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    const MAX: u64 = 1000;
+    fn read(bytes: &[u8]) -> Option<(Header, usize)> {
+        let mut rest = bytes;
+        let header = HeaderReader::default().read(&mut rest)?;
+        Some((header, bytes.len() - rest.len()))
+    }
 
-    /// A frame of zeros.
-    fn frame(first: u8, length: u64, from: Side) -> Vec<u8> {
-        let mask = if from == Side::Client { 0x80 } else { 0 };
-        let mut frame = vec![first];
-        match length {
-            0..=125 => frame.push(mask | length as u8),
-            126..=65_535 => {
-                frame.push(mask | 126);
-                frame.extend((length as u16).to_be_bytes());
+    #[test]
+    fn a_header_is_read_as_it_was_written_however_it_is_cut() {
+        for length in [0, 1, 125, 126, 127, 65_535, 65_536, u64::MAX] {
+            for key in [None, Some([1, 2, 3, 4])] {
+                let header = Header { first: FINAL | BINARY, length, key };
+                let mut out = Buffer::head();
+                write_header(&mut out, &header);
+                assert_eq!(read(&out), Some((header, out.len())));
+                out.extend(b"payload");
+                assert_eq!(read(&out), Some((header, out.len() - 7)), "what is behind it stays");
+                let mut reader = HeaderReader::default();
+                for (at, byte) in out[..out.len() - 8].iter().enumerate() {
+                    assert_eq!(reader.read(&mut std::slice::from_ref(byte)), None, "{length} at {at}");
+                }
+                assert_eq!(reader.read(&mut &out[out.len() - 8..out.len() - 7]), Some(header));
+                assert!(reader.is_empty());
             }
-            _ => {
-                frame.push(mask | 127);
-                frame.extend(length.to_be_bytes());
-            }
-        }
-        frame.resize(frame.len() + if mask != 0 { 4 } else { 0 }, 7);
-        frame.resize(frame.len() + length.min(70_000) as usize, 0);
-        frame
-    }
-
-    fn noted(from: Side, frames: &[(u8, u64)]) -> Result<u64, Violation> {
-        let mut meter = Meter::new(from, MAX);
-        for (first, length) in frames {
-            meter.note(&frame(*first, *length, from))?;
-        }
-        Ok(meter.frames)
-    }
-
-    #[test]
-    fn frames_are_counted_however_they_are_cut() {
-        let mut bytes = Vec::new();
-        for (first, length) in [(0x81, 5), (0x02, 200), (0x89, 4), (0x80, 0), (0x82, 999), (0x8a, 0), (0x88, 2)] {
-            bytes.extend(frame(first, length, Side::Client));
-        }
-        for step in [1, 2, 3, 5, 64, bytes.len()] {
-            let mut meter = Meter::new(Side::Client, MAX);
-            bytes.chunks(step).for_each(|piece| meter.note(piece).expect("sound frames"));
-            assert_eq!((meter.frames, meter.is_closed(), meter.is_between_frames()), (7, true, true), "{step}");
         }
     }
 
     #[test]
-    fn a_message_may_be_as_long_as_four_frames_and_no_longer() {
-        let client = |frames: &[(u8, u64)]| noted(Side::Client, frames);
-        assert_eq!(client(&[(0x82, MAX)]), Ok(1));
-        assert_eq!(client(&[(0x82, MAX + 1)]), Err(Violation::FrameTooLong(MAX)));
-        assert_eq!(client(&[(0x02, MAX), (0x00, MAX), (0x00, MAX), (0x80, MAX)]), Ok(4));
-        let long = [(0x02, MAX), (0x00, MAX), (0x00, MAX), (0x00, MAX), (0x80, 1)];
-        assert_eq!(client(&long), Err(Violation::MessageTooLong(4 * MAX)));
-        assert_eq!(client(&[(0x82, u64::MAX)]), Err(Violation::FrameTooLong(MAX)));
-    }
-
-    #[test]
-    fn what_the_protocol_forbids_is_noticed() {
-        let client = |frames: &[(u8, u64)]| noted(Side::Client, frames);
-        assert_eq!(client(&[(0xc1, 1)]), Err(Violation::Reserved));
-        assert_eq!(client(&[(0x83, 1)]), Err(Violation::Reserved));
-        assert_eq!(client(&[(0x09, 1)]), Err(Violation::Control));
-        assert_eq!(client(&[(0x89, 126)]), Err(Violation::Control));
-        assert_eq!(client(&[(0x80, 1)]), Err(Violation::Fragments));
-        assert_eq!(client(&[(0x01, 1), (0x81, 1)]), Err(Violation::Fragments));
-        assert_eq!(client(&[(0x88, 0), (0x81, 1)]), Err(Violation::AfterClose));
-        let mut from_client = Meter::new(Side::Client, MAX);
-        assert_eq!(from_client.note(&frame(0x81, 1, Side::Backend)), Err(Violation::Mask));
-        let mut from_backend = Meter::new(Side::Backend, MAX);
-        assert_eq!(from_backend.note(&frame(0x81, 1, Side::Client)), Err(Violation::Mask));
-    }
-
-    #[test]
-    fn nothing_is_put_into_the_middle_of_a_frame_that_went_on() {
-        let whole = frame(0x81, 10, Side::Client);
-        let bad = frame(0xc1, 1, Side::Client);
-        let mut meter = Meter::new(Side::Client, MAX);
-        meter.note(&whole[..10]).expect("a part of a frame");
-        meter.note(&[&whole[10..], &bad].concat()).expect_err("a fault behind its end, which does not go on either");
-        assert!(!meter.takes_close());
-        let mut meter = Meter::new(Side::Client, MAX);
-        meter.note(&whole).expect("a frame");
-        meter.note(&bad).expect_err("a fault");
-        assert!(meter.takes_close());
-    }
-
-    #[test]
-    fn a_close_is_a_frame_that_its_side_accepts() {
-        for (to, code) in [(Side::Client, None), (Side::Backend, Some(1009)), (Side::Client, Some(1002))] {
-            let from = if to == Side::Client { Side::Backend } else { Side::Client };
-            let mut meter = Meter::new(from, MAX);
-            meter.note(&close(to, code)).expect("a sound frame");
-            assert!(meter.is_closed() && meter.is_between_frames());
+    fn a_mask_is_the_same_in_pieces_and_comes_off_again() {
+        let (plain, key): (Vec<u8>, _) = ((0..100).collect(), [0x12, 0xff, 0x00, 0x9a]);
+        let mut whole = plain.clone();
+        mask(&mut whole, key, 0);
+        assert!(whole.iter().zip(&plain).enumerate().all(|(at, (masked, plain))| *masked == plain ^ key[at % 4]));
+        for cut in 0..plain.len() {
+            let mut pieces = whole.clone();
+            let (front, back) = pieces.split_at_mut(cut);
+            mask(front, key, 0);
+            mask(back, key, cut as u64);
+            assert_eq!(pieces, plain, "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn a_close_says_why_only_with_a_code() {
+        assert_eq!(*close(Side::Client, None, "not said"), [0x88, 0]);
+        assert_eq!(*close(Side::Client, Some(1008), "no"), [0x88, 4, 0x03, 0xf0, b'n', b'o']);
+        assert_eq!(*close(Side::Backend, Some(1002), ""), [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xea]);
     }
 }

@@ -8,7 +8,10 @@ use engine::counters::ErrorClass;
 use engine::http::{KnownSet, RequestHead, ResponseHead, Version};
 use plugins::Rejection;
 
-use super::relay::{self, Backend};
+use super::ends::{Backend, linger};
+use super::framed::{self, Shared};
+use super::relay;
+use super::session::{Told, Traffic};
 use crate::deliver;
 use crate::dial;
 use crate::exchange::{Body, BodySize, OutgoingResponse, Responder, ResponseSize, boxed};
@@ -74,9 +77,25 @@ pub async fn exchange<B: Body, R: Responder>(
     let _open = Open { worker };
     let settings = &worker.settings.websocket;
     let deadline = worker.core.deadlines.deadline();
+    let (chain, traffic) = (forwarding.chain, Traffic::default());
+    let upgrade = transaction.cx.as_ref().filter(|_| chain.takes_part_in_websocket());
+    let told = upgrade.map(|upgrade| Told::new(&forwarding, upgrade, &traffic));
     let BackendConnection { receiver, sender, .. } = &mut *backend.connection;
     let early = std::mem::replace(&mut backend.early, Buffer::none());
-    boxed(|| relay::relay(body, stream, Backend { receiver, sender, early }, settings, &deadline)).await;
+    let ends = Backend { receiver, sender, early };
+    let (ending, lingers) = match &told {
+        Some(told) if chain.sees_websocket_messages() => {
+            let shared = Shared::new((settings, counters), chain, &told.session, &traffic, &deadline);
+            boxed(|| framed::converse(body, stream, ends, &shared)).await
+        }
+        _ => (boxed(|| relay::relay(body, stream, ends, settings, &traffic, &deadline)).await, false),
+    };
+    if let Some(told) = &told {
+        told.ending.set(Some(ending));
+    }
+    if lingers {
+        worker.core.spawn(boxed(|| linger(backend.connection, worker.core.deadlines.deadline())));
+    }
     drop(place);
 }
 

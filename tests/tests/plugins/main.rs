@@ -40,3 +40,12 @@ pub fn unauthorized(response: &Response, error: &str) {
     assert_eq!(response.headers.all("content-type"), ["application/json"]);
     assert!(!response.headers.has("via") && !response.headers.has("x-gateway-error"), "{response:?}");
 }
+
+/// Neither a log line nor a record has any of these.
+#[track_caller]
+pub fn expect_unsaid(gateway: &Gateway, secrets: &[&str]) {
+    let (stdout, stderr) = gateway.output();
+    for line in stdout.iter().chain(&stderr) {
+        assert!(!secrets.iter().any(|secret| line.contains(secret)), "{line}");
+    }
+}

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tests::{Authority, Backend, Document, Gateway, GatewayBuilder, Proxy, RawClient, Redis, Response, eventually};
+use tests::{
+    Authority, Backend, Document, Gateway, GatewayBuilder, Proxy, RawClient, Redis, Response, curl, eventually,
+};
 
 use crate::{alice, ask};
 
@@ -539,5 +541,17 @@ fn connections_to_redis_close_when_nothing_counts_there_any_more() {
     eventually("the connections are closed", || {
         flood(&gateway, 16);
         (redis.connections() == 0).then_some(())
+    });
+}
+
+#[test]
+fn refusals_are_counted_for_the_scraper() {
+    let backend = Backend::saying("ok");
+    let gateway = limited(&backend, json!({"window_seconds": 3600, "max_requests": 2}));
+    let statuses: Vec<u16> = (0..5).map(|_| status(&gateway)).collect();
+    assert_eq!(statuses, [200, 200, 429, 429, 429]);
+    eventually("the page shows them", || {
+        let page = curl(&[&format!("http://127.0.0.1:{}/metrics", gateway.admin_port())]).text();
+        page.lines().any(|line| line == "ferrum_rate_limit_exceeded_total 3").then_some(())
     });
 }

@@ -80,7 +80,7 @@ impl BackendTlsFiles {
     }
 
     /// What the outbound calls of plugins offer. Revocation lists do not apply to them (plugin API sheet §12.2).
-    pub fn for_plugins(&self) -> Option<Arc<ClientConfig>> {
+    pub fn for_plugins(&self, offers_http2: bool) -> Option<Arc<ClientConfig>> {
         let inputs = BackendTlsInputs {
             ca_path: None,
             client_paths: None,
@@ -96,32 +96,38 @@ impl BackendTlsFiles {
             sessions_max: self.defaults.sessions_max,
             inputs: &inputs,
         };
-        client_offers(&options).ok().map(|offers| offers.either)
+        let offers = client_offers(&options).ok()?;
+        Some(if offers_http2 { offers.either } else { offers.http1 })
     }
 
     /// What holds for the proxy: its upstream's, if it has one, even when that says nothing.
     pub fn security(&self, proxy: &Proxy, upstream: Option<&Upstream>) -> Security {
-        let (ca, certificate, key, verifies) = match upstream {
-            Some(upstream) => (
-                &upstream.backend_tls_server_ca_cert_path,
-                &upstream.backend_tls_client_cert_path,
-                &upstream.backend_tls_client_key_path,
-                upstream.backend_tls_verify_server_cert,
-            ),
-            None => (
-                &proxy.backend_tls_server_ca_cert_path,
-                &proxy.backend_tls_client_cert_path,
-                &proxy.backend_tls_client_key_path,
-                proxy.backend_tls_verify_server_cert,
-            ),
-        };
-        let inputs = BackendTlsInputs {
-            ca_path: ca.clone(),
+        if let Some(upstream) = upstream {
+            return self.of_upstream(upstream);
+        }
+        let (certificate, key) = (&proxy.backend_tls_client_cert_path, &proxy.backend_tls_client_key_path);
+        self.known_or_read(BackendTlsInputs {
+            ca_path: proxy.backend_tls_server_ca_cert_path.clone(),
             client_paths: certificate.clone().zip(key.clone()),
-            verifies: verifies && !self.defaults.never_verifies,
-            sni: upstream.and_then(|upstream| upstream.backend_tls_sni.clone()),
-            san_allow_list: upstream.map(|upstream| upstream.backend_tls_san_allow_list.clone()).unwrap_or_default(),
-        };
+            verifies: proxy.backend_tls_verify_server_cert && !self.defaults.never_verifies,
+            sni: None,
+            san_allow_list: Vec::new(),
+        })
+    }
+
+    /// What holds for requests to that upstream.
+    pub fn of_upstream(&self, upstream: &Upstream) -> Security {
+        let (certificate, key) = (&upstream.backend_tls_client_cert_path, &upstream.backend_tls_client_key_path);
+        self.known_or_read(BackendTlsInputs {
+            ca_path: upstream.backend_tls_server_ca_cert_path.clone(),
+            client_paths: certificate.clone().zip(key.clone()),
+            verifies: upstream.backend_tls_verify_server_cert && !self.defaults.never_verifies,
+            sni: upstream.backend_tls_sni.clone(),
+            san_allow_list: upstream.backend_tls_san_allow_list.clone(),
+        })
+    }
+
+    fn known_or_read(&self, inputs: BackendTlsInputs) -> Security {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(security) = known.get(&inputs) {
             return security.clone();

@@ -32,6 +32,7 @@ pub(super) fn compile<P>(
                 entries.push(UpstreamEntry {
                     shared: SharedBalance::carried(&spec, options.cores, counted.get(spec.id()).copied()),
                     addresses: spec.targets().iter().map(address).collect(),
+                    security: Some(options.backend_tls.of_upstream(upstream)),
                     spec,
                 });
             }

@@ -63,7 +63,7 @@ pub struct Synchronised {
 
 /// Reads the keys above; none when the plugin counts by itself, and then none of the others is looked at.
 pub fn sync_mode(keys: &mut Keys<'_>) -> Option<Synchronised> {
-    let mode = keys.present(SYNC_MODE.name)?;
+    let mode = keys.value(SYNC_MODE.name)?;
     match mode.as_str() {
         None => refuse(keys, SYNC_MODE, "must be a string"),
         Some(mode) if mode.eq_ignore_ascii_case("redis") => return synchronised(keys),

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::read::{Draft, Mode};
 use super::text::{hint, looks_like_credential, nested_keys, strings};
-use super::{Derived, HttpField, Member, Report, STREAM_FIELDS, Schema, Shape, Source, SummaryType};
+use super::{Derived, HttpField, Layout, Member, Origin, Report, STREAM_FIELDS, Schema, Shape, Source, SummaryType};
 use crate::redaction::is_sensitive;
 use crate::transaction::{Escape, json};
 
@@ -12,6 +12,8 @@ use crate::transaction::{Escape, json};
 struct Output<'a> {
     key: &'a str,
     producer: Producer<'a>,
+    /// Of a native field.
+    native: &'static str,
 }
 
 #[derive(Clone, Copy)]
@@ -34,19 +36,7 @@ impl Producer<'_> {
 
 /// None when anything was wrong.
 pub(super) fn compile(draft: &Draft<'_>, escape: Escape, report: &mut Report) -> Option<Schema> {
-    let natives = natives(draft.summary);
-    check_native_names(draft, &natives, report);
-    check_statics(draft, report);
-    check_sensitive_names(draft, report);
-    let outputs = outputs(draft, &natives);
-    check_duplicates(&outputs, report);
-    let outputs = match &draft.order {
-        Some(order) => arrange(outputs, order, report),
-        None => outputs,
-    };
-    if !report.errors.is_empty() {
-        return None;
-    }
+    let outputs = checked_outputs(draft, report)?;
     let flatten = match &draft.metadata {
         Mode::Flatten(flatten) if !draft.omit.contains(&"metadata") => Some(flatten.clone()),
         _ => None,
@@ -57,6 +47,46 @@ pub(super) fn compile(draft: &Draft<'_>, escape: Escape, report: &mut Report) ->
         flatten,
     };
     Some(Schema { escape, http: (draft.summary != SummaryType::Stream).then(shape) })
+}
+
+/// What is written, for those who write records themselves.
+pub(super) fn layout(draft: &Draft<'_>, report: &mut Report) -> Option<Layout> {
+    let field = |output: &Output<'_>| {
+        let origin = match output.producer {
+            Producer::Native(_) => Origin::Native(output.native),
+            Producer::Static(value) => Origin::Static(value.clone()),
+            Producer::Derived(kind) => Origin::Derived(kind.name()),
+        };
+        (output.key.to_owned(), origin)
+    };
+    let fields = checked_outputs(draft, report)?.iter().map(field).collect();
+    let is_omitted = draft.omit.contains(&"metadata");
+    let flattened = match &draft.metadata {
+        Mode::Flatten(flatten) if !is_omitted => Some((flatten.prefix.clone(), flatten.overwrites)),
+        _ => None,
+    };
+    Some(Layout {
+        is_of_http: draft.summary != SummaryType::Stream,
+        is_of_streams: draft.summary != SummaryType::Http,
+        fields,
+        flattened,
+        nests_metadata: !is_omitted && matches!(draft.metadata, Mode::Nested),
+        timestamps: draft.timestamps,
+    })
+}
+
+fn checked_outputs<'a>(draft: &Draft<'a>, report: &mut Report) -> Option<Vec<Output<'a>>> {
+    let natives = natives(draft.summary);
+    check_native_names(draft, &natives, report);
+    check_statics(draft, report);
+    check_sensitive_names(draft, report);
+    let outputs = outputs(draft, &natives);
+    check_duplicates(&outputs, report);
+    let outputs = match &draft.order {
+        Some(order) => arrange(outputs, order, report),
+        None => outputs,
+    };
+    report.errors.is_empty().then_some(outputs)
 }
 
 type Native = (&'static str, Option<HttpField>);
@@ -135,9 +165,12 @@ fn outputs<'a>(draft: &Draft<'a>, natives: &[Native]) -> Vec<Output<'a>> {
     };
     let renamed = |name: &'static str| draft.rename.iter().find(|(from, _)| *from == name).map_or(name, |(_, to)| to);
     let native = natives.iter().filter(|(name, _)| is_written(name));
-    let native = native.map(|(name, field)| Output { key: renamed(name), producer: Producer::Native(*field) });
-    let statics = draft.statics.iter().map(|(key, value)| Output { key, producer: Producer::Static(value) });
-    let derived = draft.derived.iter().map(|(key, kind)| Output { key, producer: Producer::Derived(*kind) });
+    let native =
+        native.map(|(name, field)| Output { key: renamed(name), producer: Producer::Native(*field), native: name });
+    let statics =
+        draft.statics.iter().map(|(key, value)| Output { key, producer: Producer::Static(value), native: "" });
+    let derived =
+        draft.derived.iter().map(|(key, kind)| Output { key, producer: Producer::Derived(*kind), native: "" });
     native.chain(statics).chain(derived).collect()
 }
 

@@ -65,8 +65,9 @@ enum Derived {
     Outcome,
 }
 
+/// How points in time are written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-enum TimestampFormat {
+pub enum TimestampFormat {
     #[default]
     Rfc3339,
     EpochMs,
@@ -88,17 +89,50 @@ struct Flatten {
     overwrites: bool,
 }
 
+/// A checked schema for those who write records themselves: each output key in its place, with what it says.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    pub is_of_http: bool,
+    pub is_of_streams: bool,
+    pub fields: Vec<(String, Origin)>,
+    /// The prefix when each metadata entry becomes a member of its own, and whether one whose key is taken is written again.
+    pub flattened: Option<(String, bool)>,
+    pub nests_metadata: bool,
+    pub timestamps: TimestampFormat,
+}
+
+/// Where the value of an output comes from.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    /// The field of that name.
+    Native(&'static str),
+    Static(Value),
+    /// `status_class`, `backend_host`, `summary_kind` or `outcome`.
+    Derived(&'static str),
+}
+
+impl Layout {
+    /// Checks a schema in the name of a plugin.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn of(definition: &Value, plugin: &str) -> Result<Layout, Vec<String>> {
+        let mut report = Report { plugin: plugin.to_owned(), errors: Vec::new(), warnings: Vec::new() };
+        let layout = read::read(definition, &mut report).and_then(|draft| compile::layout(&draft, &mut report));
+        layout.filter(|_| report.errors.is_empty()).ok_or(report.errors)
+    }
+}
+
 /// What has been found wrong so far.
 struct Report {
-    plugin: &'static str,
+    plugin: String,
     errors: Vec<String>,
     warnings: Vec<String>,
 }
 
 impl Report {
     fn error(&mut self, text: String) {
-        let plugin = self.plugin;
-        self.errors.push(format!("{plugin}: {text}"));
+        self.errors.push(format!("{}: {text}", self.plugin));
     }
 
     /// An error which the sheet words without the plugin's name.
@@ -120,7 +154,7 @@ impl Schema {
         if let Some(reference) = reference {
             refuse_reference(keys, reference);
         }
-        let mut report = Report { plugin, errors: Vec::new(), warnings: Vec::new() };
+        let mut report = Report { plugin: plugin.to_owned(), errors: Vec::new(), warnings: Vec::new() };
         let schema = Self::compile(inline?, escape, &mut report);
         report.errors.into_iter().for_each(|error| keys.error(error));
         report.warnings.into_iter().for_each(|warning| keys.warn(warning));
@@ -218,6 +252,15 @@ impl Member {
 }
 
 impl Derived {
+    fn name(self) -> &'static str {
+        match self {
+            Derived::StatusClass => "status_class",
+            Derived::BackendHost => "backend_host",
+            Derived::SummaryKind => "summary_kind",
+            Derived::Outcome => "outcome",
+        }
+    }
+
     fn of<'a>(self, record: &Record<'a>) -> &'a str {
         let outcome = record.outcome;
         match self {
@@ -240,7 +283,7 @@ impl Derived {
 }
 
 /// The host of `scheme://host:port/path`, without port and brackets; empty when there is none.
-fn backend_host(target: &str) -> &str {
+pub fn backend_host(target: &str) -> &str {
     let authority = target.split_once("://").map_or(target, |(_, rest)| rest);
     let authority = authority.split(['/', '?']).next().unwrap_or_default();
     match authority.strip_prefix('[') {

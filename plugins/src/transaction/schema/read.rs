@@ -192,7 +192,7 @@ fn metadata(map: &Map<String, Value>, report: &mut Report) -> Mode {
 
 /// Unlike at the top of a schema, unknown keys further inside are ignored.
 fn warn_of_unknown(map: &Map<String, Value>, known: &[&str], path: &str, report: &mut Report) {
-    let plugin = report.plugin;
+    let plugin = &report.plugin;
     let unknown = map.keys().filter(|key| !known.contains(&key.as_str()));
     report.warnings.extend(unknown.map(|key| format!("{plugin}: unknown key '{key}' in schema '{path}' is ignored")));
 }

@@ -11,7 +11,7 @@ use crate::transaction::Moment;
 use crate::{Outcome, RequestContext};
 
 fn compile(definition: Value, escape: Escape) -> Result<(Schema, Vec<String>), Vec<String>> {
-    let mut report = Report { plugin: "p", errors: Vec::new(), warnings: Vec::new() };
+    let mut report = Report { plugin: "p".to_owned(), errors: Vec::new(), warnings: Vec::new() };
     let schema = Schema::compile(&definition, escape, &mut report);
     schema.map(|schema| (schema, report.warnings)).ok_or(report.errors)
 }

@@ -1,0 +1,424 @@
+//! What a request keeps for documented plugins: its context as they see it, and how it looked when both were last the same.
+
+use std::cell::RefCell;
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use engine::consumers::ConsumerId;
+use engine::http::{Known, Version};
+use native::{RequestContext as Native, RouteOverride};
+
+use super::headers::{Map, OfRequest, changes, fill};
+use super::world::World;
+use super::{clock, local};
+use crate::plugins::{RequestContext, TransactionSummary};
+
+/// The key under which plugins find the text of a body. It is theirs only and never logged.
+const REQUEST_BODY: &str = "request_body";
+/// Tells plugins that what they decorate is a rejection.
+pub(super) const REJECTION: &str = "ferrum:rejection_response";
+
+/// What a hook owns while it runs.
+pub(super) struct Views {
+    pub ctx: RequestContext,
+    /// Request headers where they are not those of the context.
+    pub outgoing: Map,
+    pub response: Map,
+    /// The address, and how it is written.
+    ip: Option<IpAddr>,
+    ip_text: String,
+}
+
+/// How far a request has come.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Stage {
+    Received,
+    Identity,
+    BeforeProxy,
+    /// The backend has the headers, or will never get any.
+    Sent,
+}
+
+/// How things were when both contexts were last the same.
+#[derive(Default)]
+struct Seen {
+    /// Of the headers in the context.
+    headers: Option<(usize, usize)>,
+    /// Of those handed to `before_proxy`.
+    outgoing: Option<(usize, usize)>,
+    metadata: Option<u32>,
+    consumer: Option<ConsumerId>,
+    /// Where the consumer in the documented context lies.
+    consumer_at: usize,
+    io_ns: u64,
+    has_query: bool,
+    has_body: bool,
+    /// The context keeps the client's headers, because a plugin says that it edits them.
+    keeps_headers: bool,
+    has_overrides: bool,
+    /// `before_proxy` has been, from where on the headers in the context stay as they are.
+    is_sent: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Attachment {
+    /// Nothing while a hook has them, and after one that was lost with them.
+    pub views: Option<Box<Views>>,
+    seen: Seen,
+    /// Once a plugin has asked for it.
+    pub summary: Option<Arc<TransactionSummary>>,
+}
+
+/// As it hangs on the native context.
+pub(super) type Kept = RefCell<Attachment>;
+
+/// Contexts of requests that have ended, for the next ones: their maps and texts are memory that need not be asked for again.
+const FREE_MAX: usize = 256;
+/// One that has grown larger than this is not kept.
+const KEPT_NAMES_MAX: usize = 64;
+const KEPT_TEXT_BYTES_MAX: usize = 4096;
+
+thread_local! {
+    static FREE: RefCell<Vec<Box<Views>>> = const { RefCell::new(Vec::new()) };
+    static FREE_SUMMARIES: RefCell<Vec<TransactionSummary>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Views {
+    /// Of a request that is not there.
+    pub(super) fn empty() -> Box<Self> {
+        Self::free()
+    }
+
+    fn free() -> Box<Self> {
+        FREE.with(|free| free.borrow_mut().pop()).unwrap_or_else(|| {
+            Box::new(Self {
+                ctx: RequestContext::new(String::new(), String::new(), String::new()),
+                outgoing: Map::new(),
+                response: Map::new(),
+                ip: None,
+                ip_text: String::new(),
+            })
+        })
+    }
+
+    fn is_small(&self) -> bool {
+        let maps = [&self.ctx.headers, &self.ctx.query_params, &self.ctx.metadata, &self.outgoing, &self.response];
+        let texts = || maps.iter().flat_map(|map| map.values());
+        maps.iter().all(|map| map.len() <= KEPT_NAMES_MAX)
+            && texts().chain([&self.ctx.path]).all(|text| text.capacity() <= KEPT_TEXT_BYTES_MAX)
+    }
+
+    /// Shows a request that has just come.
+    fn begin(&mut self, cx: &Native) {
+        let ctx = &mut self.ctx;
+        ctx.reset();
+        if self.ip != Some(cx.client_ip) {
+            self.ip = Some(cx.client_ip);
+            self.ip_text.clear();
+            let _ = write!(self.ip_text, "{}", cx.client_ip);
+        }
+        self.ip_text.clone_into(&mut ctx.client_ip);
+        overwrite(&mut ctx.method, cx.head.method_text());
+        overwrite(&mut ctx.path, cx.head.path());
+        ctx.query_params.clear();
+        ctx.timestamp_received = clock::utc(cx.received);
+        ctx.matched_proxy = World::of(&cx.facts).and_then(|world| local::proxy(world, cx.route));
+        ctx.is_early_data = cx.head.headers.first(Known::EarlyData) == Some(b"1");
+        if let Some(certificate) = &cx.client_certificate {
+            ctx.tls_client_cert_der = Some(certificate.leaf.clone());
+            ctx.tls_client_cert_chain_der = Some(certificate.chain.clone());
+        }
+    }
+}
+
+fn overwrite(text: &mut String, bytes: &[u8]) {
+    text.clear();
+    match std::str::from_utf8(bytes) {
+        Ok(shown) => text.push_str(shown),
+        Err(_) => text.push_str(&String::from_utf8_lossy(bytes)),
+    }
+}
+
+/// Memory for a summary.
+pub(super) fn free_summary() -> TransactionSummary {
+    FREE_SUMMARIES.with(|free| free.borrow_mut().pop()).unwrap_or_default()
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        // A thread that ends has no free lists any more.
+        if let Some(summary) = self.summary.take().and_then(Arc::into_inner) {
+            let _ = FREE_SUMMARIES.try_with(|free| {
+                let mut free = free.borrow_mut();
+                if free.len() < FREE_MAX && summary.request_path.capacity() <= KEPT_TEXT_BYTES_MAX {
+                    free.push(summary);
+                }
+            });
+        }
+        let Some(views) = self.views.take().filter(|views| views.is_small()) else { return };
+        let _ = FREE.try_with(|free| {
+            let mut free = free.borrow_mut();
+            if free.len() < FREE_MAX {
+                free.push(views);
+            }
+        });
+    }
+}
+
+/// The attachment of a request, made at its first use.
+pub(super) fn of(cx: &mut Native) -> Box<Kept> {
+    let kept = cx.attachment.take().and_then(|attachment| attachment.downcast().ok());
+    kept.unwrap_or_default()
+}
+
+impl Attachment {
+    /// Brings the documented context up to date before a hook.
+    pub(super) fn refresh(&mut self, cx: &Native, stage: Stage, wants_body_bytes: bool) -> &mut Views {
+        if self.views.is_none() {
+            let mut views = Views::free();
+            views.begin(cx);
+            self.views = Some(views);
+            let keeps_headers = World::of(&cx.facts).is_some_and(|world| world.edits_request_headers(cx.route));
+            self.seen = Seen { keeps_headers, ..Seen::default() };
+        }
+        let Self { views, seen, .. } = self;
+        // It has just been made, if there was none.
+        let views = views.get_or_insert_with(Views::free);
+        seen.is_sent |= stage >= Stage::BeforeProxy;
+        seen.refresh_headers(views, cx, stage);
+        if stage > Stage::Received && !seen.has_query {
+            seen.has_query = true;
+            show_query(&mut views.ctx, cx);
+        }
+        seen.refresh_identity(&mut views.ctx, cx);
+        seen.refresh_metadata(&mut views.ctx, cx);
+        if views.ip != Some(cx.client_ip) {
+            views.ip = Some(cx.client_ip);
+            views.ip_text = cx.client_ip.to_string();
+            views.ip_text.clone_into(&mut views.ctx.client_ip);
+        }
+        if let Some(body) = &cx.body {
+            seen.show_body(&mut views.ctx, body, stage, wants_body_bytes);
+        }
+        if stage == Stage::Sent && seen.has_overrides {
+            seen.has_overrides = false;
+            show_overridden_proxy(&mut views.ctx, cx);
+        }
+        views
+    }
+
+    /// Carries what a hook has changed into the native context.
+    pub(super) fn carry_back(&mut self, cx: &mut Native, stage: Stage) {
+        let Self { views: Some(views), seen, .. } = self else { return };
+        seen.carry_headers(views, cx, stage);
+        seen.carry_identity(&views.ctx, cx);
+        seen.carry_metadata(&views.ctx, cx);
+        if views.ctx.client_ip != views.ip_text
+            && let Ok(ip) = views.ctx.client_ip.parse()
+        {
+            cx.client_ip = ip;
+            views.ip = Some(ip);
+            views.ctx.client_ip.clone_into(&mut views.ip_text);
+        }
+        if views.ctx.path.as_bytes() != cx.recorded_path() || views.ctx.method.as_bytes() != cx.recorded_method() {
+            cx.recorded_as = Some(Box::new((views.ctx.method.clone(), views.ctx.path.clone())));
+        }
+        if stage < Stage::Sent && views.ctx.has_route_overrides() {
+            seen.has_overrides = true;
+            cx.route_override = Some(Box::new(RouteOverride {
+                upstream_id: views.ctx.route_override_upstream_id.clone(),
+                backend_host: views.ctx.route_override_backend_host.clone(),
+                backend_port: views.ctx.route_override_backend_port,
+                read_timeout_ms: views.ctx.route_override_backend_read_timeout_ms,
+            }));
+        }
+        self.note_io(cx);
+    }
+
+    /// Time of tracked calls since it was last looked.
+    fn note_io(&mut self, cx: &mut Native) {
+        let Some(views) = &self.views else { return };
+        let io_ns = views.ctx.plugin_http_call_ns.load(Relaxed);
+        cx.plugin_io_ns += io_ns.saturating_sub(self.seen.io_ns);
+        self.seen.io_ns = io_ns;
+    }
+
+    /// The same for a question about the request, which is asked before the backend gets the headers and behind the query.
+    pub(super) fn refresh_to_ask(&mut self, cx: &Native) -> &Views {
+        let stage = if self.seen.is_sent { Stage::Sent } else { Stage::Identity };
+        self.refresh(cx, stage, false)
+    }
+}
+
+impl Seen {
+    /// In `before_proxy` the map that is handed in is `outgoing`. Unless a plugin of the chain says that it edits headers, that is
+    /// the one of the context, which is empty meanwhile.
+    fn refresh_headers(&mut self, views: &mut Views, cx: &Native, stage: Stage) {
+        let revision = Some(cx.head.headers.revision());
+        let is_copied = self.keeps_headers && (stage == Stage::BeforeProxy || self.outgoing.is_some());
+        if stage == Stage::Sent {
+            return;
+        }
+        if self.headers != revision && self.outgoing.is_none() {
+            fill(&mut views.ctx.headers, &OfRequest(&cx.head));
+            self.headers = revision;
+        }
+        if stage < Stage::BeforeProxy {
+            return;
+        }
+        if is_copied {
+            if self.outgoing != revision {
+                fill(&mut views.outgoing, &OfRequest(&cx.head));
+                self.outgoing = revision;
+            }
+        } else {
+            views.outgoing = std::mem::take(&mut views.ctx.headers);
+        }
+    }
+
+    fn carry_headers(&mut self, views: &mut Views, cx: &mut Native, stage: Stage) {
+        let carried = match stage {
+            Stage::Received | Stage::Identity => &views.ctx.headers,
+            Stage::BeforeProxy => &views.outgoing,
+            Stage::Sent => return,
+        };
+        if let Some(changes) = changes(carried, &OfRequest(&cx.head)) {
+            changes.apply_to_request(&mut cx.head.headers);
+        }
+        let revision = Some(cx.head.headers.revision());
+        match stage {
+            Stage::BeforeProxy if self.keeps_headers => self.outgoing = revision,
+            Stage::BeforeProxy => {
+                views.ctx.headers = std::mem::take(&mut views.outgoing);
+                self.headers = revision;
+            }
+            _ => self.headers = revision,
+        }
+    }
+
+    fn refresh_identity(&mut self, ctx: &mut RequestContext, cx: &Native) {
+        if self.consumer != cx.consumer {
+            self.consumer = cx.consumer;
+            ctx.identified_consumer = cx.consumer.and_then(|id| World::of(&cx.facts)?.consumer(id));
+            self.consumer_at = address_of(ctx);
+        }
+        if ctx.authenticated_identity != cx.external_identity {
+            ctx.authenticated_identity.clone_from(&cx.external_identity);
+        }
+        if ctx.authenticated_identity_header != cx.external_display {
+            ctx.authenticated_identity_header.clone_from(&cx.external_display);
+        }
+        ctx.auth_method = cx.auth_method;
+    }
+
+    fn carry_identity(&mut self, ctx: &RequestContext, cx: &mut Native) {
+        if address_of(ctx) != self.consumer_at {
+            self.consumer_at = address_of(ctx);
+            (cx.consumer, cx.guest) = (None, None);
+            if let Some(consumer) = &ctx.identified_consumer {
+                let place = World::of(&cx.facts).and_then(|world| world.place(consumer));
+                cx.consumer = place.and_then(|place| cx.facts.consumers.at(place));
+                cx.guest = cx.consumer.is_none().then(|| Rc::new(native_consumer(consumer)));
+            }
+            self.consumer = cx.consumer;
+        }
+        if cx.external_identity != ctx.authenticated_identity {
+            cx.external_identity.clone_from(&ctx.authenticated_identity);
+        }
+        if cx.external_display != ctx.authenticated_identity_header {
+            cx.external_display.clone_from(&ctx.authenticated_identity_header);
+        }
+        cx.auth_method = ctx.auth_method;
+    }
+
+    fn refresh_metadata(&mut self, ctx: &mut RequestContext, cx: &Native) {
+        if self.metadata == Some(cx.metadata.revision()) {
+            return;
+        }
+        let is_first = self.metadata.replace(cx.metadata.revision()).is_none();
+        ctx.metadata.retain(|key, value| match cx.metadata.get(key) {
+            Some(present) => {
+                if value != present {
+                    present.clone_into(value);
+                }
+                true
+            }
+            None => key == REQUEST_BODY && !is_first,
+        });
+        for (key, value) in cx.metadata.iter() {
+            if !ctx.metadata.contains_key(key) {
+                ctx.metadata.insert(key.to_owned(), value.to_owned());
+            }
+        }
+    }
+
+    fn carry_metadata(&mut self, ctx: &RequestContext, cx: &mut Native) {
+        let is_carried = |key: &&String| *key != REQUEST_BODY && *key != REJECTION;
+        let mut same = 0;
+        for (key, value) in ctx.metadata.iter().filter(|(key, _)| is_carried(key)) {
+            if cx.metadata.get(key) != Some(value) {
+                cx.metadata.set(key.clone(), value.clone());
+            }
+            same += 1;
+        }
+        if same != cx.metadata.len() {
+            let gone = cx.metadata.iter().map(|(key, _)| key).filter(|key| !ctx.metadata.contains_key(*key));
+            let gone: Vec<String> = gone.map(str::to_owned).collect();
+            gone.iter().for_each(|key| cx.metadata.remove(key));
+        }
+        self.metadata = Some(cx.metadata.revision());
+    }
+
+    /// Only of bodies that were buffered before `before_proxy`.
+    fn show_body(&mut self, ctx: &mut RequestContext, body: &[u8], stage: Stage, wants_bytes: bool) {
+        if !matches!(stage, Stage::Identity | Stage::BeforeProxy) {
+            return;
+        }
+        if !std::mem::replace(&mut self.has_body, true)
+            && let Ok(text) = std::str::from_utf8(body)
+        {
+            ctx.metadata.insert(REQUEST_BODY.to_owned(), text.to_owned());
+        }
+        if ctx.request_body_bytes.is_none() && (wants_bytes || stage == Stage::Identity) {
+            ctx.request_body_bytes = Some(bytes::Bytes::copy_from_slice(body));
+        }
+    }
+}
+
+fn address_of(ctx: &RequestContext) -> usize {
+    ctx.identified_consumer.as_ref().map_or(0, |consumer| Arc::as_ptr(consumer).addr())
+}
+
+fn native_consumer(consumer: &crate::config::types::Consumer) -> engine::consumers::Consumer {
+    engine::consumers::Consumer {
+        id: consumer.id.clone(),
+        username: consumer.username.clone(),
+        custom_id: consumer.custom_id.clone(),
+        acl_groups: consumer.acl_groups.clone(),
+        credentials: consumer.credentials.iter().map(|(kind, value)| (kind.clone(), value.clone())).collect(),
+    }
+}
+
+fn show_query(ctx: &mut RequestContext, cx: &Native) {
+    let query = cx.head.query();
+    if query.is_empty() {
+        return;
+    }
+    ctx.set_raw_query_string(String::from_utf8_lossy(query).into_owned());
+    if cx.head.version == Version::Http3 {
+        ctx.materialize_query_params_raw();
+    } else {
+        ctx.materialize_query_params();
+    }
+}
+
+/// Behind `before_proxy` plugins see the proxy as this request did.
+fn show_overridden_proxy(ctx: &mut RequestContext, cx: &Native) {
+    let Some(proxy) = ctx.matched_proxy.take() else { return };
+    let upstream = ctx.route_override_upstream_id.as_deref().and_then(|id| World::of(&cx.facts)?.upstream(id));
+    let upstreams = upstream.into_iter().map(|upstream| (upstream.id.clone(), Arc::new(upstream))).collect();
+    ctx.matched_proxy = Some(ctx.apply_route_overrides_with_upstreams(proxy, &upstreams));
+}

@@ -1,0 +1,343 @@
+//! Headers as plugins see them, in a map, and what they change in it (plugin API sheet §4.5).
+//!
+//! A map keeps its memory from request to request, names and values included: most requests of a connection have the same
+//! names, so that filling a map means to overwrite a few texts. What is changed is found by comparing the map with the
+//! fields it was filled from, which costs less than keeping a second copy to compare with.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use engine::http::{Field, Headers, Known, KnownSet, RequestHead};
+
+pub(super) type Map = HashMap<String, String>;
+
+/// Fields of a response that end at this hop.
+const HOP: KnownSet = KnownSet::of(&[
+    Known::Connection,
+    Known::KeepAlive,
+    Known::ProxyAuthenticate,
+    Known::ProxyAuthorization,
+    Known::ProxyConnection,
+    Known::Te,
+    Known::Trailer,
+    Known::TransferEncoding,
+    Known::Upgrade,
+]);
+
+/// Headers that a map shows.
+pub(super) trait View {
+    fn headers(&self) -> &Headers;
+
+    /// Whether plugins see nothing of this field.
+    fn hides(&self, field: &Field<'_>) -> bool;
+
+    /// What stands between the values of several fields of that name; nothing if only the last one counts.
+    fn joins(&self, name: &[u8]) -> Option<&'static str>;
+
+    /// A value that stands for a field that is not there, of that name.
+    fn implied(&self) -> Option<(&'static str, &str)> {
+        None
+    }
+}
+
+/// Of a request on its way to the backend.
+pub(super) struct OfRequest<'a>(pub &'a RequestHead);
+
+impl View for OfRequest<'_> {
+    fn headers(&self) -> &Headers {
+        &self.0.headers
+    }
+
+    /// What clients say of who they are is nobody's business.
+    fn hides(&self, field: &Field<'_>) -> bool {
+        matches!(field.known, Known::XConsumerUsername | Known::XConsumerCustomId) && !field.is_edit
+    }
+
+    fn joins(&self, name: &[u8]) -> Option<&'static str> {
+        let is_list = name.eq_ignore_ascii_case(b"baggage") || name.eq_ignore_ascii_case(b"sec-websocket-protocol");
+        is_list.then_some(",")
+    }
+
+    fn implied(&self) -> Option<(&'static str, &str)> {
+        if self.0.headers.has(Known::Host) {
+            return None;
+        }
+        text(self.0.authority()).filter(|authority| !authority.is_empty()).map(|authority| ("host", authority))
+    }
+}
+
+/// Of a response on its way to the client.
+pub(super) struct OfResponse<'a> {
+    pub headers: &'a Headers,
+    /// What its `Connection` fields name, lower-case.
+    pub named: Vec<Vec<u8>>,
+}
+
+impl<'a> OfResponse<'a> {
+    pub(super) fn new(headers: &'a Headers) -> Self {
+        let tokens = headers.known(Known::Connection).flat_map(|value| value.split(|byte| *byte == b','));
+        let named = tokens.map(|token| token.trim_ascii().to_ascii_lowercase()).filter(|token| !token.is_empty());
+        Self { headers, named: named.collect() }
+    }
+}
+
+impl View for OfResponse<'_> {
+    fn headers(&self) -> &Headers {
+        self.headers
+    }
+
+    fn hides(&self, field: &Field<'_>) -> bool {
+        HOP.has(field.known) || self.named.iter().any(|name| field.name.eq_ignore_ascii_case(name))
+    }
+
+    fn joins(&self, name: &[u8]) -> Option<&'static str> {
+        Some(if name.eq_ignore_ascii_case(b"set-cookie") { "\n" } else { ", " })
+    }
+}
+
+/// A value that can be shown: visible ASCII, blanks and tabs.
+fn text(value: &[u8]) -> Option<&str> {
+    let is_shown = value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
+    is_shown.then(|| std::str::from_utf8(value).ok()).flatten()
+}
+
+/// The value that plugins see under that name.
+fn value<'v>(view: &'v impl View, name: &str) -> Option<Cow<'v, str>> {
+    let mut found: Option<Cow<'v, str>> = None;
+    for field in view.headers().iter() {
+        if field.name.len() != name.len() || !field.name.eq_ignore_ascii_case(name.as_bytes()) || view.hides(&field) {
+            continue;
+        }
+        let Some(value) = text(field.value) else { continue };
+        found = Some(match (found, view.joins(field.name)) {
+            (Some(earlier), Some(between)) => Cow::Owned(format!("{earlier}{between}{value}")),
+            _ => Cow::Borrowed(value),
+        });
+    }
+    found.or_else(|| view.implied().filter(|(implied, _)| *implied == name).map(|(_, value)| Cow::Borrowed(value)))
+}
+
+/// How many names plugins see. More than there can be when a name repeats with a value that cannot be shown, which costs a
+/// second look.
+fn count(view: &impl View) -> usize {
+    let headers = view.headers();
+    let mut count = usize::from(view.implied().is_some());
+    for (index, field) in headers.iter().enumerate() {
+        if view.hides(&field) {
+            continue;
+        }
+        if text(field.value).is_some() {
+            count += usize::from(!headers.is_repeated_later(index));
+        } else if std::str::from_utf8(field.name).is_ok_and(|name| headers.all(name).nth(1).is_some()) {
+            return usize::MAX;
+        }
+    }
+    count
+}
+
+/// Makes the map show what the view does.
+pub(super) fn fill(map: &mut Map, view: &impl View) {
+    map.retain(|name, kept| match value(view, name) {
+        Some(value) if !name.bytes().any(|byte| byte.is_ascii_uppercase()) => {
+            kept.clear();
+            kept.push_str(&value);
+            true
+        }
+        _ => false,
+    });
+    if map.len() == count(view) {
+        return;
+    }
+    for (index, field) in view.headers().iter().enumerate() {
+        if view.hides(&field) || view.headers().is_repeated_later(index) {
+            continue;
+        }
+        let Ok(name) = std::str::from_utf8(field.name) else { continue };
+        let name = name.to_ascii_lowercase();
+        if !map.contains_key(&name)
+            && let Some(value) = value(view, &name)
+        {
+            map.insert(name, value.into_owned());
+        }
+    }
+    if let Some((name, value)) = view.implied() {
+        map.insert(name.to_owned(), value.to_owned());
+    }
+}
+
+/// What has become of the fields in the map; nothing when nothing has.
+#[derive(Default)]
+pub(super) struct Changes {
+    set: Vec<(String, String)>,
+    removed: Vec<String>,
+}
+
+/// Compares the map with what it was filled from.
+pub(super) fn changes(map: &Map, view: &impl View) -> Option<Changes> {
+    let mut same = 0;
+    for (name, shown) in map {
+        same += usize::from(value(view, name).is_some_and(|value| value == shown.as_str()));
+    }
+    if same == map.len() && same == count(view) {
+        return None;
+    }
+    let changes = differences(map, view);
+    (!changes.set.is_empty() || !changes.removed.is_empty()).then_some(changes)
+}
+
+fn differences(map: &Map, view: &impl View) -> Changes {
+    // A name in another spelling is a plugin's; it goes before the one that was there.
+    let respelled: Vec<&String> =
+        map.keys().filter(|name| name.bytes().any(|byte| byte.is_ascii_uppercase())).collect();
+    let is_overruled =
+        |name: &String| !respelled.contains(&name) && respelled.iter().any(|other| other.eq_ignore_ascii_case(name));
+    let mut found = Changes::default();
+    for (name, new) in map.iter().filter(|(name, _)| !is_overruled(name)) {
+        if value(view, name).is_some_and(|old| old == new.as_str()) {
+            continue;
+        }
+        if native::config::is_token(name) && new.split('\n').all(|line| text(line.as_bytes()).is_some()) {
+            found.set.push((name.clone(), new.clone()));
+        } else {
+            // What no field can be is not sent, and neither is what it was to replace.
+            found.removed.push(name.clone());
+        }
+    }
+    for field in view.headers().iter() {
+        let Ok(name) = std::str::from_utf8(field.name) else { continue };
+        let is_there = || map.keys().any(|present| present.eq_ignore_ascii_case(name));
+        if !view.hides(&field) && text(field.value).is_some() && !is_there() {
+            found.removed.push(name.to_owned());
+        }
+    }
+    found
+}
+
+impl Changes {
+    /// Of a request. A value with a line break in it is no value there.
+    pub(super) fn apply_to_request(self, headers: &mut Headers) {
+        for name in self.removed {
+            headers.remove(&name);
+        }
+        for (name, value) in self.set {
+            if value.contains('\n') {
+                headers.remove(&name);
+            } else {
+                headers.set(&name, value.as_bytes());
+            }
+        }
+    }
+
+    /// Of a response: each line of cookies is a field.
+    pub(super) fn apply_to_response(self, headers: &mut Headers) {
+        for name in self.removed {
+            headers.remove(&name);
+        }
+        for (name, value) in self.set {
+            headers.remove(&name);
+            if name.eq_ignore_ascii_case("set-cookie") {
+                value.split('\n').for_each(|line| headers.append(&name, line.as_bytes()));
+            } else if !value.contains('\n') {
+                headers.append(&name, value.as_bytes());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(fields: &[(&str, &[u8])]) -> RequestHead {
+        let mut head = RequestHead::new();
+        fields.iter().for_each(|(name, value)| head.headers.append(name, value));
+        head
+    }
+
+    fn shown(view: &impl View) -> Vec<(String, String)> {
+        let mut map = Map::from([("left".to_owned(), "over".to_owned()), ("Accept".to_owned(), "x".to_owned())]);
+        fill(&mut map, view);
+        assert!(changes(&map, view).is_none(), "a map that was just filled shows no change");
+        let mut shown: Vec<_> = map.into_iter().collect();
+        shown.sort();
+        shown
+    }
+
+    fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
+        list.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_request_is_shown_lower_case_with_the_last_of_several_values() {
+        let head =
+            request(&[("Accept", b"a"), ("ACCEPT", b"b"), ("Baggage", b"x=1"), ("baggage", b"y=2"), ("Bad", b"\xff")]);
+        assert_eq!(shown(&OfRequest(&head)), pairs(&[("accept", "b"), ("baggage", "x=1,y=2")]));
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_shown_leaves_the_one_before() {
+        let head = request(&[("a", b"1"), ("a", b"\xff")]);
+        assert_eq!(shown(&OfRequest(&head)), pairs(&[("a", "1")]));
+    }
+
+    #[test]
+    fn a_response_is_shown_without_its_hop_and_with_cookies_in_lines() {
+        let mut headers = Headers::new();
+        let fields = [("Connection", "X-Hop"), ("X-Hop", "1"), ("Vary", "a"), ("Vary", "b"), ("Keep-Alive", "5")];
+        fields.iter().for_each(|(name, value)| headers.append(name, value.as_bytes()));
+        headers.append("Set-Cookie", b"a=1, x");
+        headers.append("set-cookie", b"b=2");
+        assert_eq!(shown(&OfResponse::new(&headers)), pairs(&[("set-cookie", "a=1, x\nb=2"), ("vary", "a, b")]));
+    }
+
+    #[test]
+    fn what_is_set_removed_and_respelled_reaches_the_fields() {
+        let mut head =
+            request(&[("Accept", b"a"), ("X-Old", b"1"), ("X-Gone", b"2"), ("Twice", b"1"), ("twice", b"2")]);
+        let mut map = Map::new();
+        fill(&mut map, &OfRequest(&head));
+        map.insert("accept".into(), "b".into());
+        map.insert("X-OLD".into(), "new".into());
+        map.insert("x-new".into(), "3".into());
+        map.insert("bad name".into(), "x".into());
+        map.insert("bad-value".into(), "a\r\nb: c".into());
+        map.remove("x-gone");
+        changes(&map, &OfRequest(&head)).unwrap().apply_to_request(&mut head.headers);
+        let mut fields: Vec<String> = head
+            .headers
+            .iter()
+            .map(|field| format!("{}: {}", String::from_utf8_lossy(field.name), String::from_utf8_lossy(field.value)))
+            .collect();
+        fields.sort();
+        assert_eq!(fields, ["Twice: 1", "X-OLD: new", "accept: b", "twice: 2", "x-new: 3"]);
+        // What could not be written does not come up as a change over and over.
+        let again = changes(&map, &OfRequest(&head)).map(|changes| changes.set);
+        assert!(again.is_none_or(|set| set.is_empty()));
+    }
+
+    #[test]
+    fn a_cookie_can_be_added_to_two() {
+        let mut headers = Headers::new();
+        headers.append("Set-Cookie", b"a=1");
+        headers.append("Set-Cookie", b"b=2");
+        let mut map = Map::new();
+        fill(&mut map, &OfResponse::new(&headers));
+        map.get_mut("set-cookie").unwrap().push_str("\nc=3");
+        changes(&map, &OfResponse::new(&headers)).unwrap().apply_to_response(&mut headers);
+        assert_eq!(headers.known(Known::SetCookie).collect::<Vec<_>>(), [&b"a=1"[..], b"b=2", b"c=3"]);
+    }
+
+    #[test]
+    fn what_clients_say_of_who_they_are_is_not_shown() {
+        use engine::buffer::Buffer;
+
+        let mut head = RequestHead::new();
+        let mut bytes = Buffer::head();
+        bytes.extend(b"x-consumer-usernameroot");
+        head.headers.set_received(bytes);
+        head.headers.push_received(Known::XConsumerUsername, (0, 19), b'x', (19, 23));
+        assert_eq!(shown(&OfRequest(&head)), []);
+        head.headers.set("X-Consumer-Username", b"set by a plugin");
+        assert_eq!(shown(&OfRequest(&head)), pairs(&[("x-consumer-username", "set by a plugin")]));
+    }
+}

@@ -1,0 +1,239 @@
+//! One instance of a documented plugin: the only one of its config in the process.
+
+use std::any::Any;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use native::{Buffering, CoreEnv, Phases, Protocol, Protocols, Specs};
+use tokio::runtime::Handle;
+
+use super::clock::coarse_ms;
+use super::local;
+use super::native_plugin::OnCore;
+use crate::plugins::defaults::Unused;
+use crate::plugins::{Plugin, ProxyProtocol};
+
+/// What the plugin answers once and for all.
+#[derive(Clone, Copy)]
+pub(super) struct Capabilities {
+    pub protocols: Protocols,
+    pub phases: Phases,
+    pub request_buffering: Buffering,
+    pub is_auth: bool,
+    pub edits_headers: bool,
+    pub wants_body_bytes: bool,
+}
+
+pub(super) struct Instance {
+    pub name: &'static str,
+    pub plugin: Arc<dyn Plugin>,
+    pub capabilities: Capabilities,
+    pub unused: Unused,
+    pub runtime: Handle,
+    /// Its hooks run on threads of their own.
+    blocks: AtomicBool,
+    /// When a hook has last kept its thread for longer than it may; zero = never.
+    last_stall_ms: AtomicU64,
+    /// Log hooks that wait.
+    pub logging: AtomicUsize,
+}
+
+/// A hook that keeps its thread for this long has blocked it.
+const BLOCKED_MS: u64 = 40;
+/// One that does for this long may have been kept from its CPU; twice within [`STALL_MEMORY_MS`] it is the hook.
+const STALLED_MS: u64 = 8;
+const STALL_MEMORY_MS: u64 = 5_000;
+
+impl Instance {
+    pub(super) fn new(plugin: Arc<dyn Plugin>, runtime: Handle) -> Arc<Self> {
+        Arc::new(Self {
+            name: interned(plugin.name()),
+            capabilities: capabilities(&*plugin),
+            plugin,
+            unused: Unused::default(),
+            runtime,
+            blocks: AtomicBool::new(false),
+            last_stall_ms: AtomicU64::new(0),
+            logging: AtomicUsize::new(0),
+        })
+    }
+
+    /// The instance behind a spec, if there is a documented plugin behind it.
+    pub(super) fn of(spec: &dyn Specs) -> Option<&Instance> {
+        spec.as_any()?.downcast_ref::<Documented>().map(|documented| &*documented.0)
+    }
+
+    pub(super) fn is_blocking(&self) -> bool {
+        self.blocks.load(Relaxed)
+    }
+
+    /// Notes for how long a poll of a hook on a core has kept the thread.
+    pub(super) fn note_kept_ms(&self, kept_ms: u64) {
+        if kept_ms < STALLED_MS {
+            return;
+        }
+        let now_ms = coarse_ms();
+        let last_ms = self.last_stall_ms.swap(now_ms, Relaxed);
+        let is_repeated = last_ms != 0 && now_ms.saturating_sub(last_ms) < STALL_MEMORY_MS;
+        if (kept_ms >= BLOCKED_MS || is_repeated) && !self.blocks.swap(true, Relaxed) {
+            tracing::warn!(
+                plugin = self.name,
+                kept_ms,
+                "a hook of this plugin blocks its thread; from now on its hooks run on threads of their own, which costs more"
+            );
+        }
+    }
+}
+
+/// Plugins may end what they began when they are dropped, and need the runtime for it.
+impl Drop for Instance {
+    fn drop(&mut self) {
+        let _entered = self.runtime.enter();
+        self.plugin = Arc::new(Gone);
+    }
+}
+
+/// In the place of a plugin that has been dropped.
+struct Gone;
+
+impl Plugin for Gone {
+    fn name(&self) -> &str {
+        "gone"
+    }
+}
+
+/// Names live as long as the process, and there are as many as there are plugin files.
+fn interned(name: &str) -> &'static str {
+    static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = names.get(name) {
+        return known;
+    }
+    let name: &'static str = Box::leak(name.to_owned().into_boxed_str());
+    names.insert(name);
+    name
+}
+
+fn capabilities(plugin: &dyn Plugin) -> Capabilities {
+    let protocols: Vec<Protocol> =
+        plugin.supported_protocols().iter().map(|protocol| native_protocol(*protocol)).collect();
+    let is_auth = plugin.is_auth_plugin();
+    let mut phases = Phases::RECEIVED
+        .and(Phases::BEFORE_PROXY)
+        .and(Phases::FINAL_REQUEST_BODY)
+        .and(Phases::AFTER_PROXY)
+        .and(Phases::RESPONSE_BODY)
+        .and(Phases::RESPONSE_TRANSFORM)
+        .and(Phases::FINAL_RESPONSE_BODY)
+        .and(Phases::LOG);
+    let optional = [
+        (is_auth, Phases::AUTHENTICATE),
+        (plugin.is_authorize_plugin(), Phases::AUTHORIZE),
+        (plugin.modifies_request_body(), Phases::REQUEST_BODY),
+        (plugin.requires_response_body_buffering(), Phases::RESPONSE_BUFFERING),
+        (plugin.applies_after_proxy_on_reject(), Phases::REJECTION),
+        (plugin.requires_ws_frame_hooks(), Phases::WEBSOCKET_MESSAGE),
+        (plugin.requires_ws_disconnect_hooks(), Phases::WEBSOCKET_END),
+    ];
+    for (_, phase) in optional.into_iter().filter(|(takes_part, _)| *takes_part) {
+        phases = phases.and(phase);
+    }
+    let request_buffering = match () {
+        () if !plugin.requires_request_body_buffering() => Buffering::Never,
+        () if plugin.requires_request_body_before_authenticate() => Buffering::BeforeAuthenticate,
+        () if plugin.requires_request_body_before_before_proxy() => Buffering::BeforeProxy,
+        () => Buffering::BeforeBackend,
+    };
+    Capabilities {
+        protocols: Protocols::of(&protocols),
+        phases,
+        request_buffering,
+        is_auth,
+        edits_headers: plugin.modifies_request_headers(),
+        wants_body_bytes: plugin.needs_request_body_bytes(),
+    }
+}
+
+fn native_protocol(protocol: ProxyProtocol) -> Protocol {
+    match protocol {
+        ProxyProtocol::Http => Protocol::Http,
+        ProxyProtocol::Grpc => Protocol::Grpc,
+        ProxyProtocol::WebSocket => Protocol::WebSocket,
+        ProxyProtocol::Tcp => Protocol::Tcp,
+        ProxyProtocol::Udp => Protocol::Udp,
+    }
+}
+
+/// A checked config of a documented plugin: the instance itself.
+pub(super) struct Documented(pub Arc<Instance>);
+
+impl Specs for Documented {
+    fn name(&self) -> &'static str {
+        self.0.name
+    }
+
+    fn protocols(&self) -> Protocols {
+        self.0.capabilities.protocols
+    }
+
+    fn build(&self, env: &CoreEnv) -> Rc<dyn native::Plugin> {
+        local::enter(&env.services.runtime);
+        Rc::new(OnCore::new(self.0.clone()))
+    }
+
+    fn host_names(&self) -> Vec<String> {
+        let _entered = self.0.runtime.enter();
+        self.0.plugin.warmup_hostnames()
+    }
+
+    fn as_any(&self) -> Option<&dyn Any> {
+        Some(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn one_long_stall_or_two_short_ones_make_a_plugin_a_blocking_one() {
+        let instance = || Instance::new(Arc::new(Gone), Handle::current());
+        let short = instance();
+        short.note_kept_ms(STALLED_MS - 1);
+        short.note_kept_ms(STALLED_MS - 1);
+        short.note_kept_ms(STALLED_MS);
+        assert!(!short.is_blocking(), "once may be the system's fault");
+        short.note_kept_ms(STALLED_MS);
+        assert!(short.is_blocking());
+        let long = instance();
+        long.note_kept_ms(BLOCKED_MS);
+        assert!(long.is_blocking());
+    }
+
+    #[tokio::test]
+    async fn a_plugin_is_dropped_where_it_can_spawn() {
+        struct Ends(Option<tokio::sync::oneshot::Sender<()>>);
+        impl Plugin for Ends {
+            fn name(&self) -> &str {
+                "ends"
+            }
+        }
+        impl Drop for Ends {
+            fn drop(&mut self) {
+                let told = self.0.take();
+                tokio::spawn(async move { told.map(|told| told.send(())) });
+            }
+        }
+        let (sender, told) = tokio::sync::oneshot::channel();
+        let instance = Instance::new(Arc::new(Ends(Some(sender))), Handle::current());
+        std::thread::spawn(move || drop(instance)).join().unwrap();
+        told.await.unwrap();
+    }
+
+    #[test]
+    fn a_name_is_kept_once() {
+        assert!(std::ptr::eq(interned("some_plugin"), interned(&"some_plugin".to_owned())));
+    }
+}

@@ -1,0 +1,365 @@
+//! The native plugin around an instance, one on each core.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use engine::core::count_panic;
+use engine::http::ResponseHead;
+use native::{Buffering, Flow, Outcome, Phases, Rejection, RequestContext as Native, WholeResponse};
+
+use super::attachment::{self, Kept, REJECTION, Stage, Views};
+use super::headers::{Map, OfRequest, OfResponse, changes, fill};
+use super::instance::Instance;
+use super::running::{self, Panicked, Polled, Running};
+use super::world::World;
+use super::{rejection, summary};
+use crate::plugins::defaults::Hook;
+use crate::plugins::{Plugin, PluginResult, RequestContext};
+
+/// What a hook gives back with its answer.
+struct Done<A> {
+    views: Box<Views>,
+    /// Of hooks that look at one.
+    body: Vec<u8>,
+    answer: A,
+}
+
+/// An instance as one core calls it. Hooks own a reference to it, whose count is this core's alone.
+pub(super) struct OnCore {
+    core: Arc<Held>,
+}
+
+pub(super) struct Held {
+    pub instance: Arc<Instance>,
+}
+
+impl Held {
+    fn plugin(&self) -> &dyn Plugin {
+        &*self.instance.plugin
+    }
+
+    /// Calls a hook and learns whether it is overridden.
+    fn call<R>(&self, hook: Hook, call: impl FnOnce() -> R) -> R {
+        self.instance.unused.learn(self.plugin(), hook, call)
+    }
+}
+
+/// What a status becomes that cannot end an exchange (plugins sheet §1.5).
+mod invalid_status {
+    pub const ANYWHERE: u16 = 500;
+    pub const IN_AUTHENTICATE: u16 = 401;
+    pub const IN_AUTHORIZE: u16 = 403;
+    pub const OF_REQUEST_BODY: u16 = 400;
+    pub const OF_RESPONSE_BODY: u16 = 502;
+}
+
+/// Calls a hook that looks at the request, and nothing but the request.
+macro_rules! on_request {
+    ($self:ident, $cx:ident, $hook:expr, $stage:expr, $invalid:expr, |$held:ident, $views:ident| $call:expr) => {{
+        if $self.leaves($hook) {
+            return Flow::Continue;
+        }
+        let mut $views = $self.views($cx, $stage);
+        let $held = $self.core.clone();
+        let running = Box::pin(async move {
+            let answer = $call.await;
+            Done { views: $views, body: Vec::new(), answer }
+        });
+        $self.run($cx, running, move |cx, done: Done<PluginResult>| {
+            give_back(cx, done.views, $stage);
+            rejected(done.answer, $invalid)
+        })
+    }};
+}
+
+impl OnCore {
+    pub(super) fn new(instance: Arc<Instance>) -> Self {
+        Self { core: Arc::new(Held { instance }) }
+    }
+
+    fn leaves(&self, hook: Hook) -> bool {
+        self.core.instance.unused.has(hook)
+    }
+
+    /// The documented context, up to date. The request has none until it is given back.
+    fn views(&self, cx: &mut Native, stage: Stage) -> Box<Views> {
+        let mut kept = attachment::of(cx);
+        let attachment = kept.get_mut();
+        attachment.refresh(cx, stage, self.core.instance.capabilities.wants_body_bytes);
+        let views = attachment.views.take();
+        cx.attachment = Some(kept);
+        views.unwrap_or_else(Views::empty)
+    }
+
+    /// Polls the hook, and goes on with its answer now or when it comes.
+    fn run<'a, A: Send + 'static, F>(&'a self, cx: &'a mut Native, running: Running<Done<A>>, finish: F) -> Flow<'a>
+    where
+        F: FnOnce(&mut Native, Done<A>) -> Flow<'static> + 'a,
+    {
+        match running::start(&self.core.instance, running) {
+            Polled::Done(done) => finished(cx, done, finish),
+            Polled::Waits(waiting) => Flow::Wait(Box::pin(async move {
+                let done = waiting.answer().await;
+                finished(cx, done, finish)
+            })),
+        }
+    }
+
+    /// Asks a question that is answered at once; one that panics is answered with no.
+    fn ask(&self, cx: &Native, question: impl FnOnce(&dyn Plugin, &RequestContext) -> bool) -> bool {
+        let answer = |views: &Views| {
+            let asked = catch_unwind(AssertUnwindSafe(|| question(self.core.plugin(), &views.ctx)));
+            asked.unwrap_or_else(|panic| {
+                count_panic();
+                let text = running::panic_text(&*panic);
+                tracing::error!(plugin = self.core.instance.name, "a plugin panicked when it was asked: {text}");
+                false
+            })
+        };
+        // Bodies are asked about before they are there, so headers and identity are all there is to know.
+        match cx.attachment.as_ref().and_then(|attachment| attachment.downcast_ref::<Kept>()) {
+            Some(kept) => answer(kept.borrow_mut().refresh_to_ask(cx)),
+            None => answer(Kept::default().get_mut().refresh_to_ask(cx)),
+        }
+    }
+}
+
+fn finished<A>(
+    cx: &mut Native,
+    done: Result<Done<A>, Panicked>,
+    finish: impl FnOnce(&mut Native, Done<A>) -> Flow<'static>,
+) -> Flow<'static> {
+    match done {
+        Ok(done) => finish(cx, done),
+        Err(Panicked) => Flow::Reject(rejection::of_panic()),
+    }
+}
+
+/// Puts the documented context back and carries over what was changed in it.
+fn give_back(cx: &mut Native, views: Box<Views>, stage: Stage) {
+    let mut kept = attachment::of(cx);
+    let attachment = kept.get_mut();
+    attachment.views = Some(views);
+    attachment.carry_back(cx, stage);
+    cx.attachment = Some(kept);
+}
+
+fn rejected(answer: PluginResult, invalid: u16) -> Flow<'static> {
+    rejection::of(answer, invalid).map_or(Flow::Continue, Flow::Reject)
+}
+
+/// The request headers for a hook that looks at a body, in `outgoing`; with the path, where that is an RPC's name.
+fn show_outgoing(cx: &Native, views: &mut Views) {
+    fill(&mut views.outgoing, &OfRequest(&cx.head));
+    let is_grpc = views.outgoing.get("content-type").is_some_and(|kind| kind.starts_with("application/grpc"));
+    if is_grpc {
+        views.outgoing.insert(":path".to_owned(), String::from_utf8_lossy(cx.head.path()).into_owned());
+    }
+}
+
+fn content_type(headers: &Map) -> Option<&str> {
+    headers.get("content-type").map(String::as_str)
+}
+
+impl native::Plugin for OnCore {
+    fn name(&self) -> &'static str {
+        self.core.instance.name
+    }
+
+    fn phases(&self) -> Phases {
+        self.core.instance.capabilities.phases
+    }
+
+    fn on_request_received<'a>(&'a self, cx: &'a mut Native) -> Flow<'a> {
+        on_request!(self, cx, Hook::Received, Stage::Received, invalid_status::ANYWHERE, |held, views| held
+            .call(Hook::Received, || held.plugin().on_request_received(&mut views.ctx)))
+    }
+
+    fn authenticate<'a>(&'a self, cx: &'a mut Native) -> Flow<'a> {
+        let Some(index) = World::of(&cx.facts).map(|world| world.consumer_index().clone()) else {
+            return Flow::Continue;
+        };
+        on_request!(self, cx, Hook::Authenticate, Stage::Identity, invalid_status::IN_AUTHENTICATE, |held, views| held
+            .call(Hook::Authenticate, || held.plugin().authenticate(&mut views.ctx, &index)))
+    }
+
+    fn authorize<'a>(&'a self, cx: &'a mut Native) -> Flow<'a> {
+        on_request!(self, cx, Hook::Authorize, Stage::Identity, invalid_status::IN_AUTHORIZE, |held, views| held
+            .call(Hook::Authorize, || held.plugin().authorize(&mut views.ctx)))
+    }
+
+    fn before_proxy<'a>(&'a self, cx: &'a mut Native) -> Flow<'a> {
+        on_request!(self, cx, Hook::BeforeProxy, Stage::BeforeProxy, invalid_status::ANYWHERE, |held, views| {
+            let Views { ctx, outgoing, .. } = &mut *views;
+            held.call(Hook::BeforeProxy, || held.plugin().before_proxy(ctx, outgoing))
+        })
+    }
+
+    fn request_buffering(&self) -> Buffering {
+        self.core.instance.capabilities.request_buffering
+    }
+
+    fn wants_request_body(&self, cx: &Native) -> bool {
+        self.ask(cx, |plugin, ctx| plugin.should_buffer_request_body(ctx))
+    }
+
+    fn transform_request_body<'a>(&'a self, cx: &'a mut Native) -> Flow<'a> {
+        if self.leaves(Hook::TransformRequest) {
+            return Flow::Continue;
+        }
+        let mut views = self.views(cx, Stage::Sent);
+        show_outgoing(cx, &mut views);
+        let (held, body) = (self.core.clone(), cx.body.take().unwrap_or_default());
+        let running = Box::pin(async move {
+            let headers = &views.outgoing;
+            let hook = || held.plugin().transform_request_body(&body, content_type(headers), headers);
+            let answer = held.call(Hook::TransformRequest, hook).await;
+            Done { views, body, answer }
+        });
+        self.run(cx, running, |cx, done| {
+            give_back(cx, done.views, Stage::Sent);
+            cx.body = Some(done.answer.unwrap_or(done.body));
+            Flow::Continue
+        })
+    }
+
+    fn on_final_request_body<'a>(&'a self, cx: &'a mut Native) -> Flow<'a> {
+        if self.leaves(Hook::FinalRequest) {
+            return Flow::Continue;
+        }
+        let mut views = self.views(cx, Stage::Sent);
+        show_outgoing(cx, &mut views);
+        let (held, body) = (self.core.clone(), cx.body.take().unwrap_or_default());
+        let running = Box::pin(async move {
+            let hook = || held.plugin().on_final_request_body(&views.outgoing, &body);
+            let answer = held.call(Hook::FinalRequest, hook).await;
+            Done { views, body, answer }
+        });
+        self.run(cx, running, |cx, done| {
+            give_back(cx, done.views, Stage::Sent);
+            cx.body = Some(done.body);
+            rejected(done.answer, invalid_status::OF_REQUEST_BODY)
+        })
+    }
+
+    fn wants_response_body(&self, cx: &Native) -> bool {
+        self.ask(cx, |plugin, ctx| plugin.should_buffer_response_body(ctx))
+    }
+
+    fn after_proxy<'a>(&'a self, cx: &'a mut Native, response: &'a mut ResponseHead) -> Flow<'a> {
+        if self.leaves(Hook::AfterProxy) {
+            return Flow::Continue;
+        }
+        let mut views = self.views(cx, Stage::Sent);
+        fill(&mut views.response, &OfResponse::new(&response.headers));
+        let (held, status) = (self.core.clone(), response.status);
+        let running = Box::pin(async move {
+            let Views { ctx, response, .. } = &mut *views;
+            let answer = held.call(Hook::AfterProxy, || held.plugin().after_proxy(ctx, status, response)).await;
+            Done { views, body: Vec::new(), answer }
+        });
+        self.run(cx, running, move |cx, done| {
+            if let Some(changes) = changes(&done.views.response, &OfResponse::new(&response.headers)) {
+                changes.apply_to_response(&mut response.headers);
+            }
+            give_back(cx, done.views, Stage::Sent);
+            rejected(done.answer, invalid_status::ANYWHERE)
+        })
+    }
+
+    fn on_rejection<'a>(&'a self, cx: &'a mut Native, answer: &'a mut Rejection) -> Flow<'a> {
+        if self.leaves(Hook::AfterProxy) {
+            return Flow::Continue;
+        }
+        let mut views = self.views(cx, Stage::Sent);
+        rejection::show(answer, &mut views.response);
+        views.ctx.metadata.insert(REJECTION.to_owned(), "true".to_owned());
+        let (held, status) = (self.core.clone(), answer.status);
+        let running = Box::pin(async move {
+            let Views { ctx, response, .. } = &mut *views;
+            let answer = held.call(Hook::AfterProxy, || held.plugin().after_proxy(ctx, status, response)).await;
+            views.ctx.metadata.remove(REJECTION);
+            Done { views, body: Vec::new(), answer }
+        });
+        self.run(cx, running, move |cx, done| {
+            rejection::carry_back(&done.views.response, answer);
+            give_back(cx, done.views, Stage::Sent);
+            rejected(done.answer, invalid_status::ANYWHERE)
+        })
+    }
+
+    fn on_response_body<'a>(&'a self, cx: &'a mut Native, response: &'a mut WholeResponse<'_>) -> Flow<'a> {
+        if self.leaves(Hook::ResponseBody) {
+            return Flow::Continue;
+        }
+        let mut views = self.views(cx, Stage::Sent);
+        fill(&mut views.response, &OfResponse::new(&response.head.headers));
+        let (held, status, body) = (self.core.clone(), response.head.status, std::mem::take(&mut response.body));
+        let running = Box::pin(async move {
+            let Views { ctx, response, .. } = &mut *views;
+            let answer =
+                held.call(Hook::ResponseBody, || held.plugin().on_response_body(ctx, status, response, &body)).await;
+            Done { views, body, answer }
+        });
+        self.run(cx, running, move |cx, done| {
+            give_back(cx, done.views, Stage::Sent);
+            response.body = done.body;
+            rejected(done.answer, invalid_status::OF_RESPONSE_BODY)
+        })
+    }
+
+    fn transform_response_body<'a>(&'a self, cx: &'a mut Native, response: &'a mut WholeResponse<'_>) -> Flow<'a> {
+        if self.leaves(Hook::TransformResponse) {
+            return Flow::Continue;
+        }
+        let mut views = self.views(cx, Stage::Sent);
+        fill(&mut views.response, &OfResponse::new(&response.head.headers));
+        let (held, body) = (self.core.clone(), std::mem::take(&mut response.body));
+        let running = Box::pin(async move {
+            let headers = &views.response;
+            let hook = || held.plugin().transform_response_body(&body, content_type(headers), headers);
+            let answer = held.call(Hook::TransformResponse, hook).await;
+            Done { views, body, answer }
+        });
+        self.run(cx, running, move |cx, done| {
+            give_back(cx, done.views, Stage::Sent);
+            response.body = done.answer.unwrap_or(done.body);
+            Flow::Continue
+        })
+    }
+
+    fn on_final_response_body<'a>(&'a self, cx: &'a mut Native, response: &'a mut WholeResponse<'_>) -> Flow<'a> {
+        if self.leaves(Hook::FinalResponse) {
+            return Flow::Continue;
+        }
+        let mut views = self.views(cx, Stage::Sent);
+        fill(&mut views.response, &OfResponse::new(&response.head.headers));
+        let (held, status, body) = (self.core.clone(), response.head.status, std::mem::take(&mut response.body));
+        let running = Box::pin(async move {
+            let Views { ctx, response, .. } = &mut *views;
+            let answer = held
+                .call(Hook::FinalResponse, || held.plugin().on_final_response_body(ctx, status, response, &body))
+                .await;
+            Done { views, body, answer }
+        });
+        self.run(cx, running, move |cx, done| {
+            give_back(cx, done.views, Stage::Sent);
+            response.body = done.body;
+            rejected(done.answer, invalid_status::OF_RESPONSE_BODY)
+        })
+    }
+
+    /// Begins here and goes on elsewhere if it waits: nobody is held up by it.
+    fn log(&self, cx: &Native, outcome: &Outcome) {
+        if self.leaves(Hook::Log) {
+            return;
+        }
+        let summary = match cx.attachment.as_ref().and_then(|attachment| attachment.downcast_ref::<Kept>()) {
+            Some(kept) => summary::of(&mut kept.borrow_mut(), cx, outcome),
+            None => summary::of(Kept::default().get_mut(), cx, outcome),
+        };
+        let held = self.core.clone();
+        let running = Box::pin(async move { held.call(Hook::Log, || held.plugin().log(&summary)).await });
+        running::detach(&self.core.instance, running);
+    }
+}

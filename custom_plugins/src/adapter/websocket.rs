@@ -1,0 +1,1 @@
+//! WebSocket messages and ends of sessions.

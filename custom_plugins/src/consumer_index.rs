@@ -1,0 +1,192 @@
+//! Consumers, by the credentials they present.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::config::types::Consumer;
+
+/// One consistent view of the consumers of a configuration.
+pub struct ConsumerIndex {
+    tables: RwLock<Arc<Tables>>,
+}
+
+/// Never changed, only replaced.
+#[derive(Default)]
+struct Tables {
+    consumers: Arc<Vec<Arc<Consumer>>>,
+    by_api_key: HashMap<String, usize>,
+    by_basic_username: HashMap<String, usize>,
+    by_mtls_identity: HashMap<String, usize>,
+    by_identity: HashMap<String, usize>,
+}
+
+impl Tables {
+    /// Later consumers win where identities clash.
+    fn new(consumers: Vec<Arc<Consumer>>) -> Self {
+        let mut tables = Self::default();
+        for (number, consumer) in consumers.iter().enumerate() {
+            for key in consumer.credential_texts("keyauth", "key") {
+                tables.by_api_key.insert(key.to_owned(), number);
+            }
+            for identity in consumer.credential_texts("mtls_auth", "identity") {
+                tables.by_mtls_identity.insert(identity.to_owned(), number);
+            }
+            if consumer.has_credential("basicauth") {
+                tables.by_basic_username.insert(consumer.username.clone(), number);
+            }
+            for name in
+                [Some(&consumer.username), Some(&consumer.id), consumer.custom_id.as_ref()].into_iter().flatten()
+            {
+                if !name.is_empty() {
+                    tables.by_identity.insert(name.clone(), number);
+                }
+            }
+        }
+        tables.consumers = Arc::new(consumers);
+        tables
+    }
+
+    fn find(&self, table: &HashMap<String, usize>, key: &str) -> Option<Arc<Consumer>> {
+        table.get(key).and_then(|number| self.consumers.get(*number)).cloned()
+    }
+
+    fn count(&self, cred_type: &str) -> usize {
+        self.consumers.iter().filter(|consumer| consumer.has_credential(cred_type)).count()
+    }
+}
+
+impl ConsumerIndex {
+    pub fn new(consumers: &[Consumer]) -> Self {
+        Self::of(consumers.iter().cloned().map(Arc::new).collect())
+    }
+
+    pub(crate) fn of(consumers: Vec<Arc<Consumer>>) -> Self {
+        Self { tables: RwLock::new(Arc::new(Tables::new(consumers))) }
+    }
+
+    fn tables(&self) -> Arc<Tables> {
+        self.tables.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn replace(&self, consumers: Vec<Arc<Consumer>>) {
+        let tables = Arc::new(Tables::new(consumers));
+        *self.tables.write().unwrap_or_else(PoisonError::into_inner) = tables;
+    }
+
+    /// All of them, in the order of the configuration.
+    pub fn consumers(&self) -> Arc<Vec<Arc<Consumer>>> {
+        self.tables().consumers.clone()
+    }
+
+    /// By any `credentials.keyauth[].key`, compared exactly.
+    pub fn find_by_api_key(&self, api_key: &str) -> Option<Arc<Consumer>> {
+        let tables = self.tables();
+        tables.find(&tables.by_api_key, api_key)
+    }
+
+    /// Only those that have a `basicauth` credential.
+    pub fn find_by_username(&self, username: &str) -> Option<Arc<Consumer>> {
+        let tables = self.tables();
+        tables.find(&tables.by_basic_username, username)
+    }
+
+    /// By `username`, `id` or `custom_id`.
+    pub fn find_by_identity(&self, identity: &str) -> Option<Arc<Consumer>> {
+        let tables = self.tables();
+        tables.find(&tables.by_identity, identity)
+    }
+
+    /// By any `credentials.mtls_auth[].identity`.
+    pub fn find_by_mtls_identity(&self, identity: &str) -> Option<Arc<Consumer>> {
+        let tables = self.tables();
+        tables.find(&tables.by_mtls_identity, identity)
+    }
+
+    pub fn consumer_count(&self) -> usize {
+        self.tables().consumers.len()
+    }
+
+    /// Entries of the tables of API keys, basic usernames and identities.
+    pub fn index_len(&self) -> usize {
+        let tables = self.tables();
+        tables.by_api_key.len() + tables.by_basic_username.len() + tables.by_identity.len()
+    }
+
+    /// Consumers with `keyauth`, `basicauth`, `mtls_auth`, `jwt` and `hmac_auth` credentials, identities, and consumers.
+    pub fn auth_type_counts(&self) -> (usize, usize, usize, usize, usize, usize, usize) {
+        let tables = self.tables();
+        (
+            tables.count("keyauth"),
+            tables.count("basicauth"),
+            tables.count("mtls_auth"),
+            tables.count("jwt"),
+            tables.count("hmac_auth"),
+            tables.by_identity.len(),
+            tables.consumers.len(),
+        )
+    }
+
+    pub fn rebuild(&self, consumers: &[Consumer]) {
+        self.replace(consumers.iter().cloned().map(Arc::new).collect());
+    }
+
+    /// Adds, removes by id, and replaces by id; what is new or was replaced stands last.
+    pub fn apply_delta(&self, added: &[Consumer], removed_ids: &[String], modified: &[Consumer]) {
+        let is_gone = |id: &String| removed_ids.contains(id) || modified.iter().any(|consumer| consumer.id == *id);
+        let mut consumers: Vec<Arc<Consumer>> =
+            self.consumers().iter().filter(|consumer| !is_gone(&consumer.id)).cloned().collect();
+        consumers.extend(modified.iter().chain(added).cloned().map(Arc::new));
+        self.replace(consumers);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn consumer(fields: Value) -> Consumer {
+        serde_json::from_value(fields).unwrap()
+    }
+
+    fn index() -> ConsumerIndex {
+        ConsumerIndex::new(&[
+            consumer(json!({"id": "1", "username": "alice", "credentials": {"keyauth": [{"key": "a"}, {"key": "b"}]}})),
+            consumer(json!({"id": "2", "username": "bob", "custom_id": "alice",
+                "credentials": {"basicauth": [{}], "mtls_auth": [{"identity": "CN=bob"}]}})),
+        ])
+    }
+
+    fn name(found: Option<Arc<Consumer>>) -> Option<String> {
+        found.map(|consumer| consumer.username.clone())
+    }
+
+    #[test]
+    fn each_look_up_has_its_own_keys() {
+        let index = index();
+        assert_eq!(name(index.find_by_api_key("b")).as_deref(), Some("alice"));
+        assert_eq!(name(index.find_by_api_key("B")), None);
+        assert_eq!(name(index.find_by_username("bob")).as_deref(), Some("bob"));
+        assert_eq!(name(index.find_by_username("alice")), None, "she has no basic credential");
+        assert_eq!(name(index.find_by_mtls_identity("CN=bob")).as_deref(), Some("bob"));
+        assert_eq!(name(index.find_by_identity("1")).as_deref(), Some("alice"));
+        assert_eq!(name(index.find_by_identity("alice")).as_deref(), Some("bob"), "the later one wins");
+        assert_eq!((index.consumer_count(), index.index_len()), (2, 2 + 1 + 4));
+        assert_eq!(index.auth_type_counts(), (1, 1, 1, 0, 0, 4, 2));
+    }
+
+    #[test]
+    fn what_was_handed_out_stays_as_it_was_when_the_index_changes() {
+        let index = index();
+        let before = index.consumers();
+        let carol = consumer(json!({"id": "3", "username": "carol"}));
+        let bob = consumer(json!({"id": "2", "username": "robert"}));
+        index.apply_delta(&[carol], &["1".to_owned()], &[bob]);
+        let names: Vec<String> = index.consumers().iter().map(|consumer| consumer.username.clone()).collect();
+        assert_eq!(names, ["robert", "carol"]);
+        assert_eq!(before.len(), 2);
+        index.rebuild(&[]);
+        assert_eq!(index.consumer_count(), 0);
+    }
+}

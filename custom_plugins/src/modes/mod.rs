@@ -1,0 +1,3 @@
+//! Words about the modes the gateway runs in.
+
+pub mod mesh;

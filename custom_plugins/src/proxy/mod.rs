@@ -1,0 +1,3 @@
+//! Words about proxied connections.
+
+pub mod tcp_proxy;

@@ -1,0 +1,160 @@
+//! Rules for JSON bodies, and who rewrites a body by them.
+
+use std::sync::Arc;
+
+use engine::core::foreign;
+use engine::http::{Headers, Known};
+use tokio::runtime::Handle;
+
+use super::body_path::{Names, Path, Segment};
+use super::json::Document;
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum BodyRule {
+    /// Where there is nothing. The value is JSON text without blanks around it.
+    Add {
+        path: Path,
+        value: Box<str>,
+    },
+    Update {
+        path: Path,
+        value: Box<str>,
+    },
+    Remove {
+        path: Path,
+    },
+    Rename {
+        path: Path,
+        to: Path,
+    },
+}
+
+impl BodyRule {
+    /// Whether it has changed anything. Where a rule finds no way it is passed over.
+    fn apply(&self, document: &mut Document) -> bool {
+        match self {
+            Self::Add { path, value } => !document.has(path) && put(document, path, value),
+            Self::Update { path, value } => !document.is(path, value) && put(document, path, value),
+            Self::Remove { path } => document.remove(path),
+            Self::Rename { path, to } => path != to && document.rename(path, to),
+        }
+    }
+
+    fn paths(&self) -> impl Iterator<Item = &Path> {
+        let (one, other) = match self {
+            Self::Add { path, .. } | Self::Update { path, .. } | Self::Remove { path } => (path, None),
+            Self::Rename { path, to } => (path, Some(to)),
+        };
+        std::iter::once(one).chain(other)
+    }
+}
+
+fn put(document: &mut Document, path: &[Segment], value: &str) -> bool {
+    let value = document.value(value);
+    document.set(path, value).is_ok()
+}
+
+/// So many bytes a core scans in about a millisecond at worst (`examples/body_rules.rs`). A body that costs more is rewritten
+/// by the control runtime, so that the others on this core do not wait for it.
+pub const SCANNED_BYTES_MAX: usize = 512 * 1024;
+
+/// All rules of a plugin for bodies.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BodyRules {
+    rules: Box<[BodyRule]>,
+    names: Names,
+    items_max: usize,
+    short_bytes_max: usize,
+}
+
+impl BodyRules {
+    /// The names are those of the rules' paths.
+    pub fn new(rules: Vec<BodyRule>, names: Names) -> Self {
+        let paths = || rules.iter().flat_map(BodyRule::paths);
+        // What a removal moves up comes from behind.
+        let removals = rules.iter().filter(|rule| matches!(rule, BodyRule::Remove { .. })).count();
+        let index = paths().flat_map(|path| path.iter().filter_map(|segment| segment.index)).max();
+        let items_max = index.map_or(0, |index| index.saturating_add(1).saturating_add(removals));
+        // It is read once as a whole and once for each segment, and written.
+        let scans = 2 + paths().map(|path| path.len()).max().unwrap_or_default();
+        Self { rules: rules.into(), names, items_max, short_bytes_max: SCANNED_BYTES_MAX / scans }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// Whether this is little work.
+    fn is_short(&self, body: &[u8]) -> bool {
+        body.len() <= self.short_bytes_max
+    }
+
+    /// The body as the rules have it, in their order. What is no JSON, or is not changed, stays as it is, byte for byte.
+    pub fn rewritten(&self, body: Vec<u8>) -> Vec<u8> {
+        let mut document = match Document::new(body, &self.names, self.items_max) {
+            Ok(document) => document,
+            Err(body) => return body,
+        };
+        let mut is_changed = false;
+        for rule in &self.rules {
+            is_changed |= rule.apply(&mut document);
+        }
+        if is_changed { document.into_edited() } else { document.into_received() }
+    }
+}
+
+/// Rewrites bodies on one core.
+pub struct Rewriter {
+    rules: Arc<BodyRules>,
+    runtime: Handle,
+}
+
+impl Rewriter {
+    pub fn new(rules: Arc<BodyRules>, runtime: Handle) -> Self {
+        Self { rules, runtime }
+    }
+
+    /// At once, or the body is given back because it takes long.
+    pub fn rewrite_short(&self, body: Vec<u8>) -> Result<Vec<u8>, Vec<u8>> {
+        if self.rules.is_short(&body) { Ok(self.rules.rewritten(body)) } else { Err(body) }
+    }
+
+    /// Elsewhere. None: the runtime has ended.
+    pub async fn rewrite_long(&self, body: Vec<u8>) -> Option<Vec<u8>> {
+        let rules = self.rules.clone();
+        foreign(self.runtime.spawn_blocking(move || rules.rewritten(body))).await.ok()
+    }
+}
+
+/// Whether the body is JSON that stands for itself: the messages of gRPC are framed, whatever is in the frames.
+pub fn is_json(headers: &Headers) -> bool {
+    let Some(value) = headers.known(Known::ContentType).last() else { return false };
+    let has = |part: &[u8]| value.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part));
+    let is_grpc = value.get(..16).is_some_and(|start| start.eq_ignore_ascii_case(b"application/grpc"));
+    !is_grpc && (has(b"application/json") || has(b"+json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn content(value: &str) -> Headers {
+        let mut headers = Headers::new();
+        headers.append("Content-Type", value.as_bytes());
+        headers
+    }
+
+    #[test]
+    fn json_is_told_by_the_content_type() {
+        for json in ["application/json", "Application/JSON; charset=utf-8", "application/problem+json", "a/b+JSON"] {
+            assert!(is_json(&content(json)), "{json}");
+        }
+        for other in ["text/plain", "", "application/grpc", "application/grpc+json", "application/x-json", "json"] {
+            assert!(!is_json(&content(other)), "{other}");
+        }
+        assert!(!is_json(&Headers::new()));
+        let mut twice = content("text/plain");
+        twice.append("content-type", b"application/json");
+        assert!(is_json(&twice), "the last one counts");
+    }
+}
