@@ -113,7 +113,9 @@ impl Bench {
 
     fn asking(&self, core: usize, caller: Caller<'static>) -> Work<'static> {
         let limiter = self.limiter(core);
-        Box::new(move |first| (first..first + BATCH).for_each(|_| _ = black_box(limiter.judge(0, caller))))
+        Box::new(move |first| {
+            (first..first + BATCH).for_each(|_| _ = black_box(limiter.judge(0, caller, Instant::now())))
+        })
     }
 
     fn compare(&self, name: &str, threads: usize) {
@@ -148,14 +150,15 @@ fn main() {
 fn strangers(services: &Arc<Services>, threads: usize) {
     let bench = Bench::new(services, &[limit(100, 3600)]);
     let fill = bench.limiter(0);
-    (0..100_000).for_each(|number| _ = black_box(fill.judge(0, caller(number))));
+    (0..100_000).for_each(|number| _ = black_box(fill.judge(0, caller(number), Instant::now())));
     let new = |core: usize| -> Work<'static> {
         let limiter = bench.limiter(core);
         let begun = Instant::now();
         Box::new(move |first| {
             for number in first..first + BATCH {
                 let number = begun.elapsed().as_nanos() as u64 ^ number << 20 ^ (core as u64) << 60;
-                let judged = limiter.judge(0, Caller::Address(IpAddr::from(u128::from(number).to_be_bytes())));
+                let judged =
+                    limiter.judge(0, Caller::Address(IpAddr::from(u128::from(number).to_be_bytes())), Instant::now());
                 black_box(matches!(judged, Judgement::Admitted { .. }));
             }
         })
@@ -178,7 +181,7 @@ fn memory(services: &Arc<Services>) {
     ] {
         let (bench, before) = (Bench::new(services, &limits), bytes());
         let limiter = bench.limiter(0);
-        (0..100_000).for_each(|number| _ = black_box(limiter.judge(0, caller(number))));
+        (0..100_000).for_each(|number| _ = black_box(limiter.judge(0, caller(number), Instant::now())));
         drop(limiter);
         // So that the next ones do not live in its memory.
         kept.push(bench);

@@ -20,12 +20,14 @@ use std::sync::{Arc, OnceLock};
 use crossbeam::utils::CachePadded;
 
 use super::sync::{AtomicU64, Guard, Mutex, lock};
+#[cfg(all(test, loom))]
+pub(super) use window::STAMPS_MAX;
 use window::Stock;
 pub use window::{Rates, TICKS_MAX, Window};
 
 /// A meter does without cells until it was asked so often within one tick: the row of a quiet caller is one allocation, and
 /// every answer comes from home.
-const BUSY_AFTER: u64 = 8;
+const BUSY_AFTER: u32 = 8;
 
 /// The most units of a lease. No core serves so many requests in a millisecond.
 const LEASE_UNITS_MAX: u64 = 1 << 16;
@@ -36,10 +38,10 @@ const LEASE_MEMORY_TICKS: u64 = 4;
 /// Bits of the window's number in [`Meter::closed`].
 const WINDOW_BITS: u32 = 8;
 
-/// When a meter begins to lease, and the least it then leases if it can.
+/// When meters begin to lease, and the least they then lease if they can.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Policy {
-    pub(super) busy_after: u64,
+    pub(super) busy_after: u32,
     pub(super) lease_units_min: u64,
 }
 
@@ -65,15 +67,20 @@ pub enum Pass {
 
 /// What one caller may take, of the windows that [`Rates`] say. Ticks never go back: a request with an older one than the
 /// newest seen is one of the newest.
+///
+/// There may be a hundred thousand of these, so it is small: a line that busy cores read, and one that is written at home.
 pub struct Meter {
     rates: Arc<Rates>,
     /// One per core, made when the meter first gets busy.
     cells: OnceLock<Box<[CachePadded<Cell>]>>,
     /// Until which tick nothing can be had, and in which window. Refusals of a flood are one read.
     closed: AtomicU64,
-    policy: Policy,
-    home: CachePadded<Mutex<Home>>,
+    home: Line<Mutex<Home>>,
 }
+
+/// On a cache line of its own.
+#[repr(align(64))]
+struct Line<T>(T);
 
 struct Cell {
     /// Units of the lease that are not taken. Filled by the owner, taken from by the owner, emptied by whoever is at home.
@@ -93,7 +100,7 @@ struct Home {
     /// One per core; none before the cells are made.
     leases: Box<[Lease]>,
     /// How often home was asked in this tick.
-    visits: u64,
+    visits: u32,
     is_retired: bool,
 }
 
@@ -116,15 +123,10 @@ impl Meter {
     /// Nothing is taken yet at `tick`.
     #[must_use]
     pub fn new(rates: Arc<Rates>, tick: u64) -> Self {
-        Self::with_policy(rates, tick, POLICY)
-    }
-
-    pub(super) fn with_policy(rates: Arc<Rates>, tick: u64, policy: Policy) -> Self {
         let stocks = rates.windows().iter().map(Stock::full).collect();
         let tick = tick.min(TICKS_MAX);
         let home = Home { tick, stocks, lent: 0, leases: Box::default(), visits: 0, is_retired: false };
-        let home = CachePadded::new(Mutex::new(home));
-        Self { rates, cells: OnceLock::new(), closed: AtomicU64::new(0), policy, home }
+        Self { rates, cells: OnceLock::new(), closed: AtomicU64::new(0), home: Line(Mutex::new(home)) }
     }
 
     #[must_use]
@@ -167,7 +169,7 @@ impl Meter {
 
     /// Gives the meter up; from now on it grants nothing.
     pub fn retire(&self) {
-        self.retire_home(&mut lock(&self.home));
+        self.retire_home(&mut lock(&self.home.0));
     }
 
     fn retire_home(&self, home: &mut Home) {
@@ -183,7 +185,7 @@ impl Meter {
 
     /// Home, at that tick.
     fn at_home(&self, tick: u64) -> Guard<'_, Home> {
-        let mut home = lock(&self.home);
+        let mut home = lock(&self.home.0);
         let tick = tick.min(TICKS_MAX);
         if tick > home.tick {
             home.settle_all(self.cells(), &self.rates);
@@ -218,9 +220,9 @@ impl Meter {
 
     /// Lends to a core that is busy what it took in this tick so far or in the one before, if that leaves the others enough.
     fn lease(&self, home: &mut Home, core: usize, fewest: &Fewest) {
-        home.visits += 1;
-        let cores = self.rates.cores();
-        if core >= cores || (self.cells.get().is_none() && home.visits <= self.policy.busy_after) {
+        home.visits = home.visits.saturating_add(1);
+        let (cores, policy) = (self.rates.cores(), self.rates.policy());
+        if core >= cores || (self.cells.get().is_none() && home.visits <= policy.busy_after) {
             return;
         }
         let cells = self.cells.get_or_init(|| (0..cores).map(|_| CachePadded::new(Cell::empty())).collect());
@@ -234,7 +236,7 @@ impl Meter {
         (lease.tick, lease.taken) = (tick, taken + 1);
         // Half of an even share, so that the leases of the last units shrink to nothing.
         let share = fewest.units / (2 * cores as u64);
-        lease.units = before.max(self.policy.lease_units_min).min(LEASE_UNITS_MAX).min(share);
+        lease.units = before.max(policy.lease_units_min).min(LEASE_UNITS_MAX).min(share);
         if lease.units > 0 {
             home.lent += lease.units;
             cells[core].fill(lease.units, tick, fewest);
@@ -244,7 +246,7 @@ impl Meter {
 
 impl Drop for Meter {
     fn drop(&mut self) {
-        let home = lock(&self.home);
+        let home = lock(&self.home.0);
         home.stocks.iter().for_each(|stock| self.rates.forget(stock.stamps()));
     }
 }

@@ -179,8 +179,8 @@ const EAGER_METER: meter::Policy = meter::Policy { busy_after: 0, lease_units_mi
 
 fn meter_of(window: fn(NonZeroU64, NonZeroU64) -> Window, limit: u64, ticks: u64) -> Arc<Meter> {
     let [limit, ticks] = [limit, ticks].map(|number| NonZeroU64::new(number).unwrap());
-    let rates = std::sync::Arc::new(Rates::new(vec![window(limit, ticks)], 2));
-    Arc::new(Meter::with_policy(rates, 0, EAGER_METER))
+    let rates = Rates::with_policy(vec![window(limit, ticks)], 2, meter::STAMPS_MAX, EAGER_METER);
+    Arc::new(Meter::new(std::sync::Arc::new(rates), 0))
 }
 
 fn passed(meter: &Meter, core: usize, tick: u64, requests: usize) -> u64 {

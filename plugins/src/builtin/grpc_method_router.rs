@@ -329,7 +329,7 @@ impl Plugin for Router {
                 Flow::Wait(Box::pin(self.judge_shared(limit, cx)))
             }
             Permission::Limited(limit) => {
-                let judgement = self.limiter.judge(limit.rule, self.caller(cx));
+                let judgement = self.limiter.judge(limit.rule, self.caller(cx), Instant::now());
                 Self::answer(limit, cx, judgement)
             }
         }

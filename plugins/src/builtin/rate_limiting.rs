@@ -181,7 +181,9 @@ impl OnCore {
             return Flow::Wait(Box::pin(self.judge_shared(cx)));
         }
         let (rule, caller) = self.whose(cx);
-        let judgement = self.limiter.judge(rule, caller);
+        // Who is counted when received was received just now; until others are known, time may have passed.
+        let at = if self.checked.limit_by == LimitBy::Ip { cx.received } else { Instant::now() };
+        let judgement = self.limiter.judge(rule, caller, at);
         self.answer(cx, rule, judgement)
     }
 

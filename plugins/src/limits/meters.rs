@@ -22,9 +22,9 @@ const LOOKED_AT_MAX: usize = 8;
 /// Meters one core remembers; then it forgets all of them.
 const REMEMBERED_MAX: usize = 1024;
 
-/// A rule and a caller, as 128 bits that nobody outside can predict. They stand for both, so that a meter is as small for a
-/// long identity as for a short one.
-type Key = u128;
+/// A rule and a caller, as 64 bits that nobody outside can predict. They stand for both, so that a meter is as small for a
+/// long identity as for a short one: of 100,000 callers two share one with a chance of 1 in 3,000,000,000.
+type Key = u64;
 
 struct Row {
     key: Key,
@@ -33,7 +33,7 @@ struct Row {
 
 #[derive(Default)]
 struct Shard {
-    places: FxHashMap<Key, usize>,
+    places: FxHashMap<Key, u32>,
     rows: Vec<Arc<Row>>,
     /// Where the next look for a meter to give up begins.
     hand: usize,
@@ -41,11 +41,12 @@ struct Shard {
 
 impl Shard {
     fn get(&self, key: Key) -> Option<&Arc<Row>> {
-        self.places.get(&key).map(|place| &self.rows[*place])
+        self.places.get(&key).map(|place| &self.rows[*place as usize])
     }
 
     fn add(&mut self, row: Arc<Row>) {
-        self.places.insert(row.key, self.rows.len());
+        // A shard has no more than all meters.
+        self.places.insert(row.key, self.rows.len() as u32);
         self.rows.push(row);
     }
 
@@ -54,7 +55,7 @@ impl Shard {
         let removed = self.rows.swap_remove(place);
         self.places.remove(&removed.key);
         if let Some(moved) = self.rows.get(place) {
-            self.places.insert(moved.key, place);
+            self.places.insert(moved.key, place as u32);
         }
     }
 
@@ -94,7 +95,7 @@ impl Shard {
 pub(super) struct Meters {
     /// By rule.
     rates: Box<[Arc<Rates>]>,
-    digests: [RandomState; 2],
+    digest: RandomState,
     shards: Box<[Mutex<Shard>]>,
     /// Meters in the shards and those about to be added.
     count: AtomicUsize,
@@ -118,7 +119,7 @@ impl Meters {
         }
         Self {
             rates: rates.into(),
-            digests: [RandomState::new(), RandomState::new()],
+            digest: RandomState::new(),
             shards: (0..shards).map(|_| Mutex::default()).collect(),
             count: AtomicUsize::new(0),
             count_max,
@@ -126,9 +127,9 @@ impl Meters {
         }
     }
 
-    /// The tick that it is now: milliseconds.
-    pub(super) fn now(&self) -> u64 {
-        let age = self.began.elapsed();
+    /// The tick of a moment: milliseconds.
+    pub(super) fn tick(&self, at: Instant) -> u64 {
+        let age = at.saturating_duration_since(self.began);
         age.as_secs() * super::TICKS_PER_SECOND + u64::from(age.subsec_millis())
     }
 
@@ -154,15 +155,14 @@ impl Meters {
     }
 
     fn key(&self, rule: usize, caller: Caller<'_>) -> Key {
-        let [high, low] = &self.digests;
-        let half = |digest: &RandomState| u128::from(digest.hash_one((rule, caller)));
-        half(high) << 64 | half(low)
+        self.digest.hash_one((rule, caller))
     }
 
     /// Asks the meter in the table, which is made if there is none.
     #[cold]
     fn find(&self, key: Key, core: usize, rule: usize, tick: u64) -> (Arc<Row>, Judgement) {
-        let index = key as usize % self.shards.len();
+        // The maps take the lower bits.
+        let index = (key >> 32) as usize % self.shards.len();
         // Under the lock of its shard a meter that is in the table is not retired.
         if let Some(found) = ask(&self.shard(index), key, core, tick) {
             return found;

@@ -11,6 +11,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU64;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use engine::ledger::Window;
 
@@ -94,7 +95,7 @@ pub struct Limits {
     rules: Vec<Rule>,
     synchronised: Option<Synchronised>,
     /// Made when the first core asks, because the number of cores is not known to a config.
-    meters: OnceLock<Meters>,
+    meters: OnceLock<Arc<Meters>>,
 }
 
 impl Limits {
@@ -114,15 +115,16 @@ impl Limits {
     /// `plugin` is in the default prefix of Redis keys.
     pub fn on_core(self: &Arc<Self>, plugin: &str, env: &CoreEnv) -> Limiter {
         let cores = env.services.cores;
-        self.meters.get_or_init(|| Meters::new(&self.rules, cores));
+        let meters = self.meters.get_or_init(|| Arc::new(Meters::new(&self.rules, cores))).clone();
         let shared = self.synchronised.as_ref().map(|synchronised| Shared::new(synchronised, plugin, env));
-        Limiter { limits: self.clone(), core: env.core, remembered: RefCell::default(), shared }
+        Limiter { limits: self.clone(), meters, core: env.core, remembered: RefCell::default(), shared }
     }
 }
 
 /// The limits on one core.
 pub struct Limiter {
     limits: Arc<Limits>,
+    meters: Arc<Meters>,
     core: usize,
     remembered: RefCell<Remembered>,
     shared: Option<Shared>,
@@ -134,21 +136,11 @@ impl Limiter {
         self.shared.is_some()
     }
 
-    /// Counts a request by this process alone.
+    /// Counts a request that was made at that moment, by this process alone.
     #[inline]
-    pub fn judge(&self, rule: usize, caller: Caller<'_>) -> Judgement {
-        self.judge_at(rule, caller, self.now())
-    }
-
-    fn now(&self) -> u64 {
-        self.limits.meters.get().map_or(0, Meters::now)
-    }
-
-    pub(crate) fn judge_at(&self, rule: usize, caller: Caller<'_>, tick: u64) -> Judgement {
-        match self.limits.meters.get() {
-            Some(meters) => meters.judge(&mut self.remembered.borrow_mut(), self.core, rule, caller, tick),
-            None => Judgement::Admitted { limit: 0, remaining: 0 },
-        }
+    pub fn judge(&self, rule: usize, caller: Caller<'_>, at: Instant) -> Judgement {
+        let tick = self.meters.tick(at);
+        self.meters.judge(&mut self.remembered.borrow_mut(), self.core, rule, caller, tick)
     }
 
     /// Counts a request in Redis, or by this process if Redis is away.
@@ -158,7 +150,7 @@ impl Limiter {
         {
             return judgement;
         }
-        self.judge(rule, caller)
+        self.judge(rule, caller, Instant::now())
     }
 }
 

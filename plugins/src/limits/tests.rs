@@ -20,11 +20,11 @@ fn a_caller_is_written_as_it_stands_in_redis_and_in_headers() {
 fn limiters_of_the_same_limits_count_together() {
     let limits = limits(2);
     let (first, second) = (limits.on_core("p", &testing::core().0), limits.on_core("p", &testing::core().0));
-    let alice = Caller::Consumer("alice");
+    let (alice, now) = (Caller::Consumer("alice"), Instant::now());
     assert!(!first.is_shared());
-    assert_eq!(first.judge_at(0, alice, 5), Judgement::Admitted { limit: 0, remaining: 1 });
-    assert_eq!(second.judge_at(0, alice, 5), Judgement::Admitted { limit: 0, remaining: 0 });
-    assert_eq!(first.judge_at(0, alice, 5), Judgement::Refused { limit: 0 });
+    assert_eq!(first.judge(0, alice, now), Judgement::Admitted { limit: 0, remaining: 1 });
+    assert_eq!(second.judge(0, alice, now), Judgement::Admitted { limit: 0, remaining: 0 });
+    assert_eq!(first.judge(0, alice, now), Judgement::Refused { limit: 0 });
 }
 
 #[test]

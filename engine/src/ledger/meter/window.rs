@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use super::bucket::Bucket;
 use super::log::Log;
+use super::{POLICY, Policy};
 
 /// The longest window, and the last tick: 34 years, when a tick is a millisecond.
 pub const TICKS_MAX: u64 = (1 << 40) - 1;
@@ -14,7 +15,7 @@ pub const TICKS_MAX: u64 = (1 << 40) - 1;
 const BUCKET_UNITS_MAX: u64 = 1 << 60;
 
 /// Stamps for which logs take room before they round them more coarsely: 64 MiB.
-const STAMPS_MAX: usize = 8 << 20;
+pub(in super::super) const STAMPS_MAX: usize = 8 << 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -58,6 +59,7 @@ impl Window {
 pub struct Rates {
     windows: Box<[Window]>,
     cores: usize,
+    policy: Policy,
     /// Stamps for which all their logs, and those of the rates beside, have room.
     stamps: Arc<AtomicUsize>,
     stamps_max: usize,
@@ -67,18 +69,19 @@ impl Rates {
     /// Up to 256 windows.
     #[must_use]
     pub fn new(windows: Vec<Window>, cores: usize) -> Self {
-        Self::bounded(windows, cores, STAMPS_MAX)
+        Self::with_policy(windows, cores, STAMPS_MAX, POLICY)
     }
 
-    pub(super) fn bounded(windows: Vec<Window>, cores: usize, stamps_max: usize) -> Self {
+    pub(in super::super) fn with_policy(windows: Vec<Window>, cores: usize, stamps_max: usize, policy: Policy) -> Self {
         debug_assert!((1..=256).contains(&windows.len()));
-        Self { windows: windows.into(), cores: cores.max(1), stamps: Arc::default(), stamps_max }
+        Self { windows: windows.into(), cores: cores.max(1), policy, stamps: Arc::default(), stamps_max }
     }
 
     /// Other windows, whose meters share the memory of these.
     #[must_use]
     pub fn beside(&self, windows: Vec<Window>) -> Self {
-        Self { stamps: self.stamps.clone(), ..Self::bounded(windows, self.cores, self.stamps_max) }
+        let own = Self::with_policy(windows, self.cores, self.stamps_max, self.policy);
+        Self { stamps: self.stamps.clone(), ..own }
     }
 
     #[must_use]
@@ -88,6 +91,10 @@ impl Rates {
 
     pub(super) fn cores(&self) -> usize {
         self.cores
+    }
+
+    pub(super) fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     pub(super) fn remember(&self, stamps: usize) {

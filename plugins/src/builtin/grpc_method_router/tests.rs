@@ -1,4 +1,5 @@
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -122,7 +123,11 @@ fn passes(router: &Router, cx: &mut RequestContext) -> bool {
 fn requests_flow_back_at_the_configured_rate() {
     let router = router(&limited("ip", 2));
     let cx = received(&router);
-    let passes = |tick| matches!(router.limiter.judge_at(0, router.caller(&cx), tick), Judgement::Admitted { .. });
+    let began = Instant::now();
+    let passes = |ms| {
+        let at = began + Duration::from_millis(ms);
+        matches!(router.limiter.judge(0, router.caller(&cx), at), Judgement::Admitted { .. })
+    };
     assert_eq!([passes(0), passes(0), passes(0)], [true, true, false]);
     assert_eq!([passes(4_999), passes(5_000), passes(5_000)], [false, true, false]);
 }
@@ -134,7 +139,7 @@ fn a_denied_request_takes_nothing_from_the_limit() {
     let mut cx = received(&router);
     let Flow::Reject(rejection) = router.before_proxy(&mut cx) else { panic!("a denied method") };
     assert_eq!(rejection.status, 403);
-    let judgement = router.limiter.judge(0, router.caller(&cx));
+    let judgement = router.limiter.judge(0, router.caller(&cx), Instant::now());
     assert_eq!(judgement, Judgement::Admitted { limit: 0, remaining: 0 });
 }
 

@@ -109,5 +109,7 @@ fn seconds_are_counted_in_milliseconds() {
     let meters = Meters::new(&[rule(2, 1, Counting::TokenBucket)], 1);
     let at = |tick| passes(&meters, address(1), tick);
     assert_eq!([at(0), at(0), at(499), at(500), at(500)], [true, true, false, true, false]);
-    assert!(Meters::new(&[rule(1, u64::MAX, Counting::SlidingLog)], 1).now() < 60_000);
+    let began = meters.began;
+    assert_eq!(meters.tick(began - std::time::Duration::from_secs(1)), 0, "who was received before the first meter");
+    assert_eq!(meters.tick(began + std::time::Duration::from_micros(3_001_999)), 3_001);
 }

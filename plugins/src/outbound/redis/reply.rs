@@ -52,50 +52,61 @@ pub struct Malformed;
 /// # Errors
 /// What is there cannot become a reply.
 pub fn first(bytes: &[u8]) -> Result<Option<(Reply<'_>, usize)>, Malformed> {
-    let Some((kind, line, at)) = line(bytes)? else { return Ok(None) };
-    if kind != b'*' {
-        return element(bytes, kind, line, at);
+    let Some(line) = line(bytes)? else { return Ok(None) };
+    if line.kind != b'*' {
+        return element(bytes, &line);
     }
-    let Some(count) = length(line, ELEMENTS_MAX)? else { return Ok(Some((Reply::Nil, at))) };
-    let mut at = at;
+    let mut at = line.length;
+    let Some(count) = length(line.text, ELEMENTS_MAX)? else { return Ok(Some((Reply::Nil, at))) };
     let mut elements = Vec::with_capacity(count);
     for _ in 0..count {
-        let Some((kind, line, after)) = self::line(&bytes[at..])? else { return Ok(None) };
-        let Some((reply, length)) = element(&bytes[at..], kind, line, after)? else { return Ok(None) };
+        let rest = &bytes[at..];
+        let Some(line) = self::line(rest)? else { return Ok(None) };
+        let Some((reply, length)) = element(rest, &line)? else { return Ok(None) };
         elements.push(reply);
         at += length;
     }
     Ok(Some((Reply::Array(elements), at)))
 }
 
-/// Anything but an array, of which the first line was read up to `at`.
-fn element<'a>(bytes: &'a [u8], kind: u8, line: &'a [u8], at: usize) -> Result<Option<(Reply<'a>, usize)>, Malformed> {
-    let reply = match kind {
+/// Anything but an array, which begins with that line.
+fn element<'a>(bytes: &'a [u8], line: &Line<'a>) -> Result<Option<(Reply<'a>, usize)>, Malformed> {
+    let reply = match line.kind {
         b'+' => Reply::Status,
-        b'-' => Reply::Error(line),
-        b':' => Reply::Integer(number(line)?),
-        b'$' => return bulk(bytes, line, at),
+        b'-' => Reply::Error(line.text),
+        b':' => Reply::Integer(number(line.text)?),
+        b'$' => return bulk(bytes, line),
         _ => return Err(Malformed),
     };
-    Ok(Some((reply, at)))
+    Ok(Some((reply, line.length)))
 }
 
-fn bulk<'a>(bytes: &'a [u8], line: &[u8], at: usize) -> Result<Option<(Reply<'a>, usize)>, Malformed> {
-    let Some(length) = length(line, REPLY_BYTES_MAX)? else { return Ok(Some((Reply::Nil, at))) };
-    let end = at + length;
+fn bulk<'a>(bytes: &'a [u8], line: &Line<'a>) -> Result<Option<(Reply<'a>, usize)>, Malformed> {
+    let start = line.length;
+    let Some(length) = length(line.text, REPLY_BYTES_MAX)? else { return Ok(Some((Reply::Nil, start))) };
+    let end = start + length;
     match bytes.get(end..end + 2) {
-        Some(b"\r\n") => Ok(Some((Reply::Bulk(&bytes[at..end]), end + 2))),
+        Some(b"\r\n") => Ok(Some((Reply::Bulk(&bytes[start..end]), end + 2))),
         Some(_) => Err(Malformed),
         None => Ok(None),
     }
 }
 
-/// The first byte, the rest of its line, and where the next begins.
-fn line(bytes: &[u8]) -> Result<Option<(u8, &[u8], usize)>, Malformed> {
+struct Line<'a> {
+    kind: u8,
+    /// Behind the kind.
+    text: &'a [u8],
+    /// With its end.
+    length: usize,
+}
+
+fn line(bytes: &[u8]) -> Result<Option<Line<'_>>, Malformed> {
     let Some(kind) = bytes.first() else { return Ok(None) };
     let looked_at = &bytes[..bytes.len().min(LINE_BYTES_MAX)];
     match memchr::memchr(b'\n', looked_at) {
-        Some(end) if end > 1 && bytes[end - 1] == b'\r' => Ok(Some((*kind, &bytes[1..end - 1], end + 1))),
+        Some(end) if end > 1 && bytes[end - 1] == b'\r' => {
+            Ok(Some(Line { kind: *kind, text: &bytes[1..end - 1], length: end + 1 }))
+        }
         None if looked_at.len() < LINE_BYTES_MAX => Ok(None),
         _ => Err(Malformed),
     }
@@ -116,6 +127,8 @@ fn length(line: &[u8], max: usize) -> Result<Option<usize>, Malformed> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn whole(bytes: &[u8]) -> Reply<'_> {
@@ -167,6 +180,23 @@ mod tests {
         }
         assert_eq!(first(&[b'+'; LINE_BYTES_MAX]), Err(Malformed));
         assert_eq!(first(&[b'+'; LINE_BYTES_MAX - 1]), Ok(None));
+    }
+
+    proptest! {
+        /// As the fuzz target: a part of what comes is never read as something else than the whole.
+        #[test]
+        fn however_it_is_cut_it_is_read_the_same(
+            text in "([-+:$*]|[-+:$*]{0,2}[0-9]{1,3}|-1|[a-z\r\n]|\r\n|\r\n){0,24}",
+            cut in 0.0..1.0,
+        ) {
+            let bytes = text.as_bytes();
+            let part = first(&bytes[..(bytes.len() as f64 * cut) as usize]);
+            match first(bytes) {
+                _ if part == Ok(None) => {}
+                Ok(whole) => prop_assert_eq!(part, Ok(whole)),
+                Err(Malformed) => prop_assert_eq!(part, Err(Malformed)),
+            }
+        }
     }
 
     #[test]
