@@ -1,17 +1,9 @@
-//! Time at the price of a few nanoseconds.
+//! The wall clock, at the price of an addition.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use rustix::time::{ClockId, clock_gettime};
-
-/// Milliseconds of a clock that moves with the kernel's tick, every 1 to 10 ms. Reading it costs a quarter of reading the
-/// exact one, and what it is compared with is longer than that.
-pub(super) fn coarse_ms() -> u64 {
-    let time = clock_gettime(ClockId::MonotonicCoarse);
-    (time.tv_sec as u64).wrapping_mul(1000).wrapping_add(time.tv_nsec as u64 / 1_000_000)
-}
 
 /// After this long it is looked anew what time the monotonic clock's is.
 const ANCHOR_AGE_MAX: Duration = Duration::from_secs(1);

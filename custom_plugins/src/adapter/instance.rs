@@ -3,15 +3,14 @@
 use std::any::Any;
 use std::collections::BTreeSet;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use native::{Buffering, CoreEnv, Phases, Protocol, Protocols, Specs};
 use tokio::runtime::Handle;
 
-use super::clock::coarse_ms;
-use super::local;
 use super::native_plugin::OnCore;
+use super::{local, watch};
 use crate::plugins::defaults::Unused;
 use crate::plugins::{Plugin, ProxyProtocol};
 
@@ -32,32 +31,28 @@ pub(super) struct Instance {
     pub capabilities: Capabilities,
     pub unused: Unused,
     pub runtime: Handle,
+    /// Tells instances apart.
+    pub number: u64,
     /// Its hooks run on threads of their own.
     blocks: AtomicBool,
-    /// When a hook has last kept its thread for longer than it may; zero = never.
-    last_stall_ms: AtomicU64,
     /// Log hooks that wait.
     pub logging: AtomicUsize,
 }
 
-/// A hook that keeps its thread for this long has blocked it.
-const BLOCKED_MS: u64 = 40;
-/// One that does for this long may have been kept from its CPU; twice within [`STALL_MEMORY_MS`] it is the hook.
-const STALLED_MS: u64 = 8;
-const STALL_MEMORY_MS: u64 = 5_000;
-
 impl Instance {
     pub(super) fn new(plugin: Arc<dyn Plugin>, runtime: Handle) -> Arc<Self> {
-        Arc::new(Self {
+        let instance = Arc::new(Self {
             name: interned(plugin.name()),
             capabilities: capabilities(&*plugin),
             plugin,
             unused: Unused::default(),
             runtime,
+            number: watch::next_number(),
             blocks: AtomicBool::new(false),
-            last_stall_ms: AtomicU64::new(0),
             logging: AtomicUsize::new(0),
-        })
+        });
+        watch::add(&instance);
+        instance
     }
 
     /// The instance behind a spec, if there is a documented plugin behind it.
@@ -69,18 +64,11 @@ impl Instance {
         self.blocks.load(Relaxed)
     }
 
-    /// Notes for how long a poll of a hook on a core has kept the thread.
-    pub(super) fn note_kept_ms(&self, kept_ms: u64) {
-        if kept_ms < STALLED_MS {
-            return;
-        }
-        let now_ms = coarse_ms();
-        let last_ms = self.last_stall_ms.swap(now_ms, Relaxed);
-        let is_repeated = last_ms != 0 && now_ms.saturating_sub(last_ms) < STALL_MEMORY_MS;
-        if (kept_ms >= BLOCKED_MS || is_repeated) && !self.blocks.swap(true, Relaxed) {
+    /// A hook keeps its core's thread.
+    pub(super) fn blocks_its_thread(&self) {
+        if !self.blocks.swap(true, Relaxed) {
             tracing::warn!(
                 plugin = self.name,
-                kept_ms,
                 "a hook of this plugin blocks its thread; from now on its hooks run on threads of their own, which costs more"
             );
         }
@@ -196,21 +184,6 @@ impl Specs for Documented {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test]
-    async fn one_long_stall_or_two_short_ones_make_a_plugin_a_blocking_one() {
-        let instance = || Instance::new(Arc::new(Gone), Handle::current());
-        let short = instance();
-        short.note_kept_ms(STALLED_MS - 1);
-        short.note_kept_ms(STALLED_MS - 1);
-        short.note_kept_ms(STALLED_MS);
-        assert!(!short.is_blocking(), "once may be the system's fault");
-        short.note_kept_ms(STALLED_MS);
-        assert!(short.is_blocking());
-        let long = instance();
-        long.note_kept_ms(BLOCKED_MS);
-        assert!(long.is_blocking());
-    }
 
     #[tokio::test]
     async fn a_plugin_is_dropped_where_it_can_spawn() {

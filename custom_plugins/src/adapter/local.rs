@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use tokio::runtime::{EnterGuard, Handle};
 
+use super::watch;
 use super::world::World;
 use crate::config::types::Proxy;
 
@@ -18,6 +19,7 @@ thread_local! {
 /// Enters the runtime on this thread for good. To enter it anew around each hook would cost two writes to a count that all
 /// cores share. One handle per core is never given back, which lives as long as the process anyway.
 pub(super) fn enter(runtime: &Handle) {
+    watch::add_core();
     ENTERED.with(|entered| {
         let mut entered = entered.borrow_mut();
         if entered.is_none() {

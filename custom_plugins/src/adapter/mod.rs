@@ -4,7 +4,7 @@
 //! it. A request gets its documented context once, when the first documented plugin of its chain is called; what native
 //! plugins change between two calls is carried into it, and what a hook changes is carried back ([`attachment`]). A hook is
 //! polled on the core that serves the request; one that waits is woken through the core's mailbox, and one that blocks its
-//! thread is moved to threads where that harms nobody ([`running`]).
+//! thread is found out ([`watch`]) and moved to threads where that harms nobody ([`running`]).
 
 mod attachment;
 mod catalog;
@@ -16,6 +16,7 @@ mod native_plugin;
 mod rejection;
 mod running;
 mod summary;
+mod watch;
 mod websocket;
 mod world;
 

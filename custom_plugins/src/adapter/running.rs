@@ -16,8 +16,8 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Either, select};
 use tokio::sync::{Semaphore, oneshot};
 
-use super::clock::coarse_ms;
 use super::instance::Instance;
+use super::watch;
 
 /// A hook panicked, which was logged and counted.
 #[derive(Debug)]
@@ -54,10 +54,8 @@ pub(super) fn start<T: Send + 'static>(instance: &Arc<Instance>, mut running: Ru
 
 /// One poll on the core.
 fn poll<T>(instance: &Instance, running: &mut Running<T>, cx: &mut Context<'_>) -> Poll<Result<T, Panicked>> {
-    let began_ms = coarse_ms();
-    let polled = catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx)));
-    instance.note_kept_ms(coarse_ms().wrapping_sub(began_ms));
-    match polled {
+    let poll = || catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx)));
+    match watch::during(instance.number, poll) {
         Ok(polled) => polled.map(Ok),
         Err(panic) => {
             count_panic();
@@ -218,8 +216,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_blocking_plugin_is_moved_off_the_thread_that_polls_it() {
         let instance = instance();
-        run(&instance, async { std::thread::sleep(Duration::from_millis(60)) }).await.unwrap();
-        assert!(instance.is_blocking());
+        instance.blocks_its_thread();
         let began = Instant::now();
         let here = std::thread::current().id();
         let hook = async {
@@ -244,7 +241,7 @@ mod tests {
         for blocks in [false, true] {
             let instance = instance();
             if blocks {
-                instance.note_kept_ms(1000);
+                instance.blocks_its_thread();
             }
             let (sender, told) = oneshot::channel();
             let guard = Told(Some(sender));

@@ -45,7 +45,7 @@ fn beside(backend: &Backend, before_proxy: serde_json::Value) -> Gateway {
         .proxy(tests::Proxy::new("slow").path("/slow").to(backend.port()))
         .proxy(tests::Proxy::new("fast").path("/fast").to(backend.port()))
         .proxy_plugin("slow", "probe", json!({"in": {"before_proxy": before_proxy}}));
-    Gateway::builder().document(&document).env("FERRUM_CORES", "1").start()
+    Gateway::builder().document(&document).env("FERRUM_CORES", "0").start()
 }
 
 /// Asks the slow route at the same time as often as said, and the fast one while they run. Answers how long that took.

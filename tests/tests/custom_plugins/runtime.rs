@@ -9,7 +9,7 @@ use crate::{ask, document, post, probed};
 fn one_instance_counts_all_requests_of_all_cores() {
     let backend = Backend::saying("ok");
     let config = json!({"flags": ["counts", "tracks_keys"]});
-    let gateway = Gateway::builder().document(&document(backend.port(), config)).env("FERRUM_CORES", "2").start();
+    let gateway = probed(&backend, config);
     const CLIENTS: usize = 16;
     const EACH: usize = 20;
     std::thread::scope(|scope| {
