@@ -97,15 +97,18 @@ fn measured(mut round: impl FnMut()) -> f64 {
 }
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     let services = Services::new(runtime.handle().clone(), 1, Options::default(), Arc::new(NoNames));
-    let checked = adapter::check("example_plugin", &json!({"header_value": "edge-1"}), &services).expect("a sound config");
+    let checked =
+        adapter::check("example_plugin", &json!({"header_value": "edge-1"}), &services).expect("a sound config");
     let spec = checked.spec.clone();
     let row = PluginRow { id: "example".into(), spec: checked.spec, priority: checked.priority, fingerprint: 1 };
     let set = PluginSet { rows: vec![row], by_proxy: vec![Arc::new([0])], ..PluginSet::default() };
-    let document: Document = serde_json::from_value(json!({"version": "1", "proxies": [{"id": "orders", "backend_host": "10.9.0.4",
+    let document: Document =
+        serde_json::from_value(json!({"version": "1", "proxies": [{"id": "orders", "backend_host": "10.9.0.4",
         "backend_port": 8080}], "consumers": [], "upstreams": [], "plugin_configs": []}))
-    .expect("a document");
+        .expect("a document");
     let facts = Rc::new(Facts {
         namespace: "ferrum".into(),
         consumers: Arc::new(ConsumerIndex::default()),
@@ -113,7 +116,13 @@ fn main() {
         redacted_keys: Vec::new(),
         companion: adapter::companion(&Arc::new(document), &[0], &set),
     });
-    let env = CoreEnv { core: 0, services, log: Rc::new(log_ring(4).0), count_log_line: Rc::new(|_| ()) };
+    let env = CoreEnv {
+        core: 0,
+        services,
+        log: Rc::new(log_ring(4).0),
+        count_log_line: Rc::new(|_| ()),
+        ticks: Rc::default(),
+    };
     let chain = Chain::new(&[spec.build(&env)], AuthMode::Single);
     let outcome = Outcome {
         status: 200,

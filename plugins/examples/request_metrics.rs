@@ -56,7 +56,13 @@ fn time(what: &str, mut round: impl FnMut(u32)) {
 fn main() {
     let (ring, _drain) = log_ring(1);
     let services = Services::of_tests();
-    let env = CoreEnv { core: 0, services: services.clone(), log: Rc::new(ring), count_log_line: Rc::new(|_| ()) };
+    let env = CoreEnv {
+        core: 0,
+        services: services.clone(),
+        log: Rc::new(ring),
+        count_log_line: Rc::new(|_| ()),
+        ticks: Rc::default(),
+    };
     let plugin: Rc<dyn Plugin> = match catalog::check("prometheus_metrics", &Value::Null) {
         Ok(checked) => {
             checked.spec.start(&services);

@@ -47,7 +47,9 @@ pub(super) fn next_number() -> u64 {
     STARTED.call_once(|| {
         let looking = std::thread::Builder::new().name("ferrum-hooks".to_owned()).spawn(look);
         if let Err(error) = looking {
-            tracing::warn!("plugins that block their thread will not be found, because no thread can be started: {error}");
+            tracing::warn!(
+                "plugins that block their thread will not be found, because no thread can be started: {error}"
+            );
         }
     });
     NEXT.fetch_add(1, Relaxed)

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use engine::snapshot::PoolLimits;
 use native::outbound::{HttpClient, Label, Options, Services, cause};
 use reqwest::{RequestBuilder, Response};
 
@@ -83,13 +84,21 @@ impl PluginHttpClient {
         max_retries: u32,
         retry_delay_ms: u64,
     ) -> Self {
+        let defaults = Options::default();
+        let limits = PoolLimits {
+            idle_max: pool.max_idle_per_host,
+            idle_timeout_ms: pool.idle_timeout_seconds.saturating_mul(1000),
+            keep_alive: pool.enable_http_keep_alive,
+            tcp_keepalive_seconds: pool.tcp_keepalive_seconds,
+            offers_http2: pool.enable_http2,
+            ..defaults.pool
+        };
         Self::without_names(Options {
             http_slow_threshold_ms: slow_threshold_ms,
             http_retries_max: max_retries,
             http_retry_delay_ms: retry_delay_ms,
-            pool_idle_max: if pool.enable_http_keep_alive { pool.max_idle_per_host } else { 0 },
-            pool_idle_timeout_ms: pool.idle_timeout_seconds.saturating_mul(1000),
-            ..Options::default()
+            pool: limits,
+            ..defaults
         })
     }
 

@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 
-
-
 use super::config::Config;
 use crate::RequestContext;
 use crate::query::decoded_parameter;

@@ -434,7 +434,7 @@ fn claim_headers_for_all_providers_may_be_replaced_by_one_s_own() {
 fn a_token_may_be_bound_to_the_client_s_certificate() {
     let signer = Signer::es256("k");
     let plugin = plugin(of(&[provider(&signer, json!({"require_mtls_binding": true}))]));
-    let certificate = |der: &[u8]| Rc::new(ClientCertificate { leaf: Arc::new(der.to_vec()), chain: Arc::default() });
+    let certificate = |der: &[u8]| Rc::new(ClientCertificate::new(der.to_vec(), Vec::new()));
     // SHA-256 of "abc" in base64url (FIPS 180-2 appendix B.1).
     let bound = claims(json!({"cnf": {"x5t#S256": "ungWv48Bz-pBQUDeXa4iI7ADYaOWF3qctBD_YfIAFa0"}}));
     let check = |claims: &Value, shown: Option<&[u8]>| {

@@ -174,8 +174,7 @@ impl Verifier {
         let candidates = || {
             self.in_order(claims.text(slot::ISSUER)).filter(|index| {
                 let provider = &self.config.providers[*index];
-                is_acceptable(provider, &claims, certificate, now)
-                    && is_eligible(&provider.locations, cx, text, origin)
+                is_acceptable(provider, &claims, certificate, now) && is_eligible(&provider.locations, cx, text, origin)
             })
         };
         for index in candidates() {
