@@ -48,6 +48,7 @@ fn plugin() -> Rc<dyn Plugin> {
         services: Services::of_tests(),
         log: Rc::new(log_ring(4).0),
         count_log_line: Rc::new(|_| ()),
+        ticks: Rc::default(),
     };
     parsed.spec.build(&env)
 }

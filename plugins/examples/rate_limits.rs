@@ -107,7 +107,8 @@ impl Bench {
 
     fn limiter(&self, core: usize) -> Limiter {
         let (log, _drain) = log_ring(1);
-        let env = CoreEnv { core, services: self.services.clone(), log: Rc::new(log), count_log_line: Rc::new(|_| ()) };
+        let (services, log) = (self.services.clone(), Rc::new(log));
+        let env = CoreEnv { core, services, log, count_log_line: Rc::new(|_| ()), ticks: Rc::default() };
         self.limits.on_core("bench", &env)
     }
 
