@@ -11,7 +11,7 @@ use engine::consumers::ConsumerId;
 use engine::http::{Known, Version};
 use native::{RequestContext as Native, RouteOverride};
 
-use super::headers::{Map, OfRequest, changes, fill};
+use super::headers::{OfRequest, Places, Shown, changes, fill};
 use super::world::World;
 use super::{clock, local};
 use crate::plugins::{RequestContext, TransactionSummary};
@@ -24,9 +24,11 @@ pub(super) const REJECTION: &str = "ferrum:rejection_response";
 /// What a hook owns while it runs.
 pub(super) struct Views {
     pub ctx: RequestContext,
+    /// Of the headers in the context.
+    places: Places,
     /// Request headers where they are not those of the context.
-    pub outgoing: Map,
-    pub response: Map,
+    pub outgoing: Shown,
+    pub response: Shown,
     /// The address, and how it is written.
     ip: Option<IpAddr>,
     ip_text: String,
@@ -96,8 +98,9 @@ impl Views {
         FREE.with(|free| free.borrow_mut().pop()).unwrap_or_else(|| {
             Box::new(Self {
                 ctx: RequestContext::new(String::new(), String::new(), String::new()),
-                outgoing: Map::new(),
-                response: Map::new(),
+                places: Places::default(),
+                outgoing: Shown::default(),
+                response: Shown::default(),
                 ip: None,
                 ip_text: String::new(),
             })
@@ -105,7 +108,7 @@ impl Views {
     }
 
     fn is_small(&self) -> bool {
-        let maps = [&self.ctx.headers, &self.ctx.query_params, &self.ctx.metadata, &self.outgoing, &self.response];
+        let maps = [&self.ctx.headers, &self.ctx.query_params, &self.ctx.metadata, &self.outgoing.map, &self.response.map];
         let texts = || maps.iter().flat_map(|map| map.values());
         maps.iter().all(|map| map.len() <= KEPT_NAMES_MAX)
             && texts().chain([&self.ctx.path]).all(|text| text.capacity() <= KEPT_TEXT_BYTES_MAX)
@@ -263,7 +266,7 @@ impl Seen {
             return;
         }
         if self.headers != revision && self.outgoing.is_none() {
-            fill(&mut views.ctx.headers, &OfRequest(&cx.head));
+            fill(&mut views.ctx.headers, &mut views.places, &OfRequest(&cx.head));
             self.headers = revision;
         }
         if stage < Stage::BeforeProxy {
@@ -271,28 +274,31 @@ impl Seen {
         }
         if is_copied {
             if self.outgoing != revision {
-                fill(&mut views.outgoing, &OfRequest(&cx.head));
+                views.outgoing.fill(&OfRequest(&cx.head));
                 self.outgoing = revision;
             }
         } else {
-            views.outgoing = std::mem::take(&mut views.ctx.headers);
+            views.outgoing.map = std::mem::take(&mut views.ctx.headers);
         }
     }
 
     fn carry_headers(&mut self, views: &mut Views, cx: &mut Native, stage: Stage) {
-        let carried = match stage {
-            Stage::Received | Stage::Identity => &views.ctx.headers,
-            Stage::BeforeProxy => &views.outgoing,
+        let Views { ctx, outgoing, places, .. } = &mut *views;
+        let (carried, places) = match stage {
+            Stage::Received | Stage::Identity => (&ctx.headers, places),
+            Stage::BeforeProxy if self.keeps_headers => (&outgoing.map, &mut outgoing.places),
+            Stage::BeforeProxy => (&outgoing.map, places),
             Stage::Sent => return,
         };
-        if let Some(changes) = changes(carried, &OfRequest(&cx.head)) {
+        if let Some(changes) = changes(carried, places, &OfRequest(&cx.head)) {
             changes.apply_to_request(&mut cx.head.headers);
+            places.are_outdated();
         }
         let revision = Some(cx.head.headers.revision());
         match stage {
             Stage::BeforeProxy if self.keeps_headers => self.outgoing = revision,
             Stage::BeforeProxy => {
-                views.ctx.headers = std::mem::take(&mut views.outgoing);
+                views.ctx.headers = std::mem::take(&mut views.outgoing.map);
                 self.headers = revision;
             }
             _ => self.headers = revision,

@@ -1,8 +1,9 @@
 //! Headers as plugins see them, in a map, and what they change in it (plugin API sheet §4.5).
 //!
-//! A map keeps its memory from request to request, names and values included: most requests of a connection have the same
-//! names, so that filling a map means to overwrite a few texts. What is changed is found by comparing the map with the
-//! fields it was filled from, which costs less than keeping a second copy to compare with.
+//! A map keeps its memory from request to request, names and values included, and so it keeps its order. With it go the
+//! [`Places`] of the fields behind its entries. Most requests have the names of the one before in the order of the one before:
+//! then filling a map means to overwrite a few texts, and what a hook has changed is found in one pass. Anything else is
+//! looked up name by name.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -31,6 +32,9 @@ pub(super) trait View {
     /// Whether plugins see nothing of this field.
     fn hides(&self, field: &Field<'_>) -> bool;
 
+    /// Whether there may be such a field.
+    fn may_hide(&self) -> bool;
+
     /// What stands between the values of several fields of that name; nothing if only the last one counts.
     fn joins(&self, name: &[u8]) -> Option<&'static str>;
 
@@ -51,6 +55,10 @@ impl View for OfRequest<'_> {
     /// What clients say of who they are is nobody's business.
     fn hides(&self, field: &Field<'_>) -> bool {
         matches!(field.known, Known::XConsumerUsername | Known::XConsumerCustomId) && !field.is_edit
+    }
+
+    fn may_hide(&self) -> bool {
+        self.0.headers.has(Known::XConsumerUsername) || self.0.headers.has(Known::XConsumerCustomId)
     }
 
     fn joins(&self, name: &[u8]) -> Option<&'static str> {
@@ -76,7 +84,10 @@ pub(super) struct OfResponse<'a> {
 impl<'a> OfResponse<'a> {
     pub(super) fn new(headers: &'a Headers) -> Self {
         let tokens = headers.known(Known::Connection).flat_map(|value| value.split(|byte| *byte == b','));
-        let named = tokens.map(|token| token.trim_ascii().to_ascii_lowercase()).filter(|token| !token.is_empty());
+        let is_name = |token: &&[u8]| {
+            !token.is_empty() && !token.eq_ignore_ascii_case(b"keep-alive") && !token.eq_ignore_ascii_case(b"close")
+        };
+        let named = tokens.map(<[u8]>::trim_ascii).filter(is_name).map(<[u8]>::to_ascii_lowercase);
         Self { headers, named: named.collect() }
     }
 }
@@ -90,6 +101,10 @@ impl View for OfResponse<'_> {
         HOP.has(field.known) || self.named.iter().any(|name| field.name.eq_ignore_ascii_case(name))
     }
 
+    fn may_hide(&self) -> bool {
+        true
+    }
+
     fn joins(&self, name: &[u8]) -> Option<&'static str> {
         Some(if name.eq_ignore_ascii_case(b"set-cookie") { "\n" } else { ", " })
     }
@@ -97,7 +112,8 @@ impl View for OfResponse<'_> {
 
 /// A value that can be shown: visible ASCII, blanks and tabs.
 fn text(value: &[u8]) -> Option<&str> {
-    let is_shown = value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
+    // Without an early end, because many bytes at once are faster.
+    let is_shown = value.iter().fold(true, |shown, byte| shown & matches!(byte, b'\t' | b' '..=b'~'));
     is_shown.then(|| std::str::from_utf8(value).ok()).flatten()
 }
 
@@ -135,8 +151,73 @@ fn count(view: &impl View) -> usize {
     count
 }
 
+/// Where the fields are behind the entries of a map, in the order of the map.
+#[derive(Default)]
+pub(super) struct Places {
+    at: Vec<u16>,
+    /// They are of what the map was last filled from, and that has not changed since.
+    are_exact: bool,
+}
+
+/// Not a field, but what stands for one.
+const IMPLIED: u16 = u16::MAX;
+
+/// A map, and where its entries come from.
+#[derive(Default)]
+pub(super) struct Shown {
+    pub map: Map,
+    pub places: Places,
+}
+
+impl Shown {
+    pub(super) fn fill(&mut self, view: &impl View) {
+        fill(&mut self.map, &mut self.places, view);
+    }
+}
+
+/// How many entries a map has that shows each field by itself.
+fn fields(view: &impl View) -> usize {
+    let headers = view.headers();
+    let hidden = if view.may_hide() { headers.iter().filter(|field| view.hides(field)).count() } else { 0 };
+    headers.len() - hidden + usize::from(view.implied().is_some())
+}
+
+/// The bytes of the field at that place, if its name is this one in small letters and plugins see it.
+fn named<'v>(view: &'v impl View, place: u16, name: &str) -> Option<&'v [u8]> {
+    if place == IMPLIED {
+        return view.implied().filter(|(implied, _)| *implied == name).map(|(_, value)| value.as_bytes());
+    }
+    let field = view.headers().at(usize::from(place))?;
+    let is_it = field.name.len() == name.len()
+        && name.bytes().zip(field.name).all(|(name, field)| name == field.to_ascii_lowercase());
+    (is_it && !view.hides(&field)).then_some(field.value)
+}
+
 /// Makes the map show what the view does.
-pub(super) fn fill(map: &mut Map, view: &impl View) {
+pub(super) fn fill(map: &mut Map, places: &mut Places, view: &impl View) {
+    if fill_again(map, places, view) {
+        places.are_exact = true;
+        return;
+    }
+    fill_anew(map, view);
+    places.find(map, view);
+}
+
+/// Overwrites the values, if the names are those that were there before. Entries that plugins have added are dropped.
+fn fill_again(map: &mut Map, places: &Places, view: &impl View) -> bool {
+    let mut found = 0;
+    map.retain(|name, kept| {
+        let place = places.at.get(found);
+        let Some(value) = place.and_then(|place| named(view, *place, name)).and_then(text) else { return false };
+        kept.clear();
+        kept.push_str(value);
+        found += 1;
+        true
+    });
+    found == places.at.len() && found == fields(view)
+}
+
+fn fill_anew(map: &mut Map, view: &impl View) {
     map.retain(|name, kept| match value(view, name) {
         Some(value) if !name.bytes().any(|byte| byte.is_ascii_uppercase()) => {
             kept.clear();
@@ -165,6 +246,25 @@ pub(super) fn fill(map: &mut Map, view: &impl View) {
     }
 }
 
+impl Places {
+    /// Of a map that was just filled. None are known if a name has several fields.
+    fn find(&mut self, map: &Map, view: &impl View) {
+        self.at.clear();
+        for name in map.keys() {
+            let fields = (0..view.headers().len() as u16).filter(|place| named(view, *place, name).is_some());
+            let mut fields = fields.chain(named(view, IMPLIED, name).map(|_| IMPLIED));
+            let (Some(place), None) = (fields.next(), fields.next()) else { break };
+            self.at.push(place);
+        }
+        self.are_exact = self.at.len() == map.len() && self.at.len() == fields(view);
+    }
+
+    /// The fields behind the map have changed.
+    pub(super) fn are_outdated(&mut self) {
+        self.are_exact = false;
+    }
+}
+
 /// What has become of the fields in the map; nothing when nothing has.
 #[derive(Default)]
 pub(super) struct Changes {
@@ -173,16 +273,25 @@ pub(super) struct Changes {
 }
 
 /// Compares the map with what it was filled from.
-pub(super) fn changes(map: &Map, view: &impl View) -> Option<Changes> {
-    let mut same = 0;
-    for (name, shown) in map {
-        same += usize::from(value(view, name).is_some_and(|value| value == shown.as_str()));
-    }
-    if same == map.len() && same == count(view) {
+pub(super) fn changes(map: &Map, places: &Places, view: &impl View) -> Option<Changes> {
+    let changes = additions(map, places, view).unwrap_or_else(|| differences(map, view));
+    (!changes.set.is_empty() || !changes.removed.is_empty()).then_some(changes)
+}
+
+/// What was set, if all names are still there that the map was filled with; else nothing is known.
+fn additions(map: &Map, places: &Places, view: &impl View) -> Option<Changes> {
+    if !places.are_exact {
         return None;
     }
-    let changes = differences(map, view);
-    (!changes.set.is_empty() || !changes.removed.is_empty()).then_some(changes)
+    let (mut found, mut changes) = (0, Changes::default());
+    for (name, new) in map {
+        let old = places.at.get(found).and_then(|place| named(view, *place, name));
+        found += usize::from(old.is_some());
+        if old != Some(new.as_bytes()) {
+            changes.note(name, new);
+        }
+    }
+    (found == places.at.len()).then_some(changes)
 }
 
 fn differences(map: &Map, view: &impl View) -> Changes {
@@ -196,12 +305,7 @@ fn differences(map: &Map, view: &impl View) -> Changes {
         if value(view, name).is_some_and(|old| old == new.as_str()) {
             continue;
         }
-        if native::config::is_token(name) && new.split('\n').all(|line| text(line.as_bytes()).is_some()) {
-            found.set.push((name.clone(), new.clone()));
-        } else {
-            // What no field can be is not sent, and neither is what it was to replace.
-            found.removed.push(name.clone());
-        }
+        found.note(name, new);
     }
     for field in view.headers().iter() {
         let Ok(name) = std::str::from_utf8(field.name) else { continue };
@@ -214,6 +318,15 @@ fn differences(map: &Map, view: &impl View) -> Changes {
 }
 
 impl Changes {
+    fn note(&mut self, name: &str, new: &str) {
+        if native::config::is_token(name) && new.split('\n').all(|line| text(line.as_bytes()).is_some()) {
+            self.set.push((name.to_owned(), new.to_owned()));
+        } else {
+            // What no field can be is not sent, and neither is what it was to replace.
+            self.removed.push(name.to_owned());
+        }
+    }
+
     /// Of a request. A value with a line break in it is no value there.
     pub(super) fn apply_to_request(self, headers: &mut Headers) {
         for name in self.removed {
@@ -255,12 +368,59 @@ mod tests {
     }
 
     fn shown(view: &impl View) -> Vec<(String, String)> {
-        let mut map = Map::from([("left".to_owned(), "over".to_owned()), ("Accept".to_owned(), "x".to_owned())]);
-        fill(&mut map, view);
-        assert!(changes(&map, view).is_none(), "a map that was just filled shows no change");
-        let mut shown: Vec<_> = map.into_iter().collect();
+        let left = [("left".to_owned(), "over".to_owned()), ("Accept".to_owned(), "x".to_owned())];
+        let mut filled = Shown { map: Map::from(left), places: Places::default() };
+        // Once name by name, once as it was before.
+        for _ in 0..2 {
+            filled.fill(view);
+            assert!(changes(&filled.map, &filled.places, view).is_none(), "a map that was just filled shows no change");
+            assert!(differences(&filled.map, view).set.is_empty());
+        }
+        let mut shown: Vec<_> = filled.map.into_iter().collect();
         shown.sort();
         shown
+    }
+
+    fn filled(view: &impl View) -> Shown {
+        let mut filled = Shown::default();
+        filled.fill(view);
+        filled
+    }
+
+    #[test]
+    fn the_next_request_is_shown_in_the_memory_of_the_last_and_nothing_of_it_is_left() {
+        let mut shown = Shown::default();
+        let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+        for round in 0..50_usize {
+            let value = format!("value {round}");
+            let fields: Vec<(&str, &[u8])> = match round % 7 {
+                // Now and then one is missing, another is there, or they come in another order.
+                3 => names[1..].iter().map(|name| (*name, value.as_bytes())).collect(),
+                5 => names.iter().rev().chain(&["more"]).map(|name| (*name, value.as_bytes())).collect(),
+                _ => names.iter().map(|name| (*name, value.as_bytes())).collect(),
+            };
+            let head = request(&fields);
+            shown.fill(&OfRequest(&head));
+            let expected: Map = fields.iter().map(|(name, _)| ((*name).to_owned(), value.clone())).collect();
+            assert_eq!(shown.map, expected, "round {round}");
+            // A plugin leaves something of its own, in two spellings.
+            shown.map.insert("own".to_owned(), value.clone());
+            shown.map.insert("B".to_owned(), value.clone());
+            let found = changes(&shown.map, &shown.places, &OfRequest(&head)).unwrap();
+            let mut set: Vec<&str> = found.set.iter().map(|(name, _)| name.as_str()).collect();
+            set.sort_unstable();
+            assert!((set == ["B", "own"] || set == ["own"]) && found.removed.is_empty(), "{set:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_gone_is_removed_also_when_another_came() {
+        let head = request(&[("a", b"1"), ("b", b"2"), ("c", b"3")]);
+        let Shown { mut map, places } = filled(&OfRequest(&head));
+        map.remove("b");
+        map.insert("d".into(), "4".into());
+        let found = changes(&map, &places, &OfRequest(&head)).unwrap();
+        assert_eq!((found.removed, found.set.len()), (vec!["b".to_owned()], 1));
     }
 
     fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -294,15 +454,14 @@ mod tests {
     fn what_is_set_removed_and_respelled_reaches_the_fields() {
         let mut head =
             request(&[("Accept", b"a"), ("X-Old", b"1"), ("X-Gone", b"2"), ("Twice", b"1"), ("twice", b"2")]);
-        let mut map = Map::new();
-        fill(&mut map, &OfRequest(&head));
+        let Shown { mut map, places } = filled(&OfRequest(&head));
         map.insert("accept".into(), "b".into());
         map.insert("X-OLD".into(), "new".into());
         map.insert("x-new".into(), "3".into());
         map.insert("bad name".into(), "x".into());
         map.insert("bad-value".into(), "a\r\nb: c".into());
         map.remove("x-gone");
-        changes(&map, &OfRequest(&head)).unwrap().apply_to_request(&mut head.headers);
+        changes(&map, &places, &OfRequest(&head)).unwrap().apply_to_request(&mut head.headers);
         let mut fields: Vec<String> = head
             .headers
             .iter()
@@ -311,8 +470,7 @@ mod tests {
         fields.sort();
         assert_eq!(fields, ["Twice: 1", "X-OLD: new", "accept: b", "twice: 2", "x-new: 3"]);
         // What could not be written does not come up as a change over and over.
-        let again = changes(&map, &OfRequest(&head)).map(|changes| changes.set);
-        assert!(again.is_none_or(|set| set.is_empty()));
+        assert!(differences(&map, &OfRequest(&head)).set.is_empty());
     }
 
     #[test]
@@ -320,10 +478,9 @@ mod tests {
         let mut headers = Headers::new();
         headers.append("Set-Cookie", b"a=1");
         headers.append("Set-Cookie", b"b=2");
-        let mut map = Map::new();
-        fill(&mut map, &OfResponse::new(&headers));
+        let Shown { mut map, places } = filled(&OfResponse::new(&headers));
         map.get_mut("set-cookie").unwrap().push_str("\nc=3");
-        changes(&map, &OfResponse::new(&headers)).unwrap().apply_to_response(&mut headers);
+        changes(&map, &places, &OfResponse::new(&headers)).unwrap().apply_to_response(&mut headers);
         assert_eq!(headers.known(Known::SetCookie).collect::<Vec<_>>(), [&b"a=1"[..], b"b=2", b"c=3"]);
     }
 

@@ -8,7 +8,7 @@ use engine::http::ResponseHead;
 use native::{Buffering, Flow, Outcome, Phases, Rejection, RequestContext as Native, WholeResponse};
 
 use super::attachment::{self, Kept, REJECTION, Stage, Views};
-use super::headers::{Map, OfRequest, OfResponse, changes, fill};
+use super::headers::{Map, OfRequest, OfResponse, changes};
 use super::instance::Instance;
 use super::running::{self, Panicked, Polled, Running};
 use super::world::World;
@@ -150,10 +150,10 @@ fn rejected(answer: PluginResult, invalid: u16) -> Flow<'static> {
 
 /// The request headers for a hook that looks at a body, in `outgoing`; with the path, where that is an RPC's name.
 fn show_outgoing(cx: &Native, views: &mut Views) {
-    fill(&mut views.outgoing, &OfRequest(&cx.head));
-    let is_grpc = views.outgoing.get("content-type").is_some_and(|kind| kind.starts_with("application/grpc"));
+    views.outgoing.fill(&OfRequest(&cx.head));
+    let is_grpc = views.outgoing.map.get("content-type").is_some_and(|kind| kind.starts_with("application/grpc"));
     if is_grpc {
-        views.outgoing.insert(":path".to_owned(), String::from_utf8_lossy(cx.head.path()).into_owned());
+        views.outgoing.map.insert(":path".to_owned(), String::from_utf8_lossy(cx.head.path()).into_owned());
     }
 }
 
@@ -191,7 +191,7 @@ impl native::Plugin for OnCore {
     fn before_proxy<'a>(&'a self, cx: &'a mut Native) -> Flow<'a> {
         on_request!(self, cx, Hook::BeforeProxy, Stage::BeforeProxy, invalid_status::ANYWHERE, |held, views| {
             let Views { ctx, outgoing, .. } = &mut *views;
-            held.call(Hook::BeforeProxy, || held.plugin().before_proxy(ctx, outgoing))
+            held.call(Hook::BeforeProxy, || held.plugin().before_proxy(ctx, &mut outgoing.map))
         })
     }
 
@@ -211,7 +211,7 @@ impl native::Plugin for OnCore {
         show_outgoing(cx, &mut views);
         let (held, body) = (self.core.clone(), cx.body.take().unwrap_or_default());
         let running = Box::pin(async move {
-            let headers = &views.outgoing;
+            let headers = &views.outgoing.map;
             let hook = || held.plugin().transform_request_body(&body, content_type(headers), headers);
             let answer = held.call(Hook::TransformRequest, hook).await;
             Done { views, body, answer }
@@ -231,7 +231,7 @@ impl native::Plugin for OnCore {
         show_outgoing(cx, &mut views);
         let (held, body) = (self.core.clone(), cx.body.take().unwrap_or_default());
         let running = Box::pin(async move {
-            let hook = || held.plugin().on_final_request_body(&views.outgoing, &body);
+            let hook = || held.plugin().on_final_request_body(&views.outgoing.map, &body);
             let answer = held.call(Hook::FinalRequest, hook).await;
             Done { views, body, answer }
         });
@@ -251,15 +251,16 @@ impl native::Plugin for OnCore {
             return Flow::Continue;
         }
         let mut views = self.views(cx, Stage::Sent);
-        fill(&mut views.response, &OfResponse::new(&response.headers));
+        views.response.fill(&OfResponse::new(&response.headers));
         let (held, status) = (self.core.clone(), response.status);
         let running = Box::pin(async move {
             let Views { ctx, response, .. } = &mut *views;
-            let answer = held.call(Hook::AfterProxy, || held.plugin().after_proxy(ctx, status, response)).await;
+            let answer = held.call(Hook::AfterProxy, || held.plugin().after_proxy(ctx, status, &mut response.map)).await;
             Done { views, body: Vec::new(), answer }
         });
         self.run(cx, running, move |cx, done| {
-            if let Some(changes) = changes(&done.views.response, &OfResponse::new(&response.headers)) {
+            let shown = &done.views.response;
+            if let Some(changes) = changes(&shown.map, &shown.places, &OfResponse::new(&response.headers)) {
                 changes.apply_to_response(&mut response.headers);
             }
             give_back(cx, done.views, Stage::Sent);
@@ -277,7 +278,7 @@ impl native::Plugin for OnCore {
         let (held, status) = (self.core.clone(), answer.status);
         let running = Box::pin(async move {
             let Views { ctx, response, .. } = &mut *views;
-            let answer = held.call(Hook::AfterProxy, || held.plugin().after_proxy(ctx, status, response)).await;
+            let answer = held.call(Hook::AfterProxy, || held.plugin().after_proxy(ctx, status, &mut response.map)).await;
             views.ctx.metadata.remove(REJECTION);
             Done { views, body: Vec::new(), answer }
         });
@@ -293,12 +294,12 @@ impl native::Plugin for OnCore {
             return Flow::Continue;
         }
         let mut views = self.views(cx, Stage::Sent);
-        fill(&mut views.response, &OfResponse::new(&response.head.headers));
+        views.response.fill(&OfResponse::new(&response.head.headers));
         let (held, status, body) = (self.core.clone(), response.head.status, std::mem::take(&mut response.body));
         let running = Box::pin(async move {
             let Views { ctx, response, .. } = &mut *views;
             let answer =
-                held.call(Hook::ResponseBody, || held.plugin().on_response_body(ctx, status, response, &body)).await;
+                held.call(Hook::ResponseBody, || held.plugin().on_response_body(ctx, status, &response.map, &body)).await;
             Done { views, body, answer }
         });
         self.run(cx, running, move |cx, done| {
@@ -313,10 +314,10 @@ impl native::Plugin for OnCore {
             return Flow::Continue;
         }
         let mut views = self.views(cx, Stage::Sent);
-        fill(&mut views.response, &OfResponse::new(&response.head.headers));
+        views.response.fill(&OfResponse::new(&response.head.headers));
         let (held, body) = (self.core.clone(), std::mem::take(&mut response.body));
         let running = Box::pin(async move {
-            let headers = &views.response;
+            let headers = &views.response.map;
             let hook = || held.plugin().transform_response_body(&body, content_type(headers), headers);
             let answer = held.call(Hook::TransformResponse, hook).await;
             Done { views, body, answer }
@@ -333,12 +334,12 @@ impl native::Plugin for OnCore {
             return Flow::Continue;
         }
         let mut views = self.views(cx, Stage::Sent);
-        fill(&mut views.response, &OfResponse::new(&response.head.headers));
+        views.response.fill(&OfResponse::new(&response.head.headers));
         let (held, status, body) = (self.core.clone(), response.head.status, std::mem::take(&mut response.body));
         let running = Box::pin(async move {
             let Views { ctx, response, .. } = &mut *views;
             let answer = held
-                .call(Hook::FinalResponse, || held.plugin().on_final_response_body(ctx, status, response, &body))
+                .call(Hook::FinalResponse, || held.plugin().on_final_response_body(ctx, status, &response.map, &body))
                 .await;
             Done { views, body, answer }
         });

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use engine::http::{Headers, Known, KnownSet};
 use native::Rejection;
 
-use super::headers::{Map, OfResponse, changes, fill};
+use super::headers::{OfResponse, Places, Shown, changes};
 use crate::plugins::PluginResult;
 
 /// The gateway writes these itself.
@@ -29,7 +29,7 @@ pub(super) fn of(result: PluginResult, invalid: u16) -> Option<Box<Rejection>> {
     let status = if (200..=999).contains(&status) { status } else { invalid };
     let mut rejection = Rejection { status, headers: Vec::new(), body };
     let mut fields = Headers::new();
-    if let Some(changes) = changes(&headers, &OfResponse::new(&fields)) {
+    if let Some(changes) = changes(&headers, &Places::default(), &OfResponse::new(&fields)) {
         changes.apply_to_response(&mut fields);
     }
     take_fields(&mut rejection, &fields);
@@ -57,15 +57,15 @@ fn fields_of(rejection: &Rejection) -> Headers {
     fields
 }
 
-/// Makes the map show the headers of an answer.
-pub(super) fn show(rejection: &Rejection, map: &mut Map) {
-    fill(map, &OfResponse::new(&fields_of(rejection)));
+/// Shows the headers of an answer.
+pub(super) fn show(rejection: &Rejection, shown: &mut Shown) {
+    shown.fill(&OfResponse::new(&fields_of(rejection)));
 }
 
 /// Carries back what was changed in it.
-pub(super) fn carry_back(map: &Map, rejection: &mut Rejection) {
+pub(super) fn carry_back(shown: &Shown, rejection: &mut Rejection) {
     let mut fields = fields_of(rejection);
-    if let Some(changes) = changes(map, &OfResponse::new(&fields)) {
+    if let Some(changes) = changes(&shown.map, &shown.places, &OfResponse::new(&fields)) {
         changes.apply_to_response(&mut fields);
         take_fields(rejection, &fields);
     }
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn bytes_are_a_body_as_well() {
-        let headers = Map::new();
+        let headers = std::collections::HashMap::new();
         let result = PluginResult::RejectBinary { status_code: 418, body: Bytes::from_static(b"\xff"), headers };
         assert_eq!(of(result, 500).unwrap().body, b"\xff");
     }
@@ -107,13 +107,13 @@ mod tests {
     #[test]
     fn a_decorator_changes_what_it_is_shown() {
         let mut rejection = Rejection::json(403, "{}").with_header("X-A", "1").with_header("X-B", "2");
-        let mut map = Map::new();
-        show(&rejection, &mut map);
-        carry_back(&map, &mut rejection);
+        let mut shown = Shown::default();
+        show(&rejection, &mut shown);
+        carry_back(&shown, &mut rejection);
         assert_eq!(rejection.headers.len(), 2);
-        map.insert("x-c".into(), "3".into());
-        map.remove("x-b");
-        carry_back(&map, &mut rejection);
+        shown.map.insert("x-c".into(), "3".into());
+        shown.map.remove("x-b");
+        carry_back(&shown, &mut rejection);
         assert_eq!(rejection.headers, [("X-A", "1"), ("x-c", "3")].map(|(n, v)| (n.to_owned(), v.to_owned())));
     }
 }

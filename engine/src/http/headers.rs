@@ -111,6 +111,7 @@ impl Headers {
         later.map(|entry| self.field(entry).name).any(|other| other.eq_ignore_ascii_case(name))
     }
 
+    #[inline]
     fn field(&self, entry: &Entry) -> Field<'_> {
         let bytes: &[u8] = if entry.edited { &self.edits } else { &self.received };
         Field {
@@ -134,6 +135,13 @@ impl Headers {
         self.entries.is_empty()
     }
 
+    /// The field at that place in the order.
+    #[inline]
+    pub fn at(&self, place: usize) -> Option<Field<'_>> {
+        self.entries.get(place).map(|entry| self.field(entry))
+    }
+
+    #[inline]
     pub fn iter(&self) -> impl Iterator<Item = Field<'_>> {
         self.entries.iter().map(|entry| self.field(entry))
     }
