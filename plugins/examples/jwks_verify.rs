@@ -50,6 +50,7 @@ fn request(token: &str) -> RequestContext {
         consumers: Arc::new(ConsumerIndex::new([alice])),
         proxies: Arc::new([ProxyFacts::default()]),
         redacted_keys: Vec::new(),
+        companion: None,
     };
     RequestContext::new(head, Rc::new(facts), 0, IpAddr::from([10, 1, 2, 3]), Instant::now())
 }

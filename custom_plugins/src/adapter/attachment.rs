@@ -108,7 +108,8 @@ impl Views {
     }
 
     fn is_small(&self) -> bool {
-        let maps = [&self.ctx.headers, &self.ctx.query_params, &self.ctx.metadata, &self.outgoing.map, &self.response.map];
+        let maps =
+            [&self.ctx.headers, &self.ctx.query_params, &self.ctx.metadata, &self.outgoing.map, &self.response.map];
         let texts = || maps.iter().flat_map(|map| map.values());
         maps.iter().all(|map| map.len() <= KEPT_NAMES_MAX)
             && texts().chain([&self.ctx.path]).all(|text| text.capacity() <= KEPT_TEXT_BYTES_MAX)

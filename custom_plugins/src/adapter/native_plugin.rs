@@ -255,7 +255,8 @@ impl native::Plugin for OnCore {
         let (held, status) = (self.core.clone(), response.status);
         let running = Box::pin(async move {
             let Views { ctx, response, .. } = &mut *views;
-            let answer = held.call(Hook::AfterProxy, || held.plugin().after_proxy(ctx, status, &mut response.map)).await;
+            let answer =
+                held.call(Hook::AfterProxy, || held.plugin().after_proxy(ctx, status, &mut response.map)).await;
             Done { views, body: Vec::new(), answer }
         });
         self.run(cx, running, move |cx, done| {
@@ -278,7 +279,8 @@ impl native::Plugin for OnCore {
         let (held, status) = (self.core.clone(), answer.status);
         let running = Box::pin(async move {
             let Views { ctx, response, .. } = &mut *views;
-            let answer = held.call(Hook::AfterProxy, || held.plugin().after_proxy(ctx, status, &mut response.map)).await;
+            let answer =
+                held.call(Hook::AfterProxy, || held.plugin().after_proxy(ctx, status, &mut response.map)).await;
             views.ctx.metadata.remove(REJECTION);
             Done { views, body: Vec::new(), answer }
         });
@@ -298,8 +300,9 @@ impl native::Plugin for OnCore {
         let (held, status, body) = (self.core.clone(), response.head.status, std::mem::take(&mut response.body));
         let running = Box::pin(async move {
             let Views { ctx, response, .. } = &mut *views;
-            let answer =
-                held.call(Hook::ResponseBody, || held.plugin().on_response_body(ctx, status, &response.map, &body)).await;
+            let answer = held
+                .call(Hook::ResponseBody, || held.plugin().on_response_body(ctx, status, &response.map, &body))
+                .await;
             Done { views, body, answer }
         });
         self.run(cx, running, move |cx, done| {
