@@ -188,8 +188,9 @@ fn named<'v>(view: &'v impl View, place: u16, name: &str) -> Option<&'v [u8]> {
         return view.implied().filter(|(implied, _)| *implied == name).map(|(_, value)| value.as_bytes());
     }
     let field = view.headers().at(usize::from(place))?;
-    let is_it = field.name.len() == name.len()
-        && name.bytes().zip(field.name).all(|(name, field)| name == field.to_ascii_lowercase());
+    let name = name.as_bytes();
+    let is_it = field.name == name
+        || (field.name.eq_ignore_ascii_case(name) && !name.iter().any(|letter| letter.is_ascii_uppercase()));
     (is_it && !view.hides(&field)).then_some(field.value)
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use engine::core::count_panic;
 use engine::http::ResponseHead;
+use native::websocket::{Direction, Message, MessageFlow, WebSocketEnd, WebSocketSession};
 use native::{Buffering, Flow, Outcome, Phases, Rejection, RequestContext as Native, WholeResponse};
 
 use super::attachment::{self, Kept, REJECTION, Stage, Views};
@@ -12,7 +13,7 @@ use super::headers::{Map, OfRequest, OfResponse, changes};
 use super::instance::Instance;
 use super::running::{self, Panicked, Polled, Running};
 use super::world::World;
-use super::{rejection, summary};
+use super::{rejection, summary, websocket};
 use crate::plugins::defaults::Hook;
 use crate::plugins::{Plugin, PluginResult, RequestContext};
 
@@ -365,5 +366,18 @@ impl native::Plugin for OnCore {
         let held = self.core.clone();
         let running = Box::pin(async move { held.call(Hook::Log, || held.plugin().log(&summary)).await });
         running::detach(&self.core.instance, running);
+    }
+
+    fn on_websocket_message<'a>(
+        &'a self,
+        session: &'a WebSocketSession<'_>,
+        direction: Direction,
+        message: &'a Message,
+    ) -> MessageFlow<'a> {
+        websocket::on_message(&self.core.instance, session, direction, message)
+    }
+
+    fn on_websocket_end(&self, end: &WebSocketEnd<'_>) {
+        websocket::on_end(&self.core.instance, end);
     }
 }

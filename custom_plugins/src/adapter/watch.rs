@@ -127,7 +127,6 @@ fn look_at(thread: i32, hook: u64, seen: &mut HashMap<i32, Seen>) {
         let found = instances.as_ref().and_then(|instances| instances.get(&(hook >> CALL_BITS))?.upgrade());
         drop(instances);
         if let Some(instance) = found {
-            eprintln!("DBG sleeps {} ticks {} {} looks {}", state.sleeps, state.ticks, known.ticks, known.looks);
             instance.blocks_its_thread();
         }
     }

@@ -195,56 +195,43 @@ impl RequestContext {
         told.ok()?.ok()?.clone()
     }
 
-    /// As at the beginning of a request, with the memory of the maps.
+    /// As at the beginning of a request, but for what every request has: address, method, path, time, proxy and the maps, whose
+    /// memory is used again.
     pub(crate) fn reset(&mut self) {
-        let blank = Self {
-            client_ip: std::mem::take(&mut self.client_ip),
-            method: std::mem::take(&mut self.method),
-            path: std::mem::take(&mut self.path),
-            headers: std::mem::take(&mut self.headers),
-            query_params: std::mem::take(&mut self.query_params),
-            metadata: std::mem::take(&mut self.metadata),
-            matched_proxy: self.matched_proxy.take(),
-            timestamp_received: self.timestamp_received,
-            plugin_http_call_ns: unshared(&mut self.plugin_http_call_ns),
-            bytes_sent_observed: unshared(&mut self.bytes_sent_observed),
-            identified_consumer: None,
-            authenticated_identity: None,
-            authenticated_identity_header: None,
-            auth_method: None,
-            tls_client_cert_der: None,
-            tls_client_cert_chain_der: None,
-            route_override_upstream_id: None,
-            route_override_backend_host: None,
-            route_override_backend_port: None,
-            route_override_resolved_tls: None,
-            route_override_backend_read_timeout_ms: None,
-            route_override_retry: None,
-            route_override_request_transform: None,
-            route_override_response_transform: None,
-            request_body_bytes: None,
-            is_early_data: false,
-            frontend_listen_port: None,
-            peer_spiffe_id: None,
-            mirror_result_rx: None,
-            mesh_direction: None,
-            node_waypoint_pod_uid: None,
-            node_waypoint_policy_scope: None,
-            raw_headers: None,
-            raw_query: None,
-        };
-        *self = blank;
+        self.identified_consumer = None;
+        self.authenticated_identity = None;
+        self.authenticated_identity_header = None;
+        self.auth_method = None;
+        self.tls_client_cert_der = None;
+        self.tls_client_cert_chain_der = None;
+        make_unshared(&mut self.plugin_http_call_ns);
+        self.route_override_upstream_id = None;
+        self.route_override_backend_host = None;
+        self.route_override_backend_port = None;
+        self.route_override_resolved_tls = None;
+        self.route_override_backend_read_timeout_ms = None;
+        self.route_override_retry = None;
+        self.route_override_request_transform = None;
+        self.route_override_response_transform = None;
+        self.request_body_bytes = None;
+        make_unshared(&mut self.bytes_sent_observed);
+        self.is_early_data = false;
+        self.frontend_listen_port = None;
+        self.peer_spiffe_id = None;
+        self.mirror_result_rx = None;
+        self.mesh_direction = None;
+        self.node_waypoint_pod_uid = None;
+        self.node_waypoint_policy_scope = None;
+        self.raw_headers = None;
+        self.raw_query = None;
     }
 }
 
-/// A count of zero that nobody else holds; the same memory where that is possible.
-fn unshared(count: &mut Arc<AtomicU64>) -> Arc<AtomicU64> {
+/// Makes it a count of zero that nobody else holds; in the same memory where that is possible.
+fn make_unshared(count: &mut Arc<AtomicU64>) {
     match Arc::get_mut(count) {
-        Some(alone) => {
-            *alone.get_mut() = 0;
-            count.clone()
-        }
-        None => Arc::default(),
+        Some(alone) => *alone.get_mut() = 0,
+        None => *count = Arc::default(),
     }
 }
 

@@ -13,6 +13,7 @@ mod logs;
 mod phases;
 mod routes;
 mod runtime;
+mod websockets;
 
 use serde_json::{Value, json};
 use tests::{Backend, Document, Gateway, Response};
