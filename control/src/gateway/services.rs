@@ -26,7 +26,7 @@ pub(super) fn start(settings: &Settings, compile: &CompileOptions, dns: Dns) -> 
         http_slow_threshold_ms: client.plugin_http_slow_threshold_ms,
         http_retries_max: client.plugin_http_max_retries,
         http_retry_delay_ms: client.plugin_http_retry_delay_ms,
-        pool: compile.pool.clone(),
+        pool: compile.pool,
         basic_auth_secret: client.basic_auth_hmac_secret.expose().to_owned(),
         backend_allow_ips: crate::source::address_policy(client.backend_allow_ips).as_str(),
     };

@@ -84,6 +84,7 @@ const KEPT_NAMES_MAX: usize = 64;
 const KEPT_TEXT_BYTES_MAX: usize = 4096;
 
 thread_local! {
+    #[expect(clippy::vec_box, reason = "they are handed on in their boxes")]
     static FREE: RefCell<Vec<Box<Views>>> = const { RefCell::new(Vec::new()) };
     static FREE_SUMMARIES: RefCell<Vec<TransactionSummary>> = const { RefCell::new(Vec::new()) };
 }
