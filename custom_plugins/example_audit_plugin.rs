@@ -170,7 +170,8 @@ mod tests {
                 }
             }
         }
-        let indexes = sqlx::query("SELECT name FROM sqlite_master WHERE type = 'index' AND name LIKE 'idx_audit_log_%'");
+        let indexes =
+            sqlx::query("SELECT name FROM sqlite_master WHERE type = 'index' AND name LIKE 'idx_audit_log_%'");
         assert_eq!(indexes.fetch_all(&pool).await.unwrap().len(), 3);
     }
 }

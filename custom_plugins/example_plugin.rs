@@ -85,7 +85,9 @@ mod tests {
 
     #[tokio::test]
     async fn anything_but_a_text_means_the_default() {
-        for config in [Value::Null, json!({}), json!({"header_value": 7}), json!({"header_value": null}), json!([1]), json!("x")] {
+        for config in
+            [Value::Null, json!({}), json!({"header_value": 7}), json!({"header_value": null}), json!([1]), json!("x")]
+        {
             let mut ctx = RequestContext::new(String::new(), String::new(), String::new());
             let mut headers = HashMap::new();
             plugin(&config).before_proxy(&mut ctx, &mut headers).await;

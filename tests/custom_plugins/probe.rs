@@ -128,7 +128,8 @@ impl Probe {
                     other => panic!("nothing is called {other}"),
                 },
             };
-            ctx.metadata.insert(format!("shown.{}.{hook}.{shown}", self.tag), value.unwrap_or_else(|| "none".to_owned()));
+            ctx.metadata
+                .insert(format!("shown.{}.{hook}.{shown}", self.tag), value.unwrap_or_else(|| "none".to_owned()));
         }
         let spent = ctx.plugin_http_call_ns.clone();
         self.pass(hook, Some(&spent)).await

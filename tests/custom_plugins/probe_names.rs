@@ -1,6 +1,6 @@
 //! Names every item that a plugin file may count on, and uses each once. That it compiles is the test.
 
-#![allow(dead_code, clippy::unused_async)]
+#![allow(dead_code, clippy::unnecessary_get_then_check, clippy::unused_async)]
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use crate::config::conf_file::resolve_ferrum_var;
 use crate::config::migrations::CustomPluginMigration;
 use crate::config::types::{
     AuthMode, BackendScheme, BackendTlsConfig, BackoffStrategy, CircuitBreakerConfig, Consumer, DEFAULT_NAMESPACE,
-    DispatchKind, HttpFlavor, LoadBalancerAlgorithm, PluginAssociation, PluginConfig, PluginScope, Proxy, ResponseBodyMode,
-    RetryConfig, Upstream, UpstreamTarget, default_namespace,
+    DispatchKind, HttpFlavor, LoadBalancerAlgorithm, PluginAssociation, PluginConfig, PluginScope, Proxy,
+    ResponseBodyMode, RetryConfig, Upstream, UpstreamTarget, default_namespace,
 };
 use crate::config::{BackendAllowIps, PoolConfig};
 use crate::consumer_index::ConsumerIndex;
@@ -26,12 +26,13 @@ use crate::modes::mesh::MeshTrafficDirection;
 use crate::plugins::utils::http_client::PluginHttpClient as SameClient;
 use crate::plugins::utils::log_schema::{
     CollisionMode, DerivedKind, FieldMeta, FieldSpec, HTTP_FIELDS, MetadataPolicy, STREAM_FIELDS, SchemaSerializable,
-    SchemaView, SummaryLogEntryBatchView, SummaryLogEntryView, SummarySchema, SummaryType, TimestampFormat, resolve_schema,
+    SchemaView, SummaryLogEntryBatchView, SummaryLogEntryView, SummarySchema, SummaryType, TimestampFormat,
+    resolve_schema,
 };
 use crate::plugins::utils::{
-    BatchConfig, BatchConfigDefaults, BatchingLogger, MAX_BATCH_SIZE, MAX_BUFFER_CAPACITY, RetryPolicy, SummaryLogEntry,
-    UDP_RE_RESOLVE_INTERVAL, bind_connected_udp_socket, build_batch_config, handle_http_batch_response, parse_http_endpoint,
-    resolve_tcp_endpoint, resolve_udp_endpoint, validate_batch_config,
+    BatchConfig, BatchConfigDefaults, BatchingLogger, MAX_BATCH_SIZE, MAX_BUFFER_CAPACITY, RetryPolicy,
+    SummaryLogEntry, UDP_RE_RESOLVE_INTERVAL, bind_connected_udp_socket, build_batch_config,
+    handle_http_batch_response, parse_http_endpoint, resolve_tcp_endpoint, resolve_udp_endpoint, validate_batch_config,
 };
 use crate::plugins::{
     ALL_PROTOCOLS, Direction, DisconnectCause, GRPC_ONLY_PROTOCOLS, HTTP_FAMILY_AND_STREAM_PROTOCOLS,
@@ -123,7 +124,11 @@ impl Plugin for Everything {
             let _ = self.http.execute_redacted(call(), "probe", "http://…").await;
         }
         if let Some(proxy) = ctx.matched_proxy.clone() {
-            let _ = (ctx.effective_upstream_id(&proxy), ctx.effective_backend_host(&proxy), ctx.effective_backend_port(&proxy));
+            let _ = (
+                ctx.effective_upstream_id(&proxy),
+                ctx.effective_backend_host(&proxy),
+                ctx.effective_backend_port(&proxy),
+            );
             let _ = ctx.apply_route_overrides_with_upstreams(ctx.apply_route_overrides(proxy), &HashMap::new());
         }
         PluginResult::Continue
@@ -321,8 +326,17 @@ async fn shapes(dns: &DnsCache, entry: &SummaryLogEntry, schema: &SummarySchema)
     let _ = |target: UpstreamTarget, association: PluginAssociation, config: PluginConfig| {
         (target.host, association.plugin_config_id, config.priority_override)
     };
-    let _ = (default_namespace() == DEFAULT_NAMESPACE, std::mem::size_of::<Consumer>(), resolve_ferrum_var("FERRUM_NAMESPACE"), crate::FERRUM_VERSION);
-    let _ = (SpiffeId::new("spiffe://a/b")?.service_account(), MeshTrafficDirection::Inbound, ErrorClass::TlsError.as_str());
+    let _ = (
+        default_namespace() == DEFAULT_NAMESPACE,
+        std::mem::size_of::<Consumer>(),
+        resolve_ferrum_var("FERRUM_NAMESPACE"),
+        crate::FERRUM_VERSION,
+    );
+    let _ = (
+        SpiffeId::new("spiffe://a/b")?.service_account(),
+        MeshTrafficDirection::Inbound,
+        ErrorClass::TlsError.as_str(),
+    );
     let _ = (custom_plugin_names(), collect_all_custom_plugin_migrations().len(), available_plugins());
     let _ = (is_security_plugin(""), is_removed_security_plugin(""), validate_plugin_config("cors", &json!({})));
     let _ = create_custom_plugin("probe", &json!({}), PluginHttpClient::default())?;

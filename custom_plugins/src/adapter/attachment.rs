@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::sync::atomic::Ordering::Relaxed;
 
 use engine::consumers::ConsumerId;
@@ -84,6 +84,7 @@ const KEPT_NAMES_MAX: usize = 64;
 const KEPT_TEXT_BYTES_MAX: usize = 4096;
 
 thread_local! {
+    #[expect(clippy::vec_box, reason = "they are handed on in their boxes")]
     static FREE: RefCell<Vec<Box<Views>>> = const { RefCell::new(Vec::new()) };
     static FREE_SUMMARIES: RefCell<Vec<TransactionSummary>> = const { RefCell::new(Vec::new()) };
 }
@@ -232,6 +233,7 @@ impl Attachment {
         }
         if stage < Stage::Sent && views.ctx.has_route_overrides() {
             seen.has_overrides = true;
+            warn_of_unserved(&views.ctx);
             cx.route_override = Some(Box::new(RouteOverride {
                 upstream_id: views.ctx.route_override_upstream_id.clone(),
                 backend_host: views.ctx.route_override_backend_host.clone(),
@@ -392,6 +394,16 @@ impl Seen {
         if ctx.request_body_bytes.is_none() && (wants_bytes || stage == Stage::Identity) {
             ctx.request_body_bytes = Some(bytes::Bytes::copy_from_slice(body));
         }
+    }
+}
+
+/// What the pipeline of this release does not act on is said, once.
+fn warn_of_unserved(ctx: &RequestContext) {
+    static WARNED: Once = Once::new();
+    if ctx.route_override_resolved_tls.is_some() || ctx.route_override_retry.is_some() {
+        WARNED.call_once(|| {
+            tracing::warn!("a plugin overrides the TLS or the retries of a request, which this release does not act on");
+        });
     }
 }
 

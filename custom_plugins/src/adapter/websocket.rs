@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use native::websocket::{Close, Direction as NativeDirection, IoSide, Message, MessageFlow, WebSocketEnd, WebSocketSession};
+use native::websocket::{
+    Close, Direction as NativeDirection, IoSide, Message, MessageFlow, WebSocketEnd, WebSocketSession,
+};
 use tokio_tungstenite::tungstenite::Message as Documented;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
@@ -27,7 +29,8 @@ pub(super) fn on_message<'a>(
         NativeDirection::ClientToBackend => WebSocketFrameDirection::ClientToBackend,
         NativeDirection::BackendToClient => WebSocketFrameDirection::BackendToClient,
     };
-    let running = Box::pin(async move { asked.plugin.on_ws_frame(&proxy_id, connection_id, direction, &message).await });
+    let running =
+        Box::pin(async move { asked.plugin.on_ws_frame(&proxy_id, connection_id, direction, &message).await });
     match running::start(instance, running) {
         Polled::Done(done) => said(done),
         Polled::Waits(waiting) => MessageFlow::Wait(Box::pin(async move { said(waiting.answer().await) })),

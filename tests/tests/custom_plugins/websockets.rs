@@ -23,9 +23,11 @@ fn filtered(backend: &Backend, plugin: &str, config: Value) -> Gateway {
 #[test]
 fn words_are_masked_on_their_way_and_the_session_goes_on() {
     let backend = echo();
-    let gateway = filtered(&backend, "websocket_word_filter", json!({"words": ["darn"], "direction": "client_to_backend"}));
+    let gateway =
+        filtered(&backend, "websocket_word_filter", json!({"words": ["darn"], "direction": "client_to_backend"}));
     let mut socket = RawWebSocket::open(gateway.port(), "/", "");
-    for (said, heard) in [("well, Darn it", "well, *** it"), ("darning is fine", "darning is fine"), ("hello", "hello")] {
+    for (said, heard) in [("well, Darn it", "well, *** it"), ("darning is fine", "darning is fine"), ("hello", "hello")]
+    {
         socket.send(Frame::text(said));
         assert_eq!(socket.frame().expect("an answer").said(), heard);
     }

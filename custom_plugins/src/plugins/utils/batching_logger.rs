@@ -106,9 +106,11 @@ mod tests {
         BatchConfig { batch_size, flush_interval: Duration::from_millis(20), buffer_capacity, retry, plugin_name: "p" }
     }
 
+    type Batches = Arc<Mutex<Vec<Vec<u32>>>>;
+
     /// A sink that refuses its first batch, and what it was handed.
-    fn sink(cfg: BatchConfig) -> (BatchingLogger<u32>, Arc<Mutex<Vec<Vec<u32>>>>) {
-        let batches: Arc<Mutex<Vec<Vec<u32>>>> = Arc::default();
+    fn sink(cfg: BatchConfig) -> (BatchingLogger<u32>, Batches) {
+        let batches = Batches::default();
         let handed = batches.clone();
         let logger = BatchingLogger::spawn(cfg, move |batch: Vec<u32>| {
             let mut batches = handed.lock().unwrap();

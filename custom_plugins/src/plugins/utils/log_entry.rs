@@ -5,7 +5,6 @@ use crate::plugins::{StreamTransactionSummary, TransactionSummary};
 /// A record of either kind, as a sink keeps it.
 #[derive(Clone, Serialize)]
 #[serde(untagged)]
-#[expect(clippy::large_enum_variant, reason = "the variants are part of the documented API")]
 pub enum SummaryLogEntry {
     Http(TransactionSummary),
     Stream(StreamTransactionSummary),
