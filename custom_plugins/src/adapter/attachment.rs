@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::sync::{Arc, Once};
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Once};
 
 use engine::consumers::ConsumerId;
 use engine::http::{Known, Version};
@@ -402,7 +402,9 @@ fn warn_of_unserved(ctx: &RequestContext) {
     static WARNED: Once = Once::new();
     if ctx.route_override_resolved_tls.is_some() || ctx.route_override_retry.is_some() {
         WARNED.call_once(|| {
-            tracing::warn!("a plugin overrides the TLS or the retries of a request, which this release does not act on");
+            tracing::warn!(
+                "a plugin overrides the TLS or the retries of a request, which this release does not act on"
+            );
         });
     }
 }
