@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Once};
 
 use engine::consumers::ConsumerId;
 use engine::http::{Known, Version};
@@ -233,6 +233,7 @@ impl Attachment {
         }
         if stage < Stage::Sent && views.ctx.has_route_overrides() {
             seen.has_overrides = true;
+            warn_of_unserved(&views.ctx);
             cx.route_override = Some(Box::new(RouteOverride {
                 upstream_id: views.ctx.route_override_upstream_id.clone(),
                 backend_host: views.ctx.route_override_backend_host.clone(),
@@ -393,6 +394,18 @@ impl Seen {
         if ctx.request_body_bytes.is_none() && (wants_bytes || stage == Stage::Identity) {
             ctx.request_body_bytes = Some(bytes::Bytes::copy_from_slice(body));
         }
+    }
+}
+
+/// What the pipeline of this release does not act on is said, once.
+fn warn_of_unserved(ctx: &RequestContext) {
+    static WARNED: Once = Once::new();
+    if ctx.route_override_resolved_tls.is_some() || ctx.route_override_retry.is_some() {
+        WARNED.call_once(|| {
+            tracing::warn!(
+                "a plugin overrides the TLS or the retries of a request, which this release does not act on"
+            );
+        });
     }
 }
 
