@@ -3,6 +3,7 @@
 mod admin_reads;
 mod cores;
 mod drain;
+mod migrate;
 mod options;
 mod probe;
 mod publication;
@@ -29,7 +30,7 @@ use crate::cli::Prepared;
 use crate::dns::Dns;
 use crate::logging::{self, LogGuard, LogOptions};
 use crate::overload::{Monitor, raise_nofile};
-use crate::settings::{self, MigrateAction, Mode, Settings};
+use crate::settings::{self, Mode, Settings};
 use crate::source::{FileSource, SourceError};
 
 use cores::Cores;
@@ -148,7 +149,7 @@ fn serve(
     settings.check_mode_start().map_err(|error| Fatal::new(error.reason))?;
     match settings.core.mode {
         Mode::File => {}
-        Mode::Migrate => return migrate(settings),
+        Mode::Migrate => return migrate::run(settings),
         mode => {
             return Err(Fatal::new(format!("mode {mode} is not built yet in this release; use FERRUM_MODE=file")));
         }
@@ -172,21 +173,6 @@ fn serve(
     let result = runtime.block_on(live(prepared, cpus, rings, log, signals, (source, document)));
     runtime.shutdown_timeout(BACKGROUND_STOP_MAX);
     result
-}
-
-/// Brings the spec file to the current version; the database's own migrations come with the database.
-fn migrate(settings: &Settings) -> Result<(), Fatal> {
-    let action = settings.file.migrate_action.resolve().map_err(Fatal::new)?;
-    if action != MigrateAction::Config {
-        return Err(Fatal::new("only FERRUM_MIGRATE_ACTION=config is built yet in this release"));
-    }
-    let path = settings.file.file_config_path.clone().unwrap_or_default();
-    let migration = engine::model::migrate_config(&path, settings.file.migrate_dry_run)
-        .map_err(|error| Fatal::new(error.to_string()))?;
-    for line in migration.lines() {
-        println!("{line}");
-    }
-    Ok(())
 }
 
 async fn live(

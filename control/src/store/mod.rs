@@ -11,7 +11,7 @@ mod target;
 pub use error::StoreError;
 pub use resource::{Kind, Resource};
 pub use sql::{Migration, MigrationStatus, SqlStore};
-pub use target::{DatabaseKind, Target};
+pub use target::{DatabaseKind, PoolSettings, Target, TlsSettings};
 
 use async_trait::async_trait;
 use engine::model::{ApiSpec, Document};
