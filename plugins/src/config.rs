@@ -78,7 +78,8 @@ impl<'a> Keys<'a> {
         self.map?.get(key)
     }
 
-    fn value(&self, key: &str) -> Option<&'a Value> {
+    /// The value, unless the key is unset.
+    pub fn value(&self, key: &str) -> Option<&'a Value> {
         self.raw(key).filter(|value| !(value.is_null() && self.null == Null::Unset))
     }
 
@@ -124,6 +125,22 @@ impl<'a> Keys<'a> {
             self.refuse(key, "must be greater than zero");
         }
         Some(number).filter(|number| *number > 0)
+    }
+
+    /// The status of an answer, from 100 to 599. One below 200 only announces an answer, so 500 takes its place.
+    pub fn status(&mut self, key: &str, default: u16) -> u16 {
+        let Some(value) = self.value(key) else { return default };
+        match value.as_u64() {
+            Some(status @ 100..=199) => {
+                self.warn(format!("{}: '{key}' {status} cannot end a request; 500 is sent instead", self.plugin));
+                500
+            }
+            Some(status @ 200..=599) => status as u16,
+            _ => {
+                self.refuse(key, "must be an integer from 100 to 599");
+                default
+            }
+        }
     }
 
     /// Notes that the value of `key` is wrong.
@@ -201,6 +218,26 @@ mod tests {
         assert_eq!(read(json!(0)).unwrap_err(), ["p: 'a' must be greater than zero"]);
         for wrong in [json!(-1), json!(5.0), json!("5"), json!(null)] {
             assert_eq!(read(wrong).unwrap_err(), ["p: 'a' must be an unsigned integer"]);
+        }
+    }
+
+    #[test]
+    fn a_status_is_one_that_can_end_a_request() {
+        let read = |value: Value| {
+            let config = json!({"a": value});
+            let mut keys = Keys::open("p", A, &config, Null::Unset).unwrap();
+            let status = keys.status("a", 403);
+            keys.finish(()).map(|parsed| (status, parsed.warnings))
+        };
+        for (value, status) in [(json!(200), 200), (json!(599), 599), (Value::Null, 403)] {
+            assert_eq!(read(value).unwrap(), (status, Vec::new()));
+        }
+        for interim in [100, 199] {
+            let warning = format!("p: 'a' {interim} cannot end a request; 500 is sent instead");
+            assert_eq!(read(json!(interim)).unwrap(), (500, vec![warning]));
+        }
+        for wrong in [json!(99), json!(600), json!(-1), json!(403.0), json!("403"), json!(65_936)] {
+            assert_eq!(read(wrong).unwrap_err(), ["p: 'a' must be an integer from 100 to 599"]);
         }
     }
 

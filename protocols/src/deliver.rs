@@ -16,14 +16,7 @@ pub async fn rejection<R: Responder>(rejection: &Rejection, is_head: bool, respo
     let is_sound = |text: &str| !text.bytes().any(|byte| matches!(byte, b'\r' | b'\n' | 0));
     let sound = rejection.headers.iter().filter(|(name, value)| is_sound(name) && is_sound(value) && !name.is_empty());
     fields.extend(sound.map(|(name, value)| (name.as_str(), value.as_bytes())));
-    let length = rejection.body.len() as u64;
-    let size = if is_head {
-        ResponseSize::HeadOnly(Some(length))
-    } else if rejection.status == 204 || rejection.status < 200 {
-        ResponseSize::None
-    } else {
-        ResponseSize::Exact(length)
-    };
+    let size = size(rejection, is_head);
     let head = OutgoingResponse {
         status: rejection.status,
         received: None,
@@ -36,4 +29,35 @@ pub async fn rejection<R: Responder>(rejection: &Rejection, is_head: bool, respo
         stream.write(Chunk::from_slice(&rejection.body)).await?;
     }
     stream.finish(None).await
+}
+
+/// A client does not expect a body where there cannot be one: it would take it for the next answer.
+fn size(rejection: &Rejection, is_head: bool) -> ResponseSize {
+    let length = rejection.body.len() as u64;
+    match rejection.status {
+        // RFC 9110 §8.6: no length either; of 304 it would be that of another response.
+        ..200 | 204 | 304 => ResponseSize::None,
+        // RFC 9110 §15.3.6.
+        205 => ResponseSize::Exact(0),
+        _ if is_head => ResponseSize::HeadOnly(Some(length)),
+        _ => ResponseSize::Exact(length),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_have_a_body_is_sent_without() {
+        let size = |status, is_head| size(&Rejection::json(status, "{}"), is_head);
+        for status in [100, 199, 204, 304] {
+            assert_eq!([size(status, false), size(status, true)], [ResponseSize::None; 2], "{status}");
+        }
+        assert_eq!([size(205, false), size(205, true)], [ResponseSize::Exact(0); 2]);
+        for status in [200, 203, 206, 303, 305, 599] {
+            assert_eq!(size(status, false), ResponseSize::Exact(2), "{status}");
+            assert_eq!(size(status, true), ResponseSize::HeadOnly(Some(2)), "{status}");
+        }
+    }
 }

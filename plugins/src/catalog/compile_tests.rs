@@ -90,7 +90,7 @@ fn a_disabled_plugin_is_neither_checked_nor_run_and_replaces_nothing() {
     off.enabled = false;
     off.config = Value::Null;
     assert_eq!(effective(&[global("g", A), off], &["off"]), ["g"]);
-    let mut unbuilt = global("c", "cors");
+    let mut unbuilt = global("c", "ai_federation");
     unbuilt.enabled = false;
     assert!(effective(&[unbuilt], &[]).is_empty());
 }
@@ -99,13 +99,14 @@ fn a_disabled_plugin_is_neither_checked_nor_run_and_replaces_nothing() {
 fn all_errors_are_reported_with_name_and_id() {
     let mut wrong = global("k", A);
     wrong.config = json!({"key_location": 1});
-    let plugins = [wrong, global("c", "cors"), global("n", "nothing"), global("o", "oauth2_auth")];
-    let unbuilt = "cors: this plugin is known but not built yet in this release; remove it or set enabled: false";
+    let plugins = [wrong, global("c", "ai_federation"), global("n", "nothing"), global("o", "oauth2_auth")];
+    let unbuilt =
+        "ai_federation: this plugin is known but not built yet in this release; remove it or set enabled: false";
     assert_eq!(
         compile(&plugins, &[]).err().unwrap(),
         [
             "Plugin 'key_auth' (id=k): key_auth: 'key_location' must be a string".to_owned(),
-            format!("Plugin 'cors' (id=c): {unbuilt}"),
+            format!("Plugin 'ai_federation' (id=c): {unbuilt}"),
             "Unknown plugin name 'nothing'".to_owned(),
             "Removed security plugin 'oauth2_auth' (plugin_config_id=o) is not supported; use 'jwks_auth' instead"
                 .to_owned(),

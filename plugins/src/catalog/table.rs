@@ -1,10 +1,15 @@
 //! The priority and protocol matrix (plugins sheet §1.14), one line per plugin in the order of admin sheet §16.
 
 use super::Entry;
+use crate::builtin::bot_detection::BotDetection;
 use crate::builtin::correlation_id::CorrelationId;
+use crate::builtin::cors::Cors;
 use crate::builtin::grpc_method_router::GrpcMethodRouter;
 use crate::builtin::grpc_web::GrpcWeb;
+use crate::builtin::ip_restriction::IpRestriction;
 use crate::builtin::key_auth::KeyAuth;
+use crate::builtin::request_size_limiting::RequestSizeLimiting;
+use crate::builtin::request_termination::RequestTermination;
 use crate::builtin::stdout_logging::StdoutLogging;
 use crate::{Protocol, Protocols};
 
@@ -39,11 +44,11 @@ pub(super) static ENTRIES: &[Entry] = &[
     Entry::unbuilt("mesh_authz", 2075, ALL),
     Entry::unbuilt("mesh_outbound_registry", 130, HGW),
     Entry::unbuilt("compression", 4050, H),
-    Entry::unbuilt("cors", 100, H),
+    Entry::built::<Cors>(),
     Entry::unbuilt("access_control", 2000, ALL),
     Entry::unbuilt("tcp_connection_throttle", 2050, T),
-    Entry::unbuilt("ip_restriction", 150, ALL),
-    Entry::unbuilt("bot_detection", 200, HGW),
+    Entry::built::<IpRestriction>(),
+    Entry::built::<BotDetection>(),
     Entry::built::<CorrelationId>(),
     Entry::unbuilt("request_transformer", 3000, HG),
     Entry::unbuilt("response_transformer", 4000, HG),
@@ -53,10 +58,10 @@ pub(super) static ENTRIES: &[Entry] = &[
     Entry::unbuilt("grpc_deadline", 3050, G),
     Entry::built::<GrpcWeb>(),
     Entry::unbuilt("rate_limiting", 2900, ALL),
-    Entry::unbuilt("request_size_limiting", 2800, HG),
+    Entry::built::<RequestSizeLimiting>(),
     Entry::unbuilt("response_size_limiting", 3490, HG),
     Entry::unbuilt("body_validator", 2950, HG),
-    Entry::unbuilt("request_termination", 125, HGW),
+    Entry::built::<RequestTermination>(),
     Entry::unbuilt("response_caching", 3500, H),
     Entry::unbuilt("response_mock", 3030, HGW),
     Entry::unbuilt("serverless_function", 3025, HG),
