@@ -178,3 +178,15 @@ pub struct Outcome {
     pub backend_target: Option<String>,
     pub backend_ip: Option<IpAddr>,
 }
+
+impl Outcome {
+    /// What the backend took: to the end of its answer, or to its head when the answer is streamed.
+    pub fn backend_ns(&self) -> u64 {
+        self.backend_total_ns.or(self.backend_ttfb_ns).unwrap_or(0)
+    }
+
+    /// What neither the backend nor plugins took.
+    pub fn overhead_ns(&self) -> u64 {
+        self.total_ns.saturating_sub(self.backend_ns().saturating_add(self.plugin_ns))
+    }
+}

@@ -10,6 +10,7 @@ mod chain;
 mod codec;
 pub mod config;
 mod context;
+pub mod metrics;
 pub mod outbound;
 mod plugin;
 pub mod query;

@@ -38,6 +38,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use engine::counters::Counters;
+use plugins::metrics::Metrics;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
@@ -54,9 +55,6 @@ use windows::Windows;
 
 /// Whether this peer may talk to the API (`FERRUM_ADMIN_ALLOWED_CIDRS`). Mapped IPv4 peers come as IPv4.
 pub type AllowList = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
-
-/// Renders the families of the `prometheus_metrics` plugin, with those that are present without it.
-pub type RequestMetrics = Arc<dyn Fn(&mut String) + Send + Sync>;
 
 /// What the API needs to know (admin sheet §1).
 #[derive(Clone, Debug)]
@@ -76,6 +74,7 @@ pub struct AdminOptions {
     pub restore_body_max_mib: usize,
     /// `FERRUM_LOG_REDACT_METADATA_KEYS`.
     pub sensitive_keys: Vec<String>,
+    /// How long `/metrics` is kept, unless the `prometheus_metrics` plugin says so.
     pub metrics_cache: Duration,
     pub runtime_cache: Duration,
     pub gateway_cache: Duration,
@@ -134,7 +133,8 @@ pub struct AdminSources {
     pub traffic: Arc<dyn TrafficReads>,
     /// Names of all plugins in the binary.
     pub plugins: Vec<String>,
-    pub request_metrics: Option<RequestMetrics>,
+    /// What plugins count, with the families that are there without any.
+    pub request_metrics: Arc<Metrics>,
     pub allow: AllowList,
 }
 
@@ -152,7 +152,7 @@ impl AdminSources {
             resources: None,
             traffic: Arc::new(NoTraffic),
             plugins: Vec::new(),
-            request_metrics: None,
+            request_metrics: Metrics::new(0, ""),
             allow: Arc::new(|_| true),
         }
     }

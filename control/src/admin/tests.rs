@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use plugins::metrics::{Metrics, MetricsSettings};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -109,13 +110,54 @@ async fn metrics_show_what_is_always_there_and_what_the_cores_count() {
     unique.sort();
     unique.dedup();
     assert_eq!(announced.len(), unique.len(), "each family is announced once");
+}
 
-    let plugin = rig_with(|_, sources| {
-        sources.request_metrics =
-            Some(Arc::new(|text: &mut String| text.push_str("ferrum_requests_total{namespace=\"x\"} 3\n")));
-    });
-    let answer = plugin.open("GET", "/metrics").await;
-    assert!(answer.body.starts_with("ferrum_requests_total{namespace=\"x\"} 3\n"));
+#[tokio::test]
+async fn once_the_plugin_is_configured_every_sample_ends_with_the_namespace() {
+    let metrics = Metrics::new(2, "team-a");
+    let rig = rig_with(|_, sources| sources.request_metrics = metrics.clone());
+    let answer = rig.open("GET", "/metrics").await;
+    assert!(answer.body.lines().any(|line| line == "ferrum_rate_limit_exceeded_total 0"), "{}", answer.body);
+    metrics.configure(MetricsSettings { render_cache_ttl_s: 0, ..MetricsSettings::default() });
+    metrics.core(1).rate_limit_exceeded.add(3);
+    let answer = rig.open("GET", "/metrics").await;
+    for line in [
+        "ferrum_rate_limit_exceeded_total{namespace=\"team-a\"} 3",
+        "ferrum_gateway_request_duration_ms_bucket{le=\"5\",namespace=\"team-a\"} 0",
+        "ferrum_core_requests_total{core=\"0\",namespace=\"team-a\"} 0",
+    ] {
+        assert!(answer.body.lines().any(|each| each == line), "{line} in {}", answer.body);
+    }
+    let samples = answer.body.lines().filter(|line| !line.starts_with('#'));
+    samples.for_each(|line| assert!(line.contains("namespace=\"team-a\"} "), "{line}"));
+}
+
+#[tokio::test]
+async fn the_plugin_says_how_long_a_page_is_kept() {
+    let metrics = Metrics::new(1, "ferrum");
+    let rig = rig_with(|_, sources| sources.request_metrics = metrics.clone());
+    let settings = MetricsSettings {
+        render_cache_ttl_s: 600,
+        cache_invalidation_min_age_ms: 600_000,
+        ..MetricsSettings::default()
+    };
+    metrics.configure(settings);
+    let count = || metrics.core(0).rate_limit_exceeded.one();
+    let kept = rig.open("GET", "/metrics").await.body;
+    count();
+    metrics.core(0).note_sample();
+    assert_eq!(rig.open("GET", "/metrics").await.body, kept, "a sample does not drop a page that is young");
+    metrics.configure(MetricsSettings { cache_invalidation_min_age_ms: 0, ..settings });
+    let renewed = rig.open("GET", "/metrics").await.body;
+    assert_ne!(renewed, kept);
+    count();
+    assert_eq!(rig.open("GET", "/metrics").await.body, renewed, "without a sample the page is kept");
+    metrics.core(0).note_sample();
+    assert_ne!(rig.open("GET", "/metrics").await.body, renewed);
+    metrics.configure(MetricsSettings { render_cache_ttl_s: 0, ..settings });
+    let first = rig.open("GET", "/metrics").await.body;
+    count();
+    assert_ne!(rig.open("GET", "/metrics").await.body, first, "a TTL of zero keeps nothing");
 }
 
 #[tokio::test]

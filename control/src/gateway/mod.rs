@@ -212,16 +212,17 @@ async fn live(
     let _refreshing =
         capabilities.start_refreshing(options::seconds(settings.pool.backend_capability_refresh_interval_secs));
 
-    let publication = Arc::new(Publication::new(
-        snapshots.clone(),
+    let parts = publication::Parts {
+        snapshots: snapshots.clone(),
         source,
-        dns.clone(),
-        capabilities.clone(),
+        dns: dns.clone(),
+        capabilities: capabilities.clone(),
         options,
-        cores::control_pin(settings),
-        services.clone(),
-        document,
-    ));
+        pin: Box::new(cores::control_pin(settings)),
+        services: services.clone(),
+    };
+    let publication = Arc::new(Publication::new(parts, document));
+    let request_metrics = services.metrics.clone();
     let cores = Cores::start(cores::Start {
         settings,
         cpus,
@@ -246,6 +247,7 @@ async fn live(
     sources.logs = Some(log.counts());
     sources.resources = Some(publication.clone());
     sources.traffic = Arc::new(admin_reads::Traffic(publication.clone()));
+    sources.request_metrics = request_metrics;
     sources.plugins = plugins::catalog::available().into_iter().map(str::to_owned).collect();
     let _probing = gauges.start(Duration::from_millis(settings.overload.overload_check_interval_ms));
     let admin = start_admin(settings, sources)?;

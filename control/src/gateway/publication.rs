@@ -65,6 +65,18 @@ pub(super) fn compile(
     }
 }
 
+/// What a publication works with.
+pub(super) struct Parts {
+    pub(super) snapshots: Arc<Fanout<Snapshot<PluginSet>>>,
+    pub(super) source: FileSource,
+    pub(super) dns: Dns,
+    pub(super) capabilities: Arc<Capabilities>,
+    pub(super) options: CompileOptions,
+    /// Puts the thread that compiles where control threads belong.
+    pub(super) pin: Box<dyn Fn() + Send + Sync>,
+    pub(super) services: Arc<Services>,
+}
+
 /// The one place that replaces a configuration.
 pub(super) struct Publication {
     snapshots: Arc<Fanout<Snapshot<PluginSet>>>,
@@ -72,7 +84,6 @@ pub(super) struct Publication {
     dns: Dns,
     capabilities: Arc<Capabilities>,
     options: CompileOptions,
-    /// Puts the thread that compiles where control threads belong.
     pin: Box<dyn Fn() + Send + Sync>,
     generation: AtomicU64,
     services: Arc<Services>,
@@ -84,23 +95,15 @@ pub(super) struct Publication {
 }
 
 impl Publication {
-    pub(super) fn new(
-        snapshots: Arc<Fanout<Snapshot<PluginSet>>>,
-        source: FileSource,
-        dns: Dns,
-        capabilities: Arc<Capabilities>,
-        options: CompileOptions,
-        pin: impl Fn() + Send + Sync + 'static,
-        services: Arc<Services>,
-        document: Arc<Document>,
-    ) -> Self {
+    pub(super) fn new(parts: Parts, document: Arc<Document>) -> Self {
+        let Parts { snapshots, source, dns, capabilities, options, pin, services } = parts;
         Self {
             snapshots,
             source,
             dns,
             capabilities,
             options,
-            pin: Box::new(pin),
+            pin,
             generation: AtomicU64::new(1),
             services,
             document: Mutex::new(document),

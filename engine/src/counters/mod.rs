@@ -4,10 +4,12 @@
 //! reads them at any time and may miss the last few. Cells of different cores never share a cache line.
 
 mod errors;
+mod exposition;
 mod histogram;
 
 pub use errors::ErrorClass;
-pub use histogram::{Histogram, HistogramTotals, MILLISECOND_BOUNDS};
+pub use exposition::{Exposition, labels, push_label};
+pub use histogram::{Histogram, HistogramTotals, MILLISECOND_BOUNDS, bucket_of};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -59,6 +59,9 @@ pub struct Offers {
     pub http2: Arc<ClientConfig>,
 }
 
+/// The store of sessions takes its memory at once; no gateway talks to so many backends of the same inputs.
+const SESSIONS_MAX: usize = 16 * 1024;
+
 pub const ALPN_HTTP1: &[u8] = b"http/1.1";
 pub const ALPN_HTTP2: &[u8] = b"h2";
 
@@ -85,7 +88,7 @@ pub fn client_offers(options: &ClientOptions<'_>) -> Result<Offers, Refused> {
             .with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(identity.certified.clone()))),
         None => builder.with_no_client_auth(),
     };
-    config.resumption = Resumption::in_memory_sessions(options.sessions_max);
+    config.resumption = Resumption::in_memory_sessions(options.sessions_max.min(SESSIONS_MAX));
     let offer = |protocols: &[&[u8]]| {
         let mut config = config.clone();
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();

@@ -8,6 +8,7 @@ use crate::builtin::grpc_method_router::GrpcMethodRouter;
 use crate::builtin::grpc_web::GrpcWeb;
 use crate::builtin::ip_restriction::IpRestriction;
 use crate::builtin::key_auth::KeyAuth;
+use crate::builtin::prometheus_metrics::PrometheusMetrics;
 use crate::builtin::request_size_limiting::RequestSizeLimiting;
 use crate::builtin::request_termination::RequestTermination;
 use crate::builtin::stdout_logging::StdoutLogging;
@@ -65,7 +66,7 @@ pub(super) static ENTRIES: &[Entry] = &[
     Entry::unbuilt("response_caching", 3500, H),
     Entry::unbuilt("response_mock", 3030, HGW),
     Entry::unbuilt("serverless_function", 3025, HG),
-    Entry::unbuilt("prometheus_metrics", 9300, ALL),
+    Entry::built::<PrometheusMetrics>(),
     Entry::unbuilt("proxy_alerts", 9250, ALL),
     Entry::unbuilt("otel_tracing", 25, ALL),
     Entry::unbuilt("ai_token_metrics", 4100, HG),

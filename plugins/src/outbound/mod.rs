@@ -13,6 +13,8 @@ use engine::tls::ClientConfig;
 use futures_util::future::BoxFuture;
 use tokio::runtime::{Handle, Runtime};
 
+use crate::metrics::Metrics;
+
 pub use client::{HttpClient, Label, cause};
 pub use names::Names;
 
@@ -64,12 +66,15 @@ pub struct Services {
     pub options: Options,
     pub names: Arc<dyn Names>,
     pub http: HttpClient,
+    /// What plugins count for `/metrics`.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Services {
     pub fn new(runtime: Handle, cores: usize, options: Options, names: Arc<dyn Names>) -> Arc<Self> {
         let http = HttpClient::new(&options, names.clone());
-        Arc::new(Self { runtime, cores, options, names, http })
+        let metrics = Metrics::new(cores, &options.namespace);
+        Arc::new(Self { runtime, cores, options, names, http, metrics })
     }
 
     /// With default settings, a runtime that lives as long as the process, and no names.

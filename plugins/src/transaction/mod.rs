@@ -60,11 +60,6 @@ impl<'a> Record<'a> {
         out.push(b'}');
     }
 
-    /// Nanoseconds the backend took: to the end of its answer, or to its head when the answer is streamed.
-    fn backend_ns(&self) -> u64 {
-        self.outcome.backend_total_ns.or(self.outcome.backend_ttfb_ns).unwrap_or(0)
-    }
-
     fn received(&self) -> Moment {
         self.ended.earlier(self.outcome.total_ns)
     }
@@ -120,16 +115,13 @@ impl<'a> Record<'a> {
             HttpField::ResponseStatusCode => json::integer(out, u64::from(outcome.status)),
             HttpField::LatencyTotal => json::milliseconds(out, outcome.total_ns),
             HttpField::LatencyGatewayProcessing => {
-                json::milliseconds(out, outcome.total_ns.saturating_sub(self.backend_ns()));
+                json::milliseconds(out, outcome.total_ns.saturating_sub(outcome.backend_ns()));
             }
             HttpField::LatencyBackendTtfb => write_backend_latency(out, outcome.backend_ttfb_ns),
             HttpField::LatencyBackendTotal => write_backend_latency(out, outcome.backend_total_ns),
             HttpField::LatencyPluginExecution => json::milliseconds(out, outcome.plugin_ns),
             HttpField::LatencyPluginExternalIo => json::milliseconds(out, outcome.plugin_io_ns),
-            HttpField::LatencyGatewayOverhead => {
-                let elsewhere = self.backend_ns().saturating_add(outcome.plugin_ns);
-                json::milliseconds(out, outcome.total_ns.saturating_sub(elsewhere));
-            }
+            HttpField::LatencyGatewayOverhead => json::milliseconds(out, outcome.overhead_ns()),
             HttpField::RequestUserAgent => match self.user_agent() {
                 Some(value) => json::bytes::<S>(out, value),
                 None => json::text(out, "null"),
