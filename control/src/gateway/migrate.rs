@@ -32,7 +32,9 @@ fn config(settings: &Settings, is_dry_run: bool) -> Result<Vec<String>, Fatal> {
 
 async fn database(target: &Target, action: MigrateAction, is_dry_run: bool) -> Result<Vec<String>, Fatal> {
     if target.kind == DatabaseKind::Mongodb {
-        return Err(Fatal::new("FERRUM_DB_TYPE=mongodb is not built yet in this release; use sqlite, postgres or mysql"));
+        return Err(Fatal::new(
+            "FERRUM_DB_TYPE=mongodb is not built yet in this release; use sqlite, postgres or mysql",
+        ));
     }
     let failed = |error: crate::store::StoreError| Fatal::new(format!("{}: {error}", target.shown()));
     let store = SqlStore::connect(target).await.map_err(failed)?;

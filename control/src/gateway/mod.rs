@@ -2,6 +2,7 @@
 
 mod admin_reads;
 mod cores;
+mod database;
 mod drain;
 mod migrate;
 mod options;
@@ -34,7 +35,7 @@ use crate::settings::{self, Mode, Settings};
 use crate::source::{FileSource, SourceError};
 
 use cores::Cores;
-use publication::{Publication, needed_names};
+use publication::{Origin, Publication, needed_names};
 use signals::{Signals, Stopped};
 use tls::FrontTls;
 
@@ -148,10 +149,11 @@ fn serve(
     let settings = &prepared.settings;
     settings.check_mode_start().map_err(|error| Fatal::new(error.reason))?;
     match settings.core.mode {
-        Mode::File => {}
+        Mode::File | Mode::Database => {}
         Mode::Migrate => return migrate::run(settings),
         mode => {
-            return Err(Fatal::new(format!("mode {mode} is not built yet in this release; use FERRUM_MODE=file")));
+            let text = format!("mode {mode} is not built yet in this release; use FERRUM_MODE=file or database");
+            return Err(Fatal::new(text));
         }
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -167,10 +169,15 @@ fn serve(
         let _context = runtime.enter();
         Signals::install().map_err(|error| Fatal::new(format!("signal handlers: {error}")))?
     };
-    let source = FileSource::new(settings);
-    let document = source.load()?;
-    source.check_ports(&document)?;
-    let result = runtime.block_on(live(prepared, cpus, rings, log, signals, (source, document)));
+    let first = if settings.core.mode == Mode::Database {
+        runtime.block_on(database::start(settings))?
+    } else {
+        let source = FileSource::new(settings);
+        let document = source.load()?;
+        source.check_ports(&document)?;
+        (Origin::File(source), document)
+    };
+    let result = runtime.block_on(live(prepared, cpus, rings, log, signals, first));
     runtime.shutdown_timeout(BACKGROUND_STOP_MAX);
     result
 }
@@ -181,7 +188,7 @@ async fn live(
     rings: Vec<engine::logring::LogRing>,
     log: &LogGuard,
     mut signals: Signals,
-    (source, document): (FileSource, Arc<engine::model::Document>),
+    (origin, document): (Origin, Arc<engine::model::Document>),
 ) -> Result<(), Fatal> {
     let settings = &prepared.settings;
     let counters = Counters::new(cpus.len());
@@ -214,7 +221,7 @@ async fn live(
 
     let parts = publication::Parts {
         snapshots: snapshots.clone(),
-        source,
+        origin,
         dns: dns.clone(),
         capabilities: capabilities.clone(),
         options,
@@ -258,6 +265,10 @@ async fn live(
     let _watching =
         tls.filter(|_| settings.listeners.frontend_tls_live_reload_enabled).map(|tls| tls.start_watching(every));
     let _tidying = publication.clone().start_tidying();
+    let _following = (settings.core.mode == Mode::Database).then(|| {
+        let every = options::seconds(settings.database.db_poll_interval);
+        publication.clone().start_following(every, Arc::new(tokio::sync::Notify::new()))
+    });
 
     let ended = tokio::select! {
         () = signals.serve(&publication) => None,

@@ -12,7 +12,7 @@ use crate::admin::AdminOptions;
 use crate::capabilities::CapabilityOptions;
 use crate::dns::DnsOptions;
 use crate::overload::{OverloadOptions, Thresholds};
-use crate::settings::{SECRET_BYTES_MIN, Secret, Settings, Tri};
+use crate::settings::{Mode, SECRET_BYTES_MIN, Secret, Settings, Tri};
 use crate::source::{BackendTlsFiles, CompileOptions, address_policy};
 use crate::store::{DatabaseKind, PoolSettings, StoreError, Target, TlsSettings};
 
@@ -136,6 +136,7 @@ pub(super) fn compile(settings: &Settings, backend_tls: Arc<BackendTlsFiles>, co
         },
         backend_tls,
         cores,
+        skips_faulty_plugins: settings.core.mode == Mode::Database,
     }
 }
 

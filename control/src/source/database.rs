@@ -206,7 +206,9 @@ impl DatabaseSource {
             warnings.extend(faults.map(|fault| format!("Proxy '{}': {fault}", proxy.id)));
         }
         for upstream in &document.upstreams {
-            warnings.extend(upstream.check_fields().into_iter().map(|fault| format!("Upstream '{}': {fault}", upstream.id)));
+            warnings.extend(
+                upstream.check_fields().into_iter().map(|fault| format!("Upstream '{}': {fault}", upstream.id)),
+            );
         }
         for consumer in &document.consumers {
             let faults = consumer.check_fields(self.credentials_per_type_max).into_iter();
@@ -282,7 +284,8 @@ mod tests {
     }
 
     fn proxy(id: &str, path: &str) -> Proxy {
-        let value = json!({"id": id, "listen_path": path, "backend_host": "h", "backend_port": 80, "backend_scheme": "http"});
+        let value =
+            json!({"id": id, "listen_path": path, "backend_host": "h", "backend_port": 80, "backend_scheme": "http"});
         serde_json::from_value(value).unwrap()
     }
 

@@ -16,22 +16,46 @@ pub fn applied(document: &Document, changes: Changes, at: OffsetDateTime) -> Opt
     let [upstreams, consumers, proxies, configs] = changed;
     let [upstream_ids, consumer_ids, proxy_ids, config_ids] = changes.present;
     let lists = (
-        list(&document.upstreams, upstreams, &upstream_ids, |row| &row.id, |resource| match resource {
-            Resource::Upstream(row) => Some(*row),
-            _ => None,
-        }),
-        list(&document.consumers, consumers, &consumer_ids, |row| &row.id, |resource| match resource {
-            Resource::Consumer(row) => Some(*row),
-            _ => None,
-        }),
-        list(&document.proxies, proxies, &proxy_ids, |row| &row.id, |resource| match resource {
-            Resource::Proxy(row) => Some(*row),
-            _ => None,
-        }),
-        list(&document.plugin_configs, configs, &config_ids, |row| &row.id, |resource| match resource {
-            Resource::PluginConfig(row) => Some(*row),
-            _ => None,
-        }),
+        list(
+            &document.upstreams,
+            upstreams,
+            &upstream_ids,
+            |row| &row.id,
+            |resource| match resource {
+                Resource::Upstream(row) => Some(*row),
+                _ => None,
+            },
+        ),
+        list(
+            &document.consumers,
+            consumers,
+            &consumer_ids,
+            |row| &row.id,
+            |resource| match resource {
+                Resource::Consumer(row) => Some(*row),
+                _ => None,
+            },
+        ),
+        list(
+            &document.proxies,
+            proxies,
+            &proxy_ids,
+            |row| &row.id,
+            |resource| match resource {
+                Resource::Proxy(row) => Some(*row),
+                _ => None,
+            },
+        ),
+        list(
+            &document.plugin_configs,
+            configs,
+            &config_ids,
+            |row| &row.id,
+            |resource| match resource {
+                Resource::PluginConfig(row) => Some(*row),
+                _ => None,
+            },
+        ),
     );
     if let (None, None, None, None) = lists {
         return None;
@@ -63,11 +87,8 @@ fn list<T: Clone + PartialEq>(
     let differs = |row: &T| known.get(id(row).as_str()).is_none_or(|known| *known != row);
     let fresh: Vec<T> = changed.into_iter().filter_map(typed).filter(differs).collect();
     // A row that was deleted between two queries is none any more.
-    let fresh: FxHashMap<String, T> = fresh
-        .into_iter()
-        .filter(|row| present.contains(id(row).as_str()))
-        .map(|row| (id(&row).clone(), row))
-        .collect();
+    let fresh: FxHashMap<String, T> =
+        fresh.into_iter().filter(|row| present.contains(id(row).as_str())).map(|row| (id(&row).clone(), row)).collect();
     let is_gone = rows.iter().any(|row| !present.contains(id(row).as_str()));
     if fresh.is_empty() && !is_gone {
         return None;

@@ -30,7 +30,8 @@ pub fn secured_url(target: &Target) -> Result<String, StoreError> {
     };
     let mut url = target.url.clone();
     let client = tls.client_paths.as_ref();
-    let paths = [tls.ca_path.as_deref(), client.map(|(path, _)| path.as_path()), client.map(|(_, path)| path.as_path())];
+    let paths =
+        [tls.ca_path.as_deref(), client.map(|(path, _)| path.as_path()), client.map(|(_, path)| path.as_path())];
     add(&mut url, names[0], value);
     for (name, path) in names[1..].iter().zip(paths) {
         if let Some(path) = path {
