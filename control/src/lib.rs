@@ -10,3 +10,4 @@ pub mod logging;
 pub mod overload;
 pub mod settings;
 pub mod source;
+pub mod store;

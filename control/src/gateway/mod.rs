@@ -2,7 +2,9 @@
 
 mod admin_reads;
 mod cores;
+mod database;
 mod drain;
+mod migrate;
 mod options;
 mod probe;
 mod publication;
@@ -29,11 +31,11 @@ use crate::cli::Prepared;
 use crate::dns::Dns;
 use crate::logging::{self, LogGuard, LogOptions};
 use crate::overload::{Monitor, raise_nofile};
-use crate::settings::{self, MigrateAction, Mode, Settings};
+use crate::settings::{self, Mode, Settings};
 use crate::source::{FileSource, SourceError};
 
 use cores::Cores;
-use publication::{Publication, needed_names};
+use publication::{Origin, Publication, needed_names};
 use signals::{Signals, Stopped};
 use tls::FrontTls;
 
@@ -155,10 +157,11 @@ fn serve(
     let settings = &prepared.settings;
     settings.check_mode_start().map_err(|error| Fatal::new(error.reason))?;
     match settings.core.mode {
-        Mode::File => {}
-        Mode::Migrate => return migrate(settings),
+        Mode::File | Mode::Database => {}
+        Mode::Migrate => return migrate::run(settings),
         mode => {
-            return Err(Fatal::new(format!("mode {mode} is not built yet in this release; use FERRUM_MODE=file")));
+            let text = format!("mode {mode} is not built yet in this release; use FERRUM_MODE=file or database");
+            return Err(Fatal::new(text));
         }
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -174,44 +177,17 @@ fn serve(
         let _context = runtime.enter();
         Signals::install().map_err(|error| Fatal::new(format!("signal handlers: {error}")))?
     };
-    let source = FileSource::new(settings, runtime.handle().clone());
-    let document = source.load()?;
-    source.check_ports(&document)?;
-    let result = runtime.block_on(live(prepared, cpus, rings, log, signals, (source, document)));
+    let first = if settings.core.mode == Mode::Database {
+        runtime.block_on(database::start(settings))?
+    } else {
+        let source = FileSource::new(settings, runtime.handle().clone());
+        let document = source.load()?;
+        source.check_ports(&document)?;
+        (Origin::File(source), document)
+    };
+    let result = runtime.block_on(live(prepared, cpus, rings, log, signals, first));
     runtime.shutdown_timeout(BACKGROUND_STOP_MAX);
     result
-}
-
-/// Brings the spec file to the current version; the database's own migrations come with the database.
-fn migrate(settings: &Settings) -> Result<(), Fatal> {
-    let action = settings.file.migrate_action.resolve().map_err(Fatal::new)?;
-    if action != MigrateAction::Config {
-        return Err(Fatal::new(format!(
-            "only FERRUM_MIGRATE_ACTION=config is built yet in this release{}",
-            waiting_migrations()
-        )));
-    }
-    let path = settings.file.file_config_path.clone().unwrap_or_default();
-    let migration = engine::model::migrate_config(&path, settings.file.migrate_dry_run)
-        .map_err(|error| Fatal::new(error.to_string()))?;
-    for line in migration.lines() {
-        println!("{line}");
-    }
-    Ok(())
-}
-
-/// The tables of custom plugins come with the database; until then it is said which would be made.
-fn waiting_migrations() -> String {
-    let all = ferrum_edge::custom_plugins::collect_all_custom_plugin_migrations();
-    let steps = all.iter().flat_map(|(plugin, steps)| {
-        steps.iter().map(move |step| format!("[{plugin}] V{}: {}", step.version, step.name))
-    });
-    let steps: Vec<String> = steps.collect();
-    if steps.is_empty() {
-        String::new()
-    } else {
-        format!("; migrations of custom plugins wait for it: {}", steps.join(", "))
-    }
 }
 
 async fn live(
@@ -220,7 +196,7 @@ async fn live(
     rings: Vec<engine::logring::LogRing>,
     log: &LogGuard,
     mut signals: Signals,
-    (source, document): (FileSource, Arc<engine::model::Document>),
+    (origin, document): (Origin, Arc<engine::model::Document>),
 ) -> Result<(), Fatal> {
     let settings = &prepared.settings;
     let counters = Counters::new(cpus.len());
@@ -254,7 +230,7 @@ async fn live(
 
     let parts = publication::Parts {
         snapshots: snapshots.clone(),
-        source,
+        origin,
         dns: dns.clone(),
         capabilities: capabilities.clone(),
         options,
@@ -298,6 +274,10 @@ async fn live(
     let _watching =
         tls.filter(|_| settings.listeners.frontend_tls_live_reload_enabled).map(|tls| tls.start_watching(every));
     let _tidying = publication.clone().start_tidying();
+    let _following = (settings.core.mode == Mode::Database).then(|| {
+        let every = options::seconds(settings.database.db_poll_interval);
+        publication.clone().start_following(every, Arc::new(tokio::sync::Notify::new()))
+    });
 
     let ended = tokio::select! {
         () = signals.serve(&publication) => None,

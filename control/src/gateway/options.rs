@@ -12,8 +12,9 @@ use crate::admin::AdminOptions;
 use crate::capabilities::CapabilityOptions;
 use crate::dns::DnsOptions;
 use crate::overload::{OverloadOptions, Thresholds};
-use crate::settings::{SECRET_BYTES_MIN, Settings, Tri};
+use crate::settings::{Mode, SECRET_BYTES_MIN, Secret, Settings, Tri};
 use crate::source::{BackendTlsFiles, CompileOptions, address_policy};
+use crate::store::{DatabaseKind, PoolSettings, StoreError, Target, TlsSettings};
 
 const STATUS_COUNTS_DEFAULT: usize = 200;
 /// As good as for ever, and far from where adding to a clock overflows: ten years.
@@ -132,6 +133,7 @@ pub(super) fn compile(settings: &Settings, backend_tls: Arc<BackendTlsFiles>, co
         },
         backend_tls,
         cores,
+        skips_faulty_plugins: settings.core.mode == Mode::Database,
     }
 }
 
@@ -221,4 +223,32 @@ pub(super) fn admin(settings: &Settings) -> AdminOptions {
         pool_idle_timeout_seconds: settings.pool.pool_idle_timeout_seconds,
         ..AdminOptions::default()
     }
+}
+
+/// The primary database.
+///
+/// # Errors
+/// The settings name no database that there is.
+pub(super) fn database(settings: &Settings) -> Result<Target, StoreError> {
+    let database = &settings.database;
+    let kind: DatabaseKind = database.db_type.as_deref().unwrap_or_default().parse()?;
+    let mut target = Target::new(kind, database.db_url.as_ref().map(Secret::expose).unwrap_or_default());
+    let client = database.db_tls_client_cert_path.clone().zip(database.db_tls_client_key_path.clone());
+    target.tls = TlsSettings {
+        mode: database.db_tls_mode.map(|mode| mode.token().to_owned()),
+        ca_path: database.db_tls_ca_cert_path.clone(),
+        client_paths: client,
+    };
+    target.pool = PoolSettings {
+        connections_max: database.db_pool_max_connections,
+        connections_min: database.db_pool_min_connections,
+        acquire_timeout: seconds(database.db_pool_acquire_timeout_seconds),
+        idle_timeout: seconds(database.db_pool_idle_timeout_seconds),
+        lifetime_max: seconds(database.db_pool_max_lifetime_seconds),
+        connect_timeout: seconds(database.db_pool_connect_timeout_seconds),
+        statement_timeout: seconds(database.db_pool_statement_timeout_seconds),
+    };
+    target.page_rows = database.db_full_load_page_size;
+    target.slow_threshold = database.db_slow_query_threshold_ms.map(Duration::from_millis);
+    Ok(target)
 }

@@ -13,13 +13,13 @@ use ferrum_edge::adapter;
 use plugins::PluginSet;
 use plugins::outbound::Services;
 use serde_json::Value;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
 use super::services;
 use crate::capabilities::{Capabilities, Target, targets};
 use crate::dns::{Dns, NameSpec};
-use crate::source::{CompileOptions, FileSource, SourceError, backend_names};
+use crate::source::{CompileOptions, DatabaseSource, FileSource, Polled, SourceError, backend_names};
 
 pub(super) type Published = Arc<Snapshot<PluginSet>>;
 
@@ -34,6 +34,20 @@ struct Loaded {
     configuration: Configuration,
     names: Vec<NameSpec>,
     targets: Vec<Target>,
+}
+
+/// What may become a configuration.
+enum Wanted {
+    File(FileSource),
+    Database(Arc<DatabaseSource>, Box<Document>),
+}
+
+/// A document of a database, if it can be served.
+pub(super) fn checked(source: &DatabaseSource, document: Document) -> Result<Arc<Document>, SourceError> {
+    for warning in source.check(&document)? {
+        tracing::warn!("{warning}");
+    }
+    Ok(Arc::new(document))
 }
 
 /// Every name that must be resolved before traffic flows.
@@ -69,10 +83,16 @@ pub(super) fn compile(
     }
 }
 
+/// Where configurations come from.
+pub(super) enum Origin {
+    File(FileSource),
+    Database(Arc<DatabaseSource>),
+}
+
 /// What a publication works with.
 pub(super) struct Parts {
     pub(super) snapshots: Arc<Fanout<Snapshot<PluginSet>>>,
-    pub(super) source: FileSource,
+    pub(super) origin: Origin,
     pub(super) dns: Dns,
     pub(super) capabilities: Arc<Capabilities>,
     pub(super) options: CompileOptions,
@@ -84,7 +104,7 @@ pub(super) struct Parts {
 /// The one place that replaces a configuration.
 pub(super) struct Publication {
     snapshots: Arc<Fanout<Snapshot<PluginSet>>>,
-    source: FileSource,
+    origin: Origin,
     dns: Dns,
     capabilities: Arc<Capabilities>,
     options: CompileOptions,
@@ -100,10 +120,10 @@ pub(super) struct Publication {
 
 impl Publication {
     pub(super) fn new(parts: Parts, document: Arc<Document>) -> Self {
-        let Parts { snapshots, source, dns, capabilities, options, pin, services } = parts;
+        let Parts { snapshots, origin, dns, capabilities, options, pin, services } = parts;
         Self {
             snapshots,
-            source,
+            origin,
             dns,
             capabilities,
             options,
@@ -126,13 +146,28 @@ impl Publication {
         self.snapshots.latest()
     }
 
-    /// Reads the file again. A document that is not valid changes nothing.
+    /// Looks for another configuration. One that cannot be served changes nothing.
     pub(super) async fn reload(self: &Arc<Self>) {
-        let loaded = self.aside(Self::load).await.unwrap_or_else(|error| {
+        let (changed, cursor) = match &self.origin {
+            Origin::File(source) => (Wanted::File(source.clone()), None),
+            Origin::Database(source) => match source.poll(&self.document()).await {
+                Ok(Polled::Changed { document, cursor }) => {
+                    (Wanted::Database(source.clone(), Box::new(document)), Some((source.clone(), cursor)))
+                }
+                // Why it failed has been said.
+                Ok(Polled::Same) | Err(_) => return,
+            },
+        };
+        let loaded = self.aside(move |this| this.load(changed)).await.unwrap_or_else(|error| {
             Err(SourceError { summary: format!("cannot compile the configuration: {error}"), errors: Vec::new() })
         });
         match loaded {
-            Ok(loaded) => self.replace(loaded).await,
+            Ok(loaded) => {
+                self.replace(loaded).await;
+                if let Some((source, cursor)) = cursor {
+                    source.note(cursor);
+                }
+            }
             Err(error) => {
                 for line in &error.errors {
                     tracing::error!("{line}");
@@ -140,6 +175,16 @@ impl Publication {
                 tracing::error!("Configuration reload failed, keeping previous config: {}", error.summary);
             }
         }
+    }
+
+    /// Looks again and again, and whenever it is told that there is something to see.
+    pub(super) fn start_following(self: Arc<Self>, every: Duration, told: Arc<Notify>) -> JoinHandle<()> {
+        tokio::spawn(async move {
+            loop {
+                let _ = tokio::time::timeout(every, told.notified()).await;
+                self.reload().await;
+            }
+        })
     }
 
     /// Does what takes long on a thread of its own and of the lowest priority: on a host without a spare CPU the cores come
@@ -158,8 +203,11 @@ impl Publication {
         result.await.map_err(|_| io::Error::other("its thread panicked"))
     }
 
-    fn load(&self) -> Result<Loaded, SourceError> {
-        let document = self.source.load()?;
+    fn load(&self, wanted: Wanted) -> Result<Loaded, SourceError> {
+        let document = match wanted {
+            Wanted::File(source) => source.load()?,
+            Wanted::Database(source, document) => checked(&source, *document)?,
+        };
         let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
         let snapshot =
             compile(&document, &self.options, &self.services, generation, self.snapshots.latest().as_deref())?;

@@ -37,6 +37,8 @@ pub struct CompileOptions {
     pub backend_tls: Arc<BackendTlsFiles>,
     /// How many cores share what is counted about an upstream.
     pub cores: usize,
+    /// A plugin that cannot be made is left out, unless it secures something: one row of a database must not hold up the rest.
+    pub skips_faulty_plugins: bool,
 }
 
 /// A year: longer than any answer is of use, and far from where adding to a clock overflows.
@@ -59,8 +61,11 @@ pub fn compile(
     let routes: Vec<RouteSpec> =
         proxies.iter().map(|proxy| RouteSpec { hosts: proxy.hosts.clone(), path: proxy.listen_path.clone() }).collect();
     let routes = RouteTable::build(&routes)?;
+    let mut configured = configured(document);
+    let skipped = if options.skips_faulty_plugins { skip_faulty(&mut configured, &check) } else { Vec::new() };
     let (mut plugins, mut warnings) =
-        plugins::catalog::compile_with(&configured(document), &attachments(&proxies), check)?;
+        plugins::catalog::compile_with(&configured, &attachments(&proxies), check)?;
+    warnings.extend(skipped);
     carry_plugins(&mut plugins, previous);
     plugins.companion = ferrum_edge::adapter::companion(document, &places, &plugins);
     let upstreams = upstreams::compile(&document.upstreams, options, previous)?;
@@ -99,6 +104,25 @@ pub fn compile(
         .collect();
     options.backend_tls.keep_only(|inputs| used.contains(inputs));
     Ok((snapshot, warnings))
+}
+
+/// Takes out what cannot be made and need not be; says what.
+fn skip_faulty(
+    configured: &mut Vec<ConfiguredPlugin>,
+    check: impl Fn(&str, &Value) -> Result<Checked, Refusal>,
+) -> Vec<String> {
+    let mut skipped = Vec::new();
+    configured.retain(|plugin| {
+        let refused = if plugin.enabled { check(&plugin.name, &plugin.config).err() } else { None };
+        match refused {
+            Some(refusal) if !plugins::catalog::is_security(&plugin.name) => {
+                skipped.push(format!("Plugin '{}' (id={}) is left out: {refusal}", plugin.name, plugin.id));
+                false
+            }
+            _ => true,
+        }
+    });
+    skipped
 }
 
 /// A row that did not change goes on with the spec it had, and with what all cores count there.

@@ -36,7 +36,8 @@ pub(crate) fn compiled(document: &Document, previous: Option<&Snapshot<PluginSet
     let pool = PoolLimits::of_tests();
     let (namespace, address_policy) = ("ferrum".to_owned(), AddressPolicy::Private);
     let backend_tls = Arc::new(BackendTlsFiles::of_tests());
-    let options = CompileOptions { namespace, address_policy, pool, backend_tls, cores: 2 };
+    let options =
+        CompileOptions { namespace, address_policy, pool, backend_tls, cores: 2, skips_faulty_plugins: false };
     let document = Arc::new(document.clone());
     compile(&document, &options, plugins::catalog::check, 1, previous).expect("it compiles").0
 }

@@ -2,10 +2,13 @@
 
 mod catalog;
 mod compile;
+mod database;
+mod delta;
 mod file;
 #[cfg(test)]
 pub(crate) mod fixture;
 
 pub use compile::{BackendTlsDefaults, BackendTlsFiles, CompileOptions, backend_names, compile};
+pub use database::{DatabaseSource, Polled};
 pub(crate) use file::address_policy;
 pub use file::{FileSource, SourceError, validate_spec};

@@ -1,0 +1,49 @@
+//! Why a database did not do what it was asked.
+
+use std::borrow::Cow;
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No connection, or it broke.
+    #[error("{0}")]
+    Unavailable(#[source] sqlx::Error),
+    /// Something like it is there already.
+    #[error("{0}")]
+    Conflict(#[source] sqlx::Error),
+    /// Something refers to it, or what it refers to is not there.
+    #[error("{0}")]
+    Reference(#[source] sqlx::Error),
+    #[error("{0}")]
+    Query(#[source] sqlx::Error),
+    /// A row that is no resource.
+    #[error("{table} '{id}': column {column}: {reason}")]
+    Row { table: &'static str, id: String, column: &'static str, reason: Cow<'static, str> },
+    /// The settings ask for what this database cannot do.
+    #[error("{0}")]
+    Settings(String),
+    #[error("{0}")]
+    Migration(String),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::Database(database) if database.is_unique_violation() => Self::Conflict(error),
+            sqlx::Error::Database(database) if database.is_foreign_key_violation() || database.is_check_violation() => {
+                Self::Reference(error)
+            }
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => Self::Unavailable(error),
+            _ => Self::Query(error),
+        }
+    }
+}
+
+impl StoreError {
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+}

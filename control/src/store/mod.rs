@@ -1,0 +1,141 @@
+//! Where resources are kept in the modes with a database.
+//!
+//! [`Store`] is what polling, the admin API and the migrations need; a database is one room behind it. Everything above speaks
+//! of resources (`engine::model`), never of rows.
+
+mod error;
+mod resource;
+mod sql;
+mod target;
+
+pub use error::StoreError;
+pub use resource::{Kind, Resource};
+pub use sql::{Migration, MigrationStatus, SqlStore};
+pub use target::{DatabaseKind, PoolSettings, Target, TlsSettings};
+
+use async_trait::async_trait;
+use engine::model::{ApiSpec, Document};
+use serde_json::Value;
+use time::OffsetDateTime;
+
+/// Some of a list, and how many there are in all.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page<T> {
+    pub rows: Vec<T>,
+    pub total: u64,
+}
+
+/// Which rows of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    pub offset: u64,
+    /// None: all that follow.
+    pub limit: Option<u64>,
+}
+
+/// What has changed in a namespace since some time.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// Rows changed at or after the time asked for. Some may be as they were.
+    pub changed: Vec<Resource>,
+    /// All ids there are now, by kind, from which the deleted ones follow.
+    pub present: [Vec<String>; 4],
+}
+
+/// What must be unique within a namespace, as a question about the other rows.
+#[derive(Clone, Copy, Debug)]
+pub enum Taken<'a> {
+    ProxyName(&'a str),
+    ListenPort(u16),
+    UpstreamName(&'a str),
+    /// As a username or as a custom id.
+    ConsumerUsername(&'a str),
+    ConsumerCustomId(&'a str),
+    ApiKey(&'a str),
+    MtlsIdentity(&'a str),
+}
+
+/// One step of a change; all steps of a change happen, or none.
+#[derive(Clone, Debug)]
+pub enum Step {
+    Insert(Resource),
+    /// Of a row that is there.
+    Replace(Resource),
+    Delete(Kind, String),
+    InsertSpec(Box<ApiSpec>),
+    ReplaceSpec(Box<ApiSpec>),
+    DeleteSpec(String),
+}
+
+/// What an admin has done.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AuditEvent {
+    pub id: String,
+    pub at: OffsetDateTime,
+    pub actor: String,
+    pub action: String,
+    pub resource_type: String,
+    pub resource_id: String,
+    pub namespace: String,
+    pub diff: Value,
+}
+
+/// Which events are listed.
+#[derive(Clone, Debug, Default)]
+pub struct AuditFilter {
+    pub actor: Option<String>,
+    pub action: Option<String>,
+    pub resource_type: Option<String>,
+    pub resource_id: Option<String>,
+    pub start: Option<OffsetDateTime>,
+    pub end: Option<OffsetDateTime>,
+}
+
+/// What a pool of connections holds now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolState {
+    pub size: u32,
+    pub idle: u32,
+    pub connections_max: u32,
+    pub connections_min: u32,
+}
+
+#[async_trait]
+pub trait Store: Send + Sync {
+    fn kind(&self) -> DatabaseKind;
+
+    /// Whether it answers.
+    async fn ping(&self) -> Result<(), StoreError>;
+
+    /// None where there is no such thing.
+    fn pool(&self) -> Option<PoolState>;
+
+    /// Everything of a namespace, ordered by id. `loaded_at` is the time before the first query.
+    async fn load(&self, namespace: &str) -> Result<Document, StoreError>;
+
+    async fn changes(&self, namespace: &str, since: OffsetDateTime) -> Result<Changes, StoreError>;
+
+    async fn page(&self, kind: Kind, namespace: &str, range: Range) -> Result<Page<Resource>, StoreError>;
+
+    /// In whatever namespace.
+    async fn get(&self, kind: Kind, id: &str) -> Result<Option<Resource>, StoreError>;
+
+    /// The id of another row of the namespace that has it. `except` is the row that asks.
+    async fn taken(&self, what: Taken<'_>, namespace: &str, except: &str) -> Result<Option<String>, StoreError>;
+
+    /// Proxies of the namespace with that listen path, which may have overlapping hosts.
+    async fn proxies_on(&self, namespace: &str, listen_path: Option<&str>) -> Result<Vec<Resource>, StoreError>;
+
+    /// Makes all steps in one transaction.
+    async fn apply(&self, steps: Vec<Step>) -> Result<(), StoreError>;
+
+    /// Deletes all of a namespace.
+    async fn clear(&self, namespace: &str) -> Result<(), StoreError>;
+
+    async fn namespaces(&self) -> Result<Vec<String>, StoreError>;
+
+    async fn record(&self, event: &AuditEvent) -> Result<(), StoreError>;
+
+    /// Newest first.
+    async fn audit(&self, namespace: &str, filter: &AuditFilter, range: Range) -> Result<Page<AuditEvent>, StoreError>;
+}

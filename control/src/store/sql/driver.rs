@@ -1,0 +1,452 @@
+//! One way to talk to the three SQL databases: statements with `?`, values in and values out.
+
+use std::time::Instant;
+
+use futures_util::TryStreamExt;
+use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
+use sqlx::{Column, Connection, Executor, MySql, Pool, Postgres, Row, Sqlite, Transaction, TypeInfo, ValueRef};
+
+use super::tls;
+use crate::store::target::{DatabaseKind, Target};
+use crate::store::{PoolState, StoreError};
+
+/// What SQLite waits for another writer.
+const SQLITE_BUSY: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// A value of a statement or of a row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cell {
+    /// The type is needed where databases check it.
+    NullText,
+    NullInteger,
+    NullReal,
+    Integer(i64),
+    Real(f64),
+    Text(String),
+    Bytes(Vec<u8>),
+}
+
+impl Cell {
+    pub fn text(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+
+    pub fn optional(text: Option<&str>) -> Self {
+        text.map_or(Self::NullText, Self::text)
+    }
+
+    pub fn integer(number: impl Into<i64>) -> Self {
+        Self::Integer(number.into())
+    }
+}
+
+/// Connections to one database.
+#[derive(Clone)]
+pub enum Database {
+    Sqlite(Pool<Sqlite>),
+    Postgres(Pool<Postgres>),
+    Mysql(Pool<MySql>),
+}
+
+/// A transaction, rolled back when it is dropped.
+pub enum Change<'c> {
+    Sqlite(Transaction<'c, Sqlite>),
+    Postgres(Transaction<'c, Postgres>),
+    Mysql(Transaction<'c, MySql>),
+}
+
+/// A statement with its values in place.
+macro_rules! bound {
+    ($sql:expr, $cells:expr) => {{
+        let mut query = sqlx::query($sql);
+        for cell in $cells {
+            query = match cell {
+                Cell::NullText => query.bind(None::<String>),
+                Cell::NullInteger => query.bind(None::<i64>),
+                Cell::NullReal => query.bind(None::<f64>),
+                Cell::Integer(number) => query.bind(*number),
+                Cell::Real(number) => query.bind(*number),
+                Cell::Text(text) => query.bind(text.as_str()),
+                Cell::Bytes(bytes) => query.bind(bytes.as_slice()),
+            };
+        }
+        query
+    }};
+}
+
+/// The cells of a row, by the types the database has for them.
+macro_rules! cells {
+    ($row:expr) => {{
+        let row = $row;
+        let mut cells = Vec::with_capacity(row.len());
+        for index in 0..row.len() {
+            let value = row.try_get_raw(index)?;
+            let kind = match value.is_null() {
+                true => row.column(index).type_info().name().to_owned(),
+                false => value.type_info().name().to_owned(),
+            };
+            let is_null = value.is_null();
+            cells.push(match kind.as_str() {
+                "INT2" | "INT4" | "INT8" | "INTEGER" | "BIGINT" | "INT" | "TINYINT" | "SMALLINT" | "BOOLEAN" => {
+                    match is_null {
+                        true => Cell::NullInteger,
+                        false => Cell::Integer(integer!(row, index, kind.as_str())),
+                    }
+                }
+                "FLOAT4" | "FLOAT8" | "REAL" | "FLOAT" | "DOUBLE" => match is_null {
+                    true => Cell::NullReal,
+                    false => Cell::Real(real!(row, index, kind.as_str())),
+                },
+                "BYTEA" | "BLOB" | "LONGBLOB" if !is_null => Cell::Bytes(row.try_get_unchecked(index)?),
+                _ if is_null => Cell::NullText,
+                _ => Cell::Text(row.try_get_unchecked(index)?),
+            });
+        }
+        Ok::<Vec<Cell>, sqlx::Error>(cells)
+    }};
+}
+
+/// Narrow numbers are not read as wide ones.
+macro_rules! integer {
+    ($row:expr, $index:expr, $kind:expr) => {
+        match $kind {
+            "INT2" | "SMALLINT" => i64::from($row.try_get_unchecked::<i16, _>($index)?),
+            "INT4" | "INT" => i64::from($row.try_get_unchecked::<i32, _>($index)?),
+            "TINYINT" | "BOOLEAN" => i64::from($row.try_get_unchecked::<i8, _>($index)?),
+            _ => $row.try_get_unchecked::<i64, _>($index)?,
+        }
+    };
+}
+
+macro_rules! real {
+    ($row:expr, $index:expr, $kind:expr) => {
+        match $kind {
+            "FLOAT4" | "FLOAT" => f64::from($row.try_get_unchecked::<f32, _>($index)?),
+            _ => $row.try_get_unchecked::<f64, _>($index)?,
+        }
+    };
+}
+
+fn sqlite_cells(row: &sqlx::sqlite::SqliteRow) -> sqlx::Result<Vec<Cell>> {
+    macro_rules! integer {
+        ($row:expr, $index:expr, $kind:expr) => {
+            $row.try_get_unchecked::<i64, _>($index)?
+        };
+    }
+    macro_rules! real {
+        ($row:expr, $index:expr, $kind:expr) => {
+            $row.try_get_unchecked::<f64, _>($index)?
+        };
+    }
+    let mut cells = Vec::with_capacity(row.len());
+    for index in 0..row.len() {
+        let value = row.try_get_raw(index)?;
+        let is_null = value.is_null();
+        let kind = value.type_info().into_owned();
+        cells.push(match kind.name() {
+            "INTEGER" | "BOOLEAN" if !is_null => Cell::Integer(integer!(row, index, "")),
+            "REAL" if !is_null => Cell::Real(real!(row, index, "")),
+            "BLOB" if !is_null => Cell::Bytes(row.try_get_unchecked(index)?),
+            _ if is_null => Cell::NullText,
+            _ => Cell::Text(row.try_get_unchecked(index)?),
+        });
+    }
+    Ok(cells)
+}
+
+fn postgres_cells(row: &sqlx::postgres::PgRow) -> sqlx::Result<Vec<Cell>> {
+    cells!(row)
+}
+
+fn mysql_cells(row: &sqlx::mysql::MySqlRow) -> sqlx::Result<Vec<Cell>> {
+    cells!(row)
+}
+
+/// `?` as PostgreSQL writes it. No text of ours has a question mark in a literal.
+fn numbered(sql: &str) -> String {
+    let mut out = String::with_capacity(sql.len() + 16);
+    let mut number = 0;
+    for piece in sql.split_inclusive('?') {
+        match piece.strip_suffix('?') {
+            Some(before) => {
+                number += 1;
+                out.push_str(before);
+                out.push('$');
+                out.push_str(&number.to_string());
+            }
+            None => out.push_str(piece),
+        }
+    }
+    out
+}
+
+impl Database {
+    /// Connects, within the target's time.
+    ///
+    /// # Errors
+    /// The settings do not fit the database, or it does not answer.
+    pub async fn connect(target: &Target) -> Result<Self, StoreError> {
+        let url = tls::secured_url(target)?;
+        let pool = &target.pool;
+        let (statement_ms, min) = (pool.statement_timeout.as_millis(), pool.connections_min.min(pool.connections_max));
+        macro_rules! pool_options {
+            ($options:ty) => {
+                <$options>::new()
+                    .max_connections(pool.connections_max)
+                    .min_connections(min)
+                    .acquire_timeout(pool.acquire_timeout)
+                    .idle_timeout(Some(pool.idle_timeout).filter(|timeout| !timeout.is_zero()))
+                    .max_lifetime(Some(pool.lifetime_max).filter(|lifetime| !lifetime.is_zero()))
+            };
+        }
+        let connecting = async {
+            match target.kind {
+                DatabaseKind::Sqlite => {
+                    let options: SqliteConnectOptions = url.parse().map_err(not_a_url)?;
+                    let options =
+                        options.foreign_keys(true).journal_mode(SqliteJournalMode::Wal).busy_timeout(SQLITE_BUSY);
+                    Ok(Self::Sqlite(pool_options!(SqlitePoolOptions).connect_with(options).await?))
+                }
+                DatabaseKind::Postgres => {
+                    let options: PgConnectOptions = url.parse().map_err(not_a_url)?;
+                    let options = match statement_ms {
+                        0 => options,
+                        ms => options.options([("statement_timeout", ms.to_string())]),
+                    };
+                    Ok(Self::Postgres(pool_options!(PgPoolOptions).connect_with(options).await?))
+                }
+                DatabaseKind::Mysql => {
+                    let connect: MySqlConnectOptions = url.parse().map_err(not_a_url)?;
+                    let options = pool_options!(MySqlPoolOptions).after_connect(move |connection, _| {
+                        Box::pin(async move {
+                            if statement_ms > 0 {
+                                // MariaDB counts in seconds and calls it otherwise; neither knows the other's name.
+                                let mysql = format!("SET SESSION max_execution_time = {statement_ms}");
+                                let mariadb =
+                                    format!("SET SESSION max_statement_time = {}", statement_ms as f64 / 1000.0);
+                                if connection.execute(mysql.as_str()).await.is_err() {
+                                    connection.execute(mariadb.as_str()).await?;
+                                }
+                            }
+                            Ok(())
+                        })
+                    });
+                    Ok(Self::Mysql(options.connect_with(connect).await?))
+                }
+                DatabaseKind::Mongodb => Err(StoreError::Settings("MongoDB is no SQL database".to_owned())),
+            }
+        };
+        match pool.connect_timeout {
+            limit if limit.is_zero() => connecting.await,
+            limit => tokio::time::timeout(limit, connecting)
+                .await
+                .unwrap_or_else(|_| Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut))),
+        }
+    }
+
+    pub fn kind(&self) -> DatabaseKind {
+        match self {
+            Self::Sqlite(_) => DatabaseKind::Sqlite,
+            Self::Postgres(_) => DatabaseKind::Postgres,
+            Self::Mysql(_) => DatabaseKind::Mysql,
+        }
+    }
+
+    pub fn state(&self, target: &Target) -> PoolState {
+        let (size, idle) = match self {
+            Self::Sqlite(pool) => (pool.size(), pool.num_idle()),
+            Self::Postgres(pool) => (pool.size(), pool.num_idle()),
+            Self::Mysql(pool) => (pool.size(), pool.num_idle()),
+        };
+        PoolState {
+            size,
+            idle: idle as u32,
+            connections_max: target.pool.connections_max,
+            connections_min: target.pool.connections_min.min(target.pool.connections_max),
+        }
+    }
+
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(pool) => pool.acquire().await?.ping().await?,
+            Self::Postgres(pool) => pool.acquire().await?.ping().await?,
+            Self::Mysql(pool) => pool.acquire().await?.ping().await?,
+        }
+        Ok(())
+    }
+
+    pub async fn close(&self) {
+        match self {
+            Self::Sqlite(pool) => pool.close().await,
+            Self::Postgres(pool) => pool.close().await,
+            Self::Mysql(pool) => pool.close().await,
+        }
+    }
+
+    /// All rows, each given to `take` as it comes.
+    pub async fn each(
+        &self,
+        sql: &str,
+        cells: &[Cell],
+        mut take: impl FnMut(Vec<Cell>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(pool) => {
+                let mut rows = bound!(sql, cells).fetch(pool);
+                while let Some(row) = rows.try_next().await? {
+                    take(sqlite_cells(&row)?)?;
+                }
+            }
+            Self::Postgres(pool) => {
+                let sql = numbered(sql);
+                let mut rows = bound!(&sql, cells).fetch(pool);
+                while let Some(row) = rows.try_next().await? {
+                    take(postgres_cells(&row)?)?;
+                }
+            }
+            Self::Mysql(pool) => {
+                let mut rows = bound!(sql, cells).fetch(pool);
+                while let Some(row) = rows.try_next().await? {
+                    take(mysql_cells(&row)?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub async fn rows(&self, sql: &str, cells: &[Cell]) -> Result<Vec<Vec<Cell>>, StoreError> {
+        let mut rows = Vec::new();
+        self.each(sql, cells, |row| {
+            rows.push(row);
+            Ok(())
+        })
+        .await?;
+        Ok(rows)
+    }
+
+    /// The first column of the first row, a number.
+    pub async fn number(&self, sql: &str, cells: &[Cell]) -> Result<i64, StoreError> {
+        let rows = self.rows(sql, cells).await?;
+        match rows.first().and_then(|row| row.first()) {
+            Some(Cell::Integer(number)) => Ok(*number),
+            _ => Ok(0),
+        }
+    }
+
+    /// The first column of every row, a text.
+    pub async fn texts(&self, sql: &str, cells: &[Cell]) -> Result<Vec<String>, StoreError> {
+        let mut texts = Vec::new();
+        self.each(sql, cells, |row| {
+            texts.extend(row.into_iter().next().and_then(|cell| match cell {
+                Cell::Text(text) => Some(text),
+                _ => None,
+            }));
+            Ok(())
+        })
+        .await?;
+        Ok(texts)
+    }
+
+    /// How many rows it changed.
+    pub async fn execute(&self, sql: &str, cells: &[Cell]) -> Result<u64, StoreError> {
+        Ok(match self {
+            Self::Sqlite(pool) => bound!(sql, cells).execute(pool).await?.rows_affected(),
+            Self::Postgres(pool) => {
+                let sql = numbered(sql);
+                bound!(&sql, cells).execute(pool).await?.rows_affected()
+            }
+            Self::Mysql(pool) => bound!(sql, cells).execute(pool).await?.rows_affected(),
+        })
+    }
+
+    pub async fn begin(&self) -> Result<Change<'static>, StoreError> {
+        Ok(match self {
+            // A reader that becomes a writer late could not be put after another writer.
+            Self::Sqlite(pool) => Change::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await?),
+            Self::Postgres(pool) => Change::Postgres(pool.begin().await?),
+            Self::Mysql(pool) => Change::Mysql(pool.begin().await?),
+        })
+    }
+}
+
+impl Change<'_> {
+    pub async fn execute(&mut self, sql: &str, cells: &[Cell]) -> Result<u64, StoreError> {
+        Ok(match self {
+            Self::Sqlite(change) => bound!(sql, cells).execute(&mut **change).await?.rows_affected(),
+            Self::Postgres(change) => {
+                let sql = numbered(sql);
+                bound!(&sql, cells).execute(&mut **change).await?.rows_affected()
+            }
+            Self::Mysql(change) => bound!(sql, cells).execute(&mut **change).await?.rows_affected(),
+        })
+    }
+
+    /// A statement as it stands, which may be one that cannot be prepared.
+    pub async fn run(&mut self, sql: &str) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(change) => drop((&mut **change).execute(sql).await?),
+            Self::Postgres(change) => drop((&mut **change).execute(sql).await?),
+            Self::Mysql(change) => drop((&mut **change).execute(sql).await?),
+        }
+        Ok(())
+    }
+
+    pub async fn rows(&mut self, sql: &str, cells: &[Cell]) -> Result<Vec<Vec<Cell>>, StoreError> {
+        Ok(match self {
+            Self::Sqlite(change) => {
+                let rows = bound!(sql, cells).fetch_all(&mut **change).await?;
+                rows.iter().map(sqlite_cells).collect::<sqlx::Result<_>>()?
+            }
+            Self::Postgres(change) => {
+                let sql = numbered(sql);
+                let rows = bound!(&sql, cells).fetch_all(&mut **change).await?;
+                rows.iter().map(postgres_cells).collect::<sqlx::Result<_>>()?
+            }
+            Self::Mysql(change) => {
+                let rows = bound!(sql, cells).fetch_all(&mut **change).await?;
+                rows.iter().map(mysql_cells).collect::<sqlx::Result<_>>()?
+            }
+        })
+    }
+
+    pub async fn commit(self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(change) => change.commit().await?,
+            Self::Postgres(change) => change.commit().await?,
+            Self::Mysql(change) => change.commit().await?,
+        }
+        Ok(())
+    }
+}
+
+fn not_a_url(error: sqlx::Error) -> StoreError {
+    StoreError::Settings(format!("FERRUM_DB_URL cannot be used: {error}"))
+}
+
+/// Names a query that took longer than the operator wants.
+pub async fn timed<T>(
+    target: &Target,
+    what: &str,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let started = Instant::now();
+    let result = work.await;
+    let elapsed = started.elapsed();
+    if target.slow_threshold.is_some_and(|threshold| elapsed > threshold) {
+        tracing::warn!(query = what, elapsed_ms = elapsed.as_millis() as u64, "Slow database query");
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn question_marks_become_numbers() {
+        assert_eq!(numbered("a = ? AND b IN (?, ?)"), "a = $1 AND b IN ($2, $3)");
+        assert_eq!(numbered("none"), "none");
+    }
+}

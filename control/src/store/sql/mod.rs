@@ -1,0 +1,242 @@
+//! SQLite, PostgreSQL, MySQL and MariaDB.
+
+mod audit;
+mod driver;
+mod forms;
+mod load;
+mod migrate;
+mod record;
+mod tls;
+mod write;
+
+use async_trait::async_trait;
+use engine::model::{Consumer, Document, PluginAssociation, PluginConfig, Proxy, Upstream};
+use rustc_hash::FxHashMap;
+use time::OffsetDateTime;
+
+use super::target::{DatabaseKind, Target};
+use super::{AuditEvent, AuditFilter, Changes, Kind, Page, PoolState, Range, Resource, Step, Store, StoreError, Taken};
+use driver::{Cell, Database, timed};
+use record::{Record, select};
+
+pub use migrate::{Migration, MigrationStatus};
+
+/// Rows of one transaction when many are written.
+const BATCH_ROWS: usize = 1000;
+
+/// One SQL database.
+pub struct SqlStore {
+    database: Database,
+    target: Target,
+}
+
+impl SqlStore {
+    /// Connects. The schema is as it is.
+    ///
+    /// # Errors
+    /// The settings do not fit the database, or it does not answer.
+    pub async fn connect(target: &Target) -> Result<Self, StoreError> {
+        Ok(Self { database: Database::connect(target).await?, target: target.clone() })
+    }
+
+    /// Applies what the schema lacks.
+    ///
+    /// # Errors
+    /// A statement failed; the text says which.
+    pub async fn migrate(&self) -> Result<Vec<(Migration, u128)>, StoreError> {
+        migrate::up(&self.database).await
+    }
+
+    pub async fn migration_status(&self) -> Result<MigrationStatus, StoreError> {
+        migrate::status(&self.database).await
+    }
+
+    pub async fn close(&self) {
+        self.database.close().await;
+    }
+
+    async fn records<R: Record>(&self, rest: &str, cells: &[Cell]) -> Result<Vec<R>, StoreError> {
+        let sql = format!("{} {rest}", select::<R>());
+        let mut records = Vec::new();
+        let take = |row| {
+            records.push(R::read(row)?);
+            Ok(())
+        };
+        timed(&self.target, R::TABLE, self.database.each(&sql, cells, take)).await?;
+        Ok(records)
+    }
+
+    /// The resources of one kind, with the plugins of proxies.
+    async fn resources(&self, kind: Kind, rest: &str, cells: &[Cell]) -> Result<Vec<Resource>, StoreError> {
+        Ok(match kind {
+            Kind::Upstream => {
+                let rows = self.records::<Upstream>(rest, cells).await?;
+                rows.into_iter().map(|row| Resource::Upstream(Box::new(row))).collect()
+            }
+            Kind::Consumer => {
+                let rows = self.records::<Consumer>(rest, cells).await?;
+                rows.into_iter().map(|row| Resource::Consumer(Box::new(row))).collect()
+            }
+            Kind::Proxy => {
+                let mut rows = self.records::<Proxy>(rest, cells).await?;
+                self.attach_plugins(&mut rows).await?;
+                rows.into_iter().map(|row| Resource::Proxy(Box::new(row))).collect()
+            }
+            Kind::PluginConfig => {
+                let rows = self.records::<PluginConfig>(rest, cells).await?;
+                rows.into_iter().map(|row| Resource::PluginConfig(Box::new(row))).collect()
+            }
+        })
+    }
+
+    /// The associations of these proxies, by id: the table keeps no order of its own.
+    async fn attach_plugins(&self, proxies: &mut [Proxy]) -> Result<(), StoreError> {
+        const IDS_MAX: usize = 500;
+        let mut places: FxHashMap<String, usize> = FxHashMap::default();
+        places.extend(proxies.iter().enumerate().map(|(index, proxy)| (proxy.id.clone(), index)));
+        let ids: Vec<Cell> = proxies.iter().map(|proxy| Cell::text(&proxy.id)).collect();
+        for chunk in ids.chunks(IDS_MAX) {
+            let marks = vec!["?"; chunk.len()].join(", ");
+            let sql = format!(
+                "SELECT proxy_id, plugin_config_id FROM proxy_plugins WHERE proxy_id IN ({marks}) \
+                 ORDER BY proxy_id, plugin_config_id"
+            );
+            self.database
+                .each(&sql, chunk, |row| {
+                    attach(row, &places, proxies);
+                    Ok(())
+                })
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn count(&self, table: &str, rest: &str, cells: &[Cell]) -> Result<u64, StoreError> {
+        let count = self.database.number(&format!("SELECT COUNT(*) FROM {table} {rest}"), cells).await?;
+        Ok(u64::try_from(count).unwrap_or(0))
+    }
+}
+
+/// One row of `proxy_plugins`.
+fn attach(row: Vec<Cell>, places: &FxHashMap<String, usize>, proxies: &mut [Proxy]) {
+    let mut cells = row.into_iter();
+    if let (Some(Cell::Text(proxy)), Some(Cell::Text(plugin_config_id))) = (cells.next(), cells.next())
+        && let Some(proxy) = places.get(&proxy).and_then(|index| proxies.get_mut(*index))
+    {
+        proxy.plugins.push(PluginAssociation { plugin_config_id });
+    }
+}
+
+#[async_trait]
+impl Store for SqlStore {
+    fn kind(&self) -> DatabaseKind {
+        self.database.kind()
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.database.ping().await
+    }
+
+    fn pool(&self) -> Option<PoolState> {
+        Some(self.database.state(&self.target))
+    }
+
+    async fn load(&self, namespace: &str) -> Result<Document, StoreError> {
+        self.load_all(namespace).await
+    }
+
+    async fn changes(&self, namespace: &str, since: OffsetDateTime) -> Result<Changes, StoreError> {
+        self.changes_since(namespace, since).await
+    }
+
+    async fn page(&self, kind: Kind, namespace: &str, range: Range) -> Result<Page<Resource>, StoreError> {
+        let namespace = Cell::text(namespace);
+        let total = self.count(kind.table(), "WHERE namespace = ?", std::slice::from_ref(&namespace)).await?;
+        let limit = range.limit.unwrap_or_else(|| total.saturating_sub(range.offset));
+        let [limit, offset] = [limit, range.offset].map(|number| Cell::Integer(number.min(i64::MAX as u64) as i64));
+        let rest = "WHERE namespace = ? ORDER BY id LIMIT ? OFFSET ?";
+        let rows = self.resources(kind, rest, &[namespace, limit, offset]).await?;
+        Ok(Page { rows, total })
+    }
+
+    async fn get(&self, kind: Kind, id: &str) -> Result<Option<Resource>, StoreError> {
+        let found = self.resources(kind, "WHERE id = ?", &[Cell::text(id)]).await?;
+        Ok(found.into_iter().next())
+    }
+
+    async fn taken(&self, what: Taken<'_>, namespace: &str, except: &str) -> Result<Option<String>, StoreError> {
+        let by = |table: &str, column: &str| {
+            format!("SELECT id FROM {table} WHERE namespace = ? AND id <> ? AND {column} = ? ORDER BY id LIMIT 1")
+        };
+        let (sql, value) = match what {
+            Taken::ProxyName(name) => (by("proxies", "name"), Cell::text(name)),
+            Taken::ListenPort(port) => (by("proxies", "listen_port"), Cell::integer(port)),
+            Taken::UpstreamName(name) => (by("upstreams", "name"), Cell::text(name)),
+            Taken::ConsumerUsername(name) => (by("consumers", "username"), Cell::text(name)),
+            Taken::ConsumerCustomId(id) => (by("consumers", "custom_id"), Cell::text(id)),
+            Taken::ApiKey(key) => return self.credential_taken(("keyauth", "key", key), namespace, except).await,
+            Taken::MtlsIdentity(identity) => {
+                return self.credential_taken(("mtls_auth", "identity", identity), namespace, except).await;
+            }
+        };
+        let found = self.database.texts(&sql, &[Cell::text(namespace), Cell::text(except), value]).await?;
+        Ok(found.into_iter().next())
+    }
+
+    async fn proxies_on(&self, namespace: &str, listen_path: Option<&str>) -> Result<Vec<Resource>, StoreError> {
+        let namespace = Cell::text(namespace);
+        match listen_path {
+            Some(path) => {
+                let rest = "WHERE namespace = ? AND listen_path = ? ORDER BY id";
+                self.resources(Kind::Proxy, rest, &[namespace, Cell::text(path)]).await
+            }
+            None => {
+                self.resources(Kind::Proxy, "WHERE namespace = ? AND listen_path IS NULL ORDER BY id", &[namespace])
+                    .await
+            }
+        }
+    }
+
+    async fn apply(&self, steps: Vec<Step>) -> Result<(), StoreError> {
+        timed(&self.target, "write", self.apply_steps(steps)).await
+    }
+
+    async fn clear(&self, namespace: &str) -> Result<(), StoreError> {
+        self.clear_namespace(namespace).await
+    }
+
+    async fn namespaces(&self) -> Result<Vec<String>, StoreError> {
+        let tables = Kind::ALL.map(|kind| format!("SELECT namespace FROM {}", kind.table()));
+        // UNION leaves out what is there already.
+        self.database.texts(&format!("{} ORDER BY namespace", tables.join(" UNION ")), &[]).await
+    }
+
+    async fn record(&self, event: &AuditEvent) -> Result<(), StoreError> {
+        self.insert_event(event).await
+    }
+
+    async fn audit(&self, namespace: &str, filter: &AuditFilter, range: Range) -> Result<Page<AuditEvent>, StoreError> {
+        self.list_events(namespace, filter, range).await
+    }
+}
+
+impl SqlStore {
+    /// Whether another consumer has that value in a credential. The text search only narrows the rows down.
+    async fn credential_taken(
+        &self,
+        (kind, key, value): (&str, &str, &str),
+        namespace: &str,
+        except: &str,
+    ) -> Result<Option<String>, StoreError> {
+        let quoted = serde_json::to_string(value).unwrap_or_default();
+        let escaped = quoted.replace('!', "!!").replace('%', "!%").replace('_', "!_");
+        let rest = "WHERE namespace = ? AND id <> ? AND credentials LIKE ? ESCAPE '!' ORDER BY id";
+        let cells = [Cell::text(namespace), Cell::text(except), Cell::Text(format!("%{escaped}%"))];
+        let candidates: Vec<Consumer> = self.records(rest, &cells).await?;
+        let has = |consumer: &&Consumer| consumer.credential_values(kind, key).any(|present| present == value);
+        Ok(candidates.iter().find(has).map(|consumer| consumer.id.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

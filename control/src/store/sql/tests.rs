@@ -1,0 +1,252 @@
+//! The same suite on every SQL database. SQLite is always there; the others are named by their URLs, which `make test` sets:
+//! `FERRUM_TEST_POSTGRES_URL` and `FERRUM_TEST_MYSQL_URL`, each of an empty database.
+
+use engine::model::{Consumer, PluginConfig, Proxy, Upstream};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+use super::*;
+use crate::store::Step;
+
+/// A database of its own, gone with it.
+struct Place {
+    store: SqlStore,
+    _folder: Option<tempfile::TempDir>,
+}
+
+async fn sqlite() -> Place {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/config.db?mode=rwc", folder.path().display());
+    let store = SqlStore::connect(&Target::new(DatabaseKind::Sqlite, &url)).await.unwrap();
+    store.migrate().await.unwrap();
+    Place { store, _folder: Some(folder) }
+}
+
+/// A database that others may have used before.
+async fn emptied(kind: DatabaseKind, variable: &str) -> Option<Place> {
+    let url = std::env::var(variable).ok()?;
+    let store = SqlStore::connect(&Target::new(kind, &url)).await.unwrap();
+    store.migrate().await.unwrap();
+    for table in ["api_specs", "audit_events", "proxy_plugins", "plugin_configs", "proxies", "consumers", "upstreams"] {
+        store.database.execute(&format!("DELETE FROM {table}"), &[]).await.unwrap();
+    }
+    Some(Place { store, _folder: None })
+}
+
+fn upstream(id: &str) -> Resource {
+    let value = json!({"id": id, "name": format!("name-{id}"), "targets": [{"host": "a", "port": 1, "weight": 2}]});
+    Resource::Upstream(Box::new(serde_json::from_value::<Upstream>(value).unwrap()))
+}
+
+fn proxy(id: &str, more: Value) -> Resource {
+    let mut value = json!({"id": id, "listen_path": format!("/{id}"), "backend_host": "h", "backend_port": 80,
+        "backend_scheme": "http", "created_at": "2026-01-01T00:00:00Z"});
+    value.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    Resource::Proxy(Box::new(serde_json::from_value::<Proxy>(value).unwrap()))
+}
+
+fn consumer(id: &str, username: &str, key: &str) -> Resource {
+    let value = json!({"id": id, "username": username, "credentials": {"keyauth": [{"key": key}]}});
+    Resource::Consumer(Box::new(serde_json::from_value::<Consumer>(value).unwrap()))
+}
+
+fn config(id: &str, scope: &str, proxy_id: Value) -> Resource {
+    let value =
+        json!({"id": id, "plugin_name": "cors", "scope": scope, "proxy_id": proxy_id, "config": {"max_age": 1}});
+    Resource::PluginConfig(Box::new(serde_json::from_value::<PluginConfig>(value).unwrap()))
+}
+
+async fn add(store: &SqlStore, resources: Vec<Resource>) {
+    store.apply(resources.into_iter().map(Step::Insert).collect()).await.unwrap();
+}
+
+async fn ids(store: &SqlStore, kind: Kind) -> Vec<String> {
+    let page = store.page(kind, "ferrum", Range { offset: 0, limit: None }).await.unwrap();
+    page.rows.iter().map(|row| row.id().to_owned()).collect()
+}
+
+/// What was stored is what is read, one by one, in pages and as a whole.
+async fn what_is_written_is_read(store: &SqlStore) {
+    let attached = proxy("p1", json!({"upstream_id": "u1", "plugins": [{"plugin_config_id": "g"}], "hosts": ["a.b"]}));
+    add(store, vec![upstream("u1"), consumer("c1", "alice", "k-1"), config("g", "proxy_group", json!(null))]).await;
+    add(store, vec![attached.clone(), proxy("p2", json!({})), proxy("p3", json!({}))]).await;
+    assert_eq!(store.get(Kind::Proxy, "p1").await.unwrap(), Some(attached));
+    assert_eq!(store.get(Kind::Proxy, "nobody").await.unwrap(), None);
+    let page = store.page(Kind::Proxy, "ferrum", Range { offset: 1, limit: Some(1) }).await.unwrap();
+    assert_eq!((page.total, page.rows.len(), page.rows[0].id()), (3, 1, "p2"));
+    let past = store.page(Kind::Proxy, "ferrum", Range { offset: 9, limit: None }).await.unwrap();
+    assert_eq!((past.total, past.rows.len()), (3, 0));
+    assert_eq!(store.page(Kind::Proxy, "other", Range { offset: 0, limit: None }).await.unwrap().total, 0);
+    let document = store.load("ferrum").await.unwrap();
+    assert_eq!((document.proxies.len(), document.upstreams.len(), document.consumers.len()), (3, 1, 1));
+    assert_eq!(document.proxies[0].plugins[0].plugin_config_id, "g");
+    assert_eq!(store.namespaces().await.unwrap(), ["ferrum"]);
+}
+
+async fn what_must_be_unique_is_found(store: &SqlStore) {
+    let taken = async |what: Taken<'_>, except: &str| store.taken(what, "ferrum", except).await.unwrap();
+    assert_eq!(taken(Taken::UpstreamName("name-u1"), "").await.as_deref(), Some("u1"));
+    assert_eq!(taken(Taken::UpstreamName("name-u1"), "u1").await, None, "the row itself");
+    assert_eq!(taken(Taken::ConsumerUsername("alice"), "").await.as_deref(), Some("c1"));
+    assert_eq!(taken(Taken::ConsumerUsername("ALICE"), "").await, None, "letters count");
+    assert_eq!(taken(Taken::ApiKey("k-1"), "").await.as_deref(), Some("c1"));
+    assert_eq!(taken(Taken::ApiKey("k_1"), "").await, None, "no character stands for another");
+    assert_eq!(taken(Taken::MtlsIdentity("k-1"), "").await, None, "another kind of credential");
+    assert_eq!(store.taken(Taken::ApiKey("k-1"), "other", "").await.unwrap(), None);
+    let again = store.apply(vec![Step::Insert(consumer("c2", "alice", "k-9"))]).await.unwrap_err();
+    assert!(matches!(again, StoreError::Conflict(_)), "{again:?}");
+    let on = store.proxies_on("ferrum", Some("/p2")).await.unwrap();
+    assert_eq!(on.iter().map(Resource::id).collect::<Vec<_>>(), ["p2"]);
+    assert!(store.proxies_on("ferrum", None).await.unwrap().is_empty());
+}
+
+/// A change happens whole or not at all.
+async fn a_failed_step_takes_the_others_back(store: &SqlStore) {
+    let before = ids(store, Kind::Upstream).await;
+    let dangling = proxy("px", json!({"upstream_id": "nobody"}));
+    let failed = store.apply(vec![Step::Insert(upstream("ux")), Step::Insert(dangling)]).await.unwrap_err();
+    assert!(matches!(failed, StoreError::Reference(_)), "{failed:?}");
+    assert_eq!(ids(store, Kind::Upstream).await, before);
+}
+
+async fn a_change_keeps_the_time_of_creation(store: &SqlStore) {
+    let mut changed = proxy("p2", json!({"name": "second", "created_at": "2030-01-01T00:00:00Z"}));
+    changed.set_updated_at(OffsetDateTime::now_utc());
+    store.apply(vec![Step::Replace(changed)]).await.unwrap();
+    let stored = store.get(Kind::Proxy, "p2").await.unwrap().unwrap().to_json();
+    assert_eq!((&stored["name"], &stored["created_at"]), (&json!("second"), &json!("2026-01-01T00:00:00Z")));
+}
+
+async fn a_poll_sees_what_changed_and_what_is_gone(store: &SqlStore) {
+    let since = OffsetDateTime::now_utc() + time::Duration::seconds(5);
+    let mut changed = proxy("p3", json!({}));
+    changed.set_updated_at(since);
+    store.apply(vec![Step::Replace(changed), Step::Delete(Kind::Proxy, "p2".into())]).await.unwrap();
+    let changes = store.changes("ferrum", since).await.unwrap();
+    assert_eq!(changes.changed.iter().map(Resource::id).collect::<Vec<_>>(), ["p3"]);
+    let [_, _, proxies, _] = &changes.present;
+    assert_eq!(proxies, &["p1", "p3"]);
+    // A proxy comes with the config it lists.
+    let mut group = config("g", "proxy_group", json!(null));
+    group.set_updated_at(since);
+    store.apply(vec![Step::Replace(group)]).await.unwrap();
+    let changes = store.changes("ferrum", since).await.unwrap();
+    let mut found: Vec<&str> = changes.changed.iter().map(Resource::id).collect();
+    found.sort_unstable();
+    assert_eq!(found, ["g", "p1", "p3"]);
+}
+
+async fn what_nobody_wants_any_more_goes(store: &SqlStore) {
+    add(store, vec![config("own", "proxy", json!("p1"))]).await;
+    store.apply(vec![Step::Delete(Kind::Proxy, "p1".into())]).await.unwrap();
+    assert!(store.get(Kind::PluginConfig, "own").await.unwrap().is_none(), "its own config");
+    assert!(store.get(Kind::PluginConfig, "g").await.unwrap().is_none(), "a group without members");
+    assert!(store.get(Kind::Upstream, "u1").await.unwrap().is_none(), "an upstream of nobody");
+    add(store, vec![upstream("u2"), upstream("u3")]).await;
+    add(store, vec![proxy("q1", json!({"upstream_id": "u2"})), proxy("q2", json!({"upstream_id": "u2"}))]).await;
+    store.apply(vec![Step::Replace(proxy("q1", json!({"upstream_id": "u3"})))]).await.unwrap();
+    assert_eq!(ids(store, Kind::Upstream).await, ["u2", "u3"], "another proxy still has it");
+    store.apply(vec![Step::Replace(proxy("q2", json!({"upstream_id": "u3"})))]).await.unwrap();
+    assert_eq!(ids(store, Kind::Upstream).await, ["u3"]);
+}
+
+async fn events_are_listed_newest_first(store: &SqlStore) {
+    let at = |second: i64| OffsetDateTime::from_unix_timestamp(1_800_000_000 + second).unwrap();
+    for (second, actor) in [(1, "ann"), (2, "bob"), (3, "ann")] {
+        let event = AuditEvent {
+            id: format!("e{second}"),
+            at: at(second),
+            actor: actor.into(),
+            action: "create".into(),
+            resource_type: "proxy".into(),
+            resource_id: "p".into(),
+            namespace: "ferrum".into(),
+            diff: json!({"after": {"n": second}}),
+        };
+        store.record(&event).await.unwrap();
+    }
+    let all = Range { offset: 0, limit: Some(2) };
+    let listed = store.audit("ferrum", &AuditFilter::default(), all).await.unwrap();
+    assert_eq!(listed.rows.iter().map(|event| event.id.as_str()).collect::<Vec<_>>(), ["e3", "e2"]);
+    assert_eq!((listed.total, &listed.rows[0].diff), (3, &json!({"after": {"n": 3}})));
+    let filter = AuditFilter { actor: Some("ann".into()), end: Some(at(2)), ..AuditFilter::default() };
+    let listed = store.audit("ferrum", &filter, all).await.unwrap();
+    assert_eq!(listed.rows.iter().map(|event| event.id.as_str()).collect::<Vec<_>>(), ["e1"]);
+}
+
+async fn a_namespace_is_cleared_alone(store: &SqlStore) {
+    let mut elsewhere = upstream("elsewhere");
+    elsewhere.set_namespace("team-a");
+    add(store, vec![elsewhere]).await;
+    store.clear("ferrum").await.unwrap();
+    for kind in Kind::ALL {
+        assert!(ids(store, kind).await.is_empty(), "{kind:?}");
+    }
+    assert_eq!(store.namespaces().await.unwrap(), ["team-a"]);
+    store.clear("team-a").await.unwrap();
+}
+
+async fn migrations_are_made_once(store: &SqlStore) {
+    assert!(store.migrate().await.unwrap().is_empty());
+    let status = store.migration_status().await.unwrap();
+    assert_eq!((status.applied.len(), status.pending.len()), (1, 0));
+    assert_eq!((status.applied[0].version, status.applied[0].checksum.as_str()), (1, "v001_initial_schema"));
+}
+
+/// In order: each goes on with what the one before has left.
+async fn suite(place: Place) {
+    let store = &place.store;
+    store.ping().await.unwrap();
+    migrations_are_made_once(store).await;
+    what_is_written_is_read(store).await;
+    what_must_be_unique_is_found(store).await;
+    a_failed_step_takes_the_others_back(store).await;
+    a_change_keeps_the_time_of_creation(store).await;
+    a_poll_sees_what_changed_and_what_is_gone(store).await;
+    what_nobody_wants_any_more_goes(store).await;
+    events_are_listed_newest_first(store).await;
+    a_namespace_is_cleared_alone(store).await;
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite_keeps_resources() {
+    suite(sqlite().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_keeps_resources() {
+    match emptied(DatabaseKind::Postgres, "FERRUM_TEST_POSTGRES_URL").await {
+        Some(place) => suite(place).await,
+        None => eprintln!("not run: no server (FERRUM_TEST_POSTGRES_URL)"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mariadb_keeps_resources() {
+    match emptied(DatabaseKind::Mysql, "FERRUM_TEST_MYSQL_URL").await {
+        Some(place) => suite(place).await,
+        None => eprintln!("not run: no server (FERRUM_TEST_MYSQL_URL)"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_a_load_join_without_a_gap() {
+    let mut place = sqlite().await;
+    place.store.target.page_rows = 100;
+    add(&place.store, (0..250).map(|n| upstream(&format!("u{n:03}"))).collect()).await;
+    let document = place.store.load("ferrum").await.unwrap();
+    let ids: Vec<&str> = document.upstreams.iter().map(|upstream| upstream.id.as_str()).collect();
+    assert_eq!((ids.len(), ids[0], ids[249]), (250, "u000", "u249"));
+    assert!(ids.is_sorted());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_not_there_is_unavailable() {
+    let target = Target::new(DatabaseKind::Sqlite, "sqlite:///nowhere/at/all.db");
+    assert!(SqlStore::connect(&target).await.is_err());
+    let mut target = Target::new(DatabaseKind::Postgres, "postgres://u:secret@127.0.0.1:1/d");
+    target.pool.acquire_timeout = std::time::Duration::from_millis(300);
+    let error = SqlStore::connect(&target).await.err().unwrap();
+    assert!(error.is_unavailable() && !error.to_string().contains("secret"), "{error:?}");
+}

@@ -1,0 +1,215 @@
+-- MySQL 8 and MariaDB: version 1 of the schema (control-plane sheet §3). What cannot be repeated is guarded by whoever runs it.
+
+CREATE TABLE IF NOT EXISTS upstreams (
+    id VARCHAR(255) COLLATE @COLLATION@ NOT NULL PRIMARY KEY,
+    namespace VARCHAR(255) COLLATE @COLLATION@ NOT NULL DEFAULT 'ferrum',
+    name VARCHAR(255) COLLATE @COLLATION@,
+    targets MEDIUMTEXT NOT NULL,
+    algorithm VARCHAR(64) NOT NULL DEFAULT 'round_robin',
+    hash_on TEXT,
+    hash_on_cookie_config TEXT,
+    health_checks TEXT,
+    service_discovery TEXT,
+    subsets TEXT,
+    backend_tls_client_cert_path VARCHAR(2048),
+    backend_tls_client_key_path VARCHAR(2048),
+    backend_tls_verify_server_cert TINYINT NOT NULL DEFAULT 1,
+    backend_tls_server_ca_cert_path VARCHAR(2048),
+    backend_tls_sni TEXT,
+    backend_tls_san_allow_list MEDIUMTEXT,
+    api_spec_id VARCHAR(255) COLLATE @COLLATION@,
+    created_at VARCHAR(64) NOT NULL,
+    updated_at VARCHAR(64) NOT NULL
+) DEFAULT CHARACTER SET utf8mb4;
+
+CREATE TABLE IF NOT EXISTS consumers (
+    id VARCHAR(255) COLLATE @COLLATION@ NOT NULL PRIMARY KEY,
+    namespace VARCHAR(255) COLLATE @COLLATION@ NOT NULL DEFAULT 'ferrum',
+    username VARCHAR(255) COLLATE @COLLATION@ NOT NULL,
+    custom_id VARCHAR(255) COLLATE @COLLATION@,
+    credentials MEDIUMTEXT NOT NULL,
+    acl_groups MEDIUMTEXT NOT NULL,
+    created_at VARCHAR(64) NOT NULL,
+    updated_at VARCHAR(64) NOT NULL
+) DEFAULT CHARACTER SET utf8mb4;
+
+CREATE TABLE IF NOT EXISTS proxies (
+    id VARCHAR(255) COLLATE @COLLATION@ NOT NULL PRIMARY KEY,
+    namespace VARCHAR(255) COLLATE @COLLATION@ NOT NULL DEFAULT 'ferrum',
+    name VARCHAR(255) COLLATE @COLLATION@,
+    hosts TEXT NOT NULL,
+    listen_path VARCHAR(512),
+    backend_scheme VARCHAR(64) NOT NULL DEFAULT 'https',
+    backend_host TEXT NOT NULL,
+    backend_port INT NOT NULL DEFAULT 80,
+    backend_path TEXT,
+    strip_listen_path TINYINT NOT NULL DEFAULT 1,
+    preserve_host_header TINYINT NOT NULL DEFAULT 0,
+    backend_connect_timeout_ms BIGINT NOT NULL DEFAULT 5000,
+    backend_read_timeout_ms BIGINT NOT NULL DEFAULT 30000,
+    backend_write_timeout_ms BIGINT NOT NULL DEFAULT 30000,
+    backend_tls_client_cert_path TEXT,
+    backend_tls_client_key_path TEXT,
+    backend_tls_verify_server_cert TINYINT NOT NULL DEFAULT 1,
+    backend_tls_server_ca_cert_path TEXT,
+    dns_override TEXT,
+    dns_cache_ttl_seconds BIGINT,
+    auth_mode VARCHAR(64) NOT NULL DEFAULT 'single',
+    upstream_id VARCHAR(255) COLLATE @COLLATION@,
+    upstream_subset TEXT,
+    circuit_breaker TEXT,
+    retry TEXT,
+    response_body_mode VARCHAR(64) NOT NULL DEFAULT 'stream',
+    pool_idle_timeout_seconds BIGINT,
+    pool_enable_http_keep_alive TINYINT,
+    pool_enable_http2 TINYINT,
+    pool_tcp_keepalive_seconds BIGINT,
+    pool_http2_keep_alive_interval_seconds BIGINT,
+    pool_http2_keep_alive_timeout_seconds BIGINT,
+    pool_http2_initial_stream_window_size BIGINT,
+    pool_http2_initial_connection_window_size BIGINT,
+    pool_http2_adaptive_window TINYINT,
+    pool_http2_max_frame_size BIGINT,
+    pool_http2_max_concurrent_streams BIGINT,
+    pool_http3_connections_per_backend BIGINT,
+    pool_max_requests_per_connection BIGINT,
+    listen_port INT,
+    frontend_tls TINYINT NOT NULL DEFAULT 0,
+    passthrough TINYINT NOT NULL DEFAULT 0,
+    udp_idle_timeout_seconds BIGINT NOT NULL DEFAULT 60,
+    tcp_idle_timeout_seconds BIGINT,
+    udp_max_response_amplification_factor FLOAT,
+    allowed_methods TEXT,
+    allowed_ws_origins TEXT,
+    api_spec_id VARCHAR(255) COLLATE @COLLATION@,
+    created_at VARCHAR(64) NOT NULL,
+    updated_at VARCHAR(64) NOT NULL,
+    CONSTRAINT fk_proxies_upstream FOREIGN KEY (upstream_id) REFERENCES upstreams (id) ON DELETE RESTRICT,
+    CONSTRAINT chk_proxies_backend_port CHECK (backend_port BETWEEN 0 AND 65535),
+    CONSTRAINT chk_proxies_listen_port CHECK (listen_port IS NULL OR listen_port BETWEEN 1 AND 65535),
+    CONSTRAINT chk_proxies_connect_timeout CHECK (backend_connect_timeout_ms > 0),
+    CONSTRAINT chk_proxies_read_timeout CHECK (backend_read_timeout_ms >= 0),
+    CONSTRAINT chk_proxies_write_timeout CHECK (backend_write_timeout_ms >= 0)
+) DEFAULT CHARACTER SET utf8mb4;
+
+CREATE TABLE IF NOT EXISTS plugin_configs (
+    id VARCHAR(255) COLLATE @COLLATION@ NOT NULL PRIMARY KEY,
+    namespace VARCHAR(255) COLLATE @COLLATION@ NOT NULL DEFAULT 'ferrum',
+    plugin_name VARCHAR(255) COLLATE @COLLATION@ NOT NULL,
+    config MEDIUMTEXT NOT NULL,
+    scope VARCHAR(64) NOT NULL DEFAULT 'global',
+    proxy_id VARCHAR(255) COLLATE @COLLATION@,
+    enabled TINYINT NOT NULL DEFAULT 1,
+    priority_override INT,
+    api_spec_id VARCHAR(255) COLLATE @COLLATION@,
+    created_at VARCHAR(64) NOT NULL,
+    updated_at VARCHAR(64) NOT NULL,
+    CONSTRAINT fk_plugin_configs_proxy FOREIGN KEY (proxy_id) REFERENCES proxies (id) ON DELETE CASCADE
+) DEFAULT CHARACTER SET utf8mb4;
+
+CREATE TABLE IF NOT EXISTS proxy_plugins (
+    proxy_id VARCHAR(255) COLLATE @COLLATION@ NOT NULL,
+    plugin_config_id VARCHAR(255) COLLATE @COLLATION@ NOT NULL,
+    PRIMARY KEY (proxy_id, plugin_config_id),
+    CONSTRAINT fk_proxy_plugins_proxy FOREIGN KEY (proxy_id) REFERENCES proxies (id) ON DELETE CASCADE,
+    CONSTRAINT fk_proxy_plugins_plugin_config FOREIGN KEY (plugin_config_id) REFERENCES plugin_configs (id) ON DELETE CASCADE
+) DEFAULT CHARACTER SET utf8mb4;
+
+CREATE TABLE IF NOT EXISTS api_specs (
+    id VARCHAR(255) COLLATE @COLLATION@ NOT NULL PRIMARY KEY,
+    namespace VARCHAR(255) COLLATE @COLLATION@ NOT NULL DEFAULT 'ferrum',
+    proxy_id VARCHAR(255) COLLATE @COLLATION@ NOT NULL,
+    spec_version VARCHAR(255) COLLATE @COLLATION@ NOT NULL,
+    spec_format VARCHAR(255) COLLATE @COLLATION@ NOT NULL,
+    spec_content LONGBLOB NOT NULL,
+    content_encoding VARCHAR(64) NOT NULL DEFAULT 'gzip',
+    uncompressed_size BIGINT NOT NULL,
+    content_hash VARCHAR(255) COLLATE @COLLATION@ NOT NULL,
+    title LONGTEXT,
+    info_version TEXT,
+    description LONGTEXT,
+    contact_name TEXT,
+    contact_email TEXT,
+    license_name TEXT,
+    license_identifier TEXT,
+    tags LONGTEXT NOT NULL,
+    server_urls LONGTEXT NOT NULL,
+    operation_count BIGINT NOT NULL DEFAULT 0,
+    resource_hash VARCHAR(64) NOT NULL DEFAULT '',
+    created_at VARCHAR(64) NOT NULL,
+    updated_at VARCHAR(64) NOT NULL,
+    CONSTRAINT fk_api_specs_proxy FOREIGN KEY (proxy_id) REFERENCES proxies (id) ON DELETE CASCADE
+) DEFAULT CHARACTER SET utf8mb4;
+
+CREATE TABLE IF NOT EXISTS audit_events (
+    id VARCHAR(255) COLLATE @COLLATION@ NOT NULL PRIMARY KEY,
+    ts VARCHAR(64) NOT NULL,
+    actor VARCHAR(255) COLLATE @COLLATION@ NOT NULL,
+    action VARCHAR(255) COLLATE @COLLATION@ NOT NULL,
+    resource_type VARCHAR(255) COLLATE @COLLATION@ NOT NULL,
+    resource_id VARCHAR(255) COLLATE @COLLATION@ NOT NULL,
+    namespace VARCHAR(255) COLLATE @COLLATION@ NOT NULL DEFAULT 'ferrum',
+    diff LONGTEXT NOT NULL
+) DEFAULT CHARACTER SET utf8mb4;
+
+CREATE INDEX idx_proxies_upstream_id ON proxies (upstream_id);
+
+CREATE INDEX idx_plugin_configs_proxy_id ON plugin_configs (proxy_id);
+
+CREATE INDEX idx_proxy_plugins_plugin_config_id ON proxy_plugins (plugin_config_id);
+
+CREATE INDEX idx_proxies_updated_at ON proxies (updated_at);
+
+CREATE INDEX idx_consumers_updated_at ON consumers (updated_at);
+
+CREATE INDEX idx_plugin_configs_updated_at ON plugin_configs (updated_at);
+
+CREATE INDEX idx_upstreams_updated_at ON upstreams (updated_at);
+
+CREATE INDEX idx_proxies_ns_updated ON proxies (namespace, updated_at);
+
+CREATE INDEX idx_consumers_ns_updated ON consumers (namespace, updated_at);
+
+CREATE INDEX idx_plugin_configs_ns_updated ON plugin_configs (namespace, updated_at);
+
+CREATE INDEX idx_upstreams_ns_updated ON upstreams (namespace, updated_at);
+
+CREATE INDEX idx_plugin_configs_ns_scope ON plugin_configs (namespace, scope);
+
+CREATE INDEX idx_plugin_configs_ns_plugin_name ON plugin_configs (namespace, plugin_name);
+
+CREATE INDEX idx_plugin_configs_plugin_name_enabled ON plugin_configs (plugin_name, enabled);
+
+CREATE INDEX idx_api_specs_namespace_updated_at ON api_specs (namespace, updated_at);
+
+CREATE INDEX idx_api_specs_ns_spec_version ON api_specs (namespace, spec_version);
+
+CREATE INDEX idx_api_specs_ns_title ON api_specs (namespace, title(255));
+
+CREATE INDEX idx_api_specs_ns_operation_count ON api_specs (namespace, operation_count);
+
+CREATE INDEX idx_api_specs_ns_created_at ON api_specs (namespace, created_at);
+
+CREATE INDEX idx_proxies_api_spec_id ON proxies (api_spec_id);
+
+CREATE INDEX idx_plugin_configs_api_spec_id ON plugin_configs (api_spec_id);
+
+CREATE INDEX idx_upstreams_api_spec_id ON upstreams (api_spec_id);
+
+CREATE INDEX idx_audit_events_namespace_ts ON audit_events (namespace, ts);
+
+CREATE INDEX idx_audit_events_actor ON audit_events (actor);
+
+CREATE INDEX idx_audit_events_resource_type ON audit_events (resource_type);
+
+CREATE UNIQUE INDEX idx_proxies_unique_listen_port ON proxies (namespace, listen_port);
+
+CREATE UNIQUE INDEX idx_proxies_namespace_name ON proxies (namespace, name);
+
+CREATE UNIQUE INDEX idx_consumers_namespace_username ON consumers (namespace, username);
+
+CREATE UNIQUE INDEX idx_consumers_namespace_custom_id ON consumers (namespace, custom_id);
+
+CREATE UNIQUE INDEX idx_upstreams_namespace_name ON upstreams (namespace, name);
+
+CREATE UNIQUE INDEX idx_api_specs_namespace_proxy_id ON api_specs (namespace, proxy_id);
