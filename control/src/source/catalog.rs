@@ -4,7 +4,7 @@ use engine::model::{PluginCatalog, PluginRefusal};
 use plugins::catalog::{self, Refusal};
 use serde_json::Value;
 
-pub(super) struct Catalog;
+pub(crate) struct Catalog;
 
 impl PluginCatalog for Catalog {
     fn check(&self, name: &str, config: &Value) -> Result<(), PluginRefusal> {

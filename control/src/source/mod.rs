@@ -9,5 +9,6 @@ pub(crate) mod fixture;
 
 pub use compile::{BackendTlsDefaults, BackendTlsFiles, CompileOptions, backend_names, compile};
 pub use delta::applied;
+pub(crate) use catalog::Catalog;
 pub(crate) use file::address_policy;
 pub use file::{FileSource, SourceError, validate_spec};
