@@ -199,7 +199,8 @@ impl Store for SqlStore {
     }
 
     async fn referrers(&self, upstream: &str) -> Result<Vec<Resource>, StoreError> {
-        let mut found = self.resources(Kind::Proxy, "WHERE upstream_id = ? ORDER BY id", &[Cell::text(upstream)]).await?;
+        let mut found =
+            self.resources(Kind::Proxy, "WHERE upstream_id = ? ORDER BY id", &[Cell::text(upstream)]).await?;
         let dispatches = format!("{DISPATCHES} ORDER BY id");
         found.extend(self.resources(Kind::PluginConfig, &dispatches, &[containing(upstream)]).await?);
         Ok(found)

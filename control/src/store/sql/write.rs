@@ -38,9 +38,7 @@ async fn apply(change: &mut Change<'_>, step: &Step) -> Result<(), StoreError> {
         Step::Delete(kind, id) => {
             change.execute(&format!("DELETE FROM {} WHERE id = ?", kind.table()), &[Cell::text(id)]).await.map(drop)
         }
-        Step::Associate(proxy, configs) => {
-            associate(change, proxy, configs.iter().map(String::as_str)).await
-        }
+        Step::Associate(proxy, configs) => associate(change, proxy, configs.iter().map(String::as_str)).await,
         Step::InsertSpec(spec) => insert_record(change, &**spec).await,
         Step::ReplaceSpec(spec) => replace_record(change, &**spec).await,
         Step::DeleteSpec(id) => delete_spec(change, id).await,
