@@ -66,7 +66,11 @@ impl Admin {
 }
 
 /// Which document owns a row is no part of a backup.
-async fn stored(store: &Arc<dyn Store>, namespace: &str, is_wanted: &impl Fn(&str) -> bool) -> Result<Rows, StoreError> {
+async fn stored(
+    store: &Arc<dyn Store>,
+    namespace: &str,
+    is_wanted: &impl Fn(&str) -> bool,
+) -> Result<Rows, StoreError> {
     let mut all = Vec::with_capacity(KINDS.len());
     for (name, kind) in KINDS {
         let mut rows = Vec::new();

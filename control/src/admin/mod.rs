@@ -1,9 +1,9 @@
 //! The admin API: health, overload, metrics and the resources.
 //!
 //! Runs on the control runtime. It reads what others own: counters, the overload monitor, the resolver and, through
-//! [`ResourceReads`], the running configuration. Where there is a database ([`AdminSources::store`]), resources are read from
-//! it and written to it; whoever applies what was written is told by [`AdminSources::on_write`]. The order in which a request is looked at is one function,
-//! [`pipeline::answer`]; the table of paths is [`route::find`].
+//! [`ResourceReads`], the running configuration. Where there is a database ([`AdminSources::store`]), resources are read
+//! from it and written to it; whoever applies what was written is told by [`AdminSources::on_write`]. The order in which a
+//! request is looked at is one function, [`pipeline::answer`]; the table of paths is [`route::find`].
 
 mod audit;
 mod auth;

@@ -7,8 +7,8 @@ mod file;
 #[cfg(test)]
 pub(crate) mod fixture;
 
+pub(crate) use catalog::Catalog;
 pub use compile::{BackendTlsDefaults, BackendTlsFiles, CompileOptions, backend_names, compile};
 pub use delta::applied;
-pub(crate) use catalog::Catalog;
 pub(crate) use file::address_policy;
 pub use file::{FileSource, SourceError, validate_spec};

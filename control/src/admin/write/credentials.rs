@@ -103,9 +103,11 @@ impl Admin {
     ) -> Result<Reply, Refusal> {
         check_type(kind)?;
         let is_number = !index.is_empty() && index.bytes().all(|byte| byte.is_ascii_digit());
-        let index: usize = index.parse().ok().filter(|_| is_number).ok_or_else(|| {
-            Refusal::bad_request("Invalid credential index — must be a non-negative integer")
-        })?;
+        let index: usize = index
+            .parse()
+            .ok()
+            .filter(|_| is_number)
+            .ok_or_else(|| Refusal::bad_request("Invalid credential index — must be a non-negative integer"))?;
         let store = self.store()?;
         let former = self.consumer(store, id, call).await?;
         let mut entries = entries_of(&former, kind);

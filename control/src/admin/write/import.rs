@@ -1,8 +1,6 @@
 //! Many resources at once: what batch and restore have in common.
 
-use engine::model::{
-    self, Consumer, Document, PluginConfig, PluginRefusal, Proxy, TlsFiles, Upstream, check_streams,
-};
+use engine::model::{self, Consumer, Document, PluginConfig, PluginRefusal, Proxy, TlsFiles, Upstream, check_streams};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -42,6 +40,10 @@ pub(super) struct Import {
 
 impl Import {
     pub(super) fn decode(body: &[u8]) -> Result<Self, Refusal> {
+        // The decoder would take an array for the fields in their order, and an empty one for an empty backup.
+        if body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
+            return Err(Refusal::bad_request("Invalid JSON body: expected a JSON object"));
+        }
         let payload: Payload = serde_json::from_slice(body)
             .map_err(|error| Refusal::bad_request(format!("Invalid JSON body: {error}")))?;
         let consumers = payload.consumers.into_iter().map(|row| Resource::Consumer(Box::new(row)));
@@ -52,8 +54,8 @@ impl Import {
         Ok(Self { version: payload.version, resources })
     }
 
-    /// Gives each the form in which it is stored, and says what is wrong with it by itself. `files` tells whether TLS files of
-    /// upstreams are looked at; those of proxies always are.
+    /// Gives each the form in which it is stored, and says what is wrong with it by itself. `has_upstream_files` tells
+    /// whether TLS files of upstreams are looked at; those of proxies always are.
     pub(super) fn prepare(
         &mut self,
         namespace: &str,

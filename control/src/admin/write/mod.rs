@@ -1,7 +1,7 @@
 //! Writes: what the database is given, and all that is refused before it is (admin sheet §8-§13, §17, §19).
 //!
-//! The order of a write can be read in [`Admin::create`] and [`Admin::replace`]; each step is a room of its own. One write is
-//! made at a time, and goes on to its end when the caller has gone.
+//! The order of a write can be read in [`Admin::create`] and [`Admin::replace`]; each step is a room of its own. One write
+//! is made at a time, and goes on to its end when the caller has gone.
 
 mod batch;
 mod credentials;

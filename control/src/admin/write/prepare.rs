@@ -14,8 +14,17 @@ const NO_TARGETS_HERE: &str = "At least one target is required (or configure ser
 pub(super) fn decode(kind: Kind, body: &[u8]) -> Result<Resource, Refusal> {
     let value: Result<Value, String> = serde_json::from_slice(body).map_err(|error| error.to_string());
     value
+        .and_then(object)
         .and_then(|value| Resource::decode(kind, value))
         .map_err(|error| Refusal::bad_request(format!("Invalid body: {error}")))
+}
+
+/// The decoder would take an array for the fields in their order.
+fn object(value: Value) -> Result<Value, String> {
+    match value {
+        Value::Object(_) => Ok(value),
+        _ => Err("expected a JSON object".to_owned()),
+    }
 }
 
 /// A new id where there is none.
