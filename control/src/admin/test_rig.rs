@@ -229,8 +229,8 @@ impl Store for Flaky {
         self.ask()?.proxies_on(namespace, listen_path).await
     }
 
-    async fn referrers(&self, upstream: &str) -> Result<Vec<Resource>, StoreError> {
-        self.ask()?.referrers(upstream).await
+    async fn referrers(&self, kind: Kind, id: &str) -> Result<Vec<Resource>, StoreError> {
+        self.ask()?.referrers(kind, id).await
     }
 
     async fn apply(&self, steps: Vec<Step>) -> Result<(), StoreError> {

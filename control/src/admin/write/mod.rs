@@ -253,8 +253,12 @@ impl Admin {
         let known = Known::in_store(store);
         match (resource, former) {
             (Resource::Proxy(proxy), _) => references::check_proxy(&known, proxy).await,
-            (Resource::PluginConfig(config), _) => {
-                references::check_plugin_config(&known, config, &self.sources.plugins).await
+            (Resource::PluginConfig(config), former) => {
+                references::check_plugin_config(&known, config, &self.sources.plugins).await?;
+                match former {
+                    Some(_) => references::check_listing(store, config).await,
+                    None => Ok(()),
+                }
             }
             (Resource::Upstream(upstream), Some(Resource::Upstream(former))) => {
                 references::check_subsets(store, upstream, former).await

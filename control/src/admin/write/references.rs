@@ -209,13 +209,25 @@ pub(super) async fn check_plugin_config(
     }
 }
 
+/// A config that proxies list stays one that they may list: a document in which they may not is refused as a whole when it is
+/// loaded.
+pub(super) async fn check_listing(store: &dyn Store, config: &PluginConfig) -> Result<(), Refusal> {
+    let proxies = looked_up(store.referrers(Kind::PluginConfig, &config.id).await)?;
+    let faults: Vec<String> =
+        proxies.iter().filter_map(|proxy| association_fault(proxy.id(), &config.id, Some(config))).collect();
+    if faults.is_empty() {
+        return Ok(());
+    }
+    Err(Refusal::bad_request(format!("Invalid proxy plugin associations: {}", faults.join("; "))))
+}
+
 /// A subset that a proxy uses stays.
 pub(super) async fn check_subsets(store: &dyn Store, upstream: &Upstream, former: &Upstream) -> Result<(), Refusal> {
     let removed: Vec<&str> = former.subsets.iter().flatten().map(|subset| subset.name.as_str()).collect();
     if removed.iter().all(|name| has_subset(upstream, name)) {
         return Ok(());
     }
-    for referrer in looked_up(store.referrers(&upstream.id).await)? {
+    for referrer in looked_up(store.referrers(Kind::Upstream, &upstream.id).await)? {
         if let Resource::Proxy(proxy) = referrer
             && let Some(subset) = proxy.upstream_subset.as_deref().filter(|subset| !has_subset(upstream, subset))
         {
@@ -230,7 +242,7 @@ pub(super) async fn check_subsets(store: &dyn Store, upstream: &Upstream, former
 
 /// An upstream that is to be deleted.
 pub(super) async fn check_unused(store: &dyn Store, id: &str) -> Result<(), Refusal> {
-    for referrer in looked_up(store.referrers(id).await)? {
+    for referrer in looked_up(store.referrers(Kind::Upstream, id).await)? {
         match referrer {
             Resource::Proxy(_) => return Err(in_use(id)),
             // The database finds what may name it.

@@ -198,12 +198,21 @@ impl Store for SqlStore {
         }
     }
 
-    async fn referrers(&self, upstream: &str) -> Result<Vec<Resource>, StoreError> {
-        let mut found =
-            self.resources(Kind::Proxy, "WHERE upstream_id = ? ORDER BY id", &[Cell::text(upstream)]).await?;
-        let dispatches = format!("{DISPATCHES} ORDER BY id");
-        found.extend(self.resources(Kind::PluginConfig, &dispatches, &[containing(upstream)]).await?);
-        Ok(found)
+    async fn referrers(&self, kind: Kind, id: &str) -> Result<Vec<Resource>, StoreError> {
+        let of = [Cell::text(id)];
+        match kind {
+            Kind::Upstream => {
+                let mut found = self.resources(Kind::Proxy, "WHERE upstream_id = ? ORDER BY id", &of).await?;
+                let dispatches = format!("{DISPATCHES} ORDER BY id");
+                found.extend(self.resources(Kind::PluginConfig, &dispatches, &[containing(id)]).await?);
+                Ok(found)
+            }
+            Kind::PluginConfig => {
+                let rest = "WHERE id IN (SELECT proxy_id FROM proxy_plugins WHERE plugin_config_id = ?) ORDER BY id";
+                self.resources(Kind::Proxy, rest, &of).await
+            }
+            Kind::Proxy | Kind::Consumer => Ok(Vec::new()),
+        }
     }
 
     async fn apply(&self, steps: Vec<Step>) -> Result<(), StoreError> {

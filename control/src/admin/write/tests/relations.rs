@@ -152,6 +152,15 @@ pub(super) async fn proxies_refer_to_what_is_there(rig: &StoreRig) {
     assert_eq!(rig.call("operator", "PUT", "/proxies/p", listing(&["own", "group"])).await.status, 200);
     let read = rig.call("viewer", "GET", "/proxies/p", Value::Null).await.json();
     assert_eq!(read["plugins"], json!([{"plugin_config_id": "group"}, {"plugin_config_id": "own"}]));
+    let text = "Invalid proxy plugin associations: Proxy 'p' references plugin_config 'group' with scope 'global' — proxy \
+                associations may only reference proxy-scoped or proxy_group-scoped plugin configs";
+    let everywhere = rig.refused("PUT", "/plugins/config/group", config("group", json!({}))).await;
+    assert_eq!(everywhere, refusal(400, text), "no document in which a proxy lists it could be loaded");
+    let moved = config("own", json!({"scope": "proxy", "proxy_id": "other"}));
+    let text = "Invalid proxy plugin associations: Proxy 'p' references plugin_config 'own' targeted to proxy 'other'";
+    assert_eq!(rig.refused("PUT", "/plugins/config/own", moved).await, refusal(400, text));
+    let kept = config("own", json!({"scope": "proxy", "proxy_id": "p", "enabled": false}));
+    assert_eq!(rig.call("operator", "PUT", "/plugins/config/own", kept).await.status, 200);
     let upstream = rig.refused("GET", "/upstreams/u", Value::Null).await;
     assert_eq!(upstream.0, 404, "what nobody uses any more is gone");
 }
