@@ -50,6 +50,14 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// Who calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Caller {
+    pub(super) role: Role,
+    /// The `sub` of the token.
+    pub(super) subject: String,
+}
+
 /// Checks tokens with one key.
 pub(super) struct Gate {
     key: DecodingKey,
@@ -71,14 +79,15 @@ impl Gate {
         Self { key, validation, ttl_max_seconds }
     }
 
-    pub(super) fn check(&self, headers: &HeaderMap) -> Result<Role, Refusal> {
+    pub(super) fn check(&self, headers: &HeaderMap) -> Result<Caller, Refusal> {
         let header = headers.get(AUTHORIZATION).ok_or(Refusal::NoHeader)?;
         let token = header.to_str().ok().and_then(|text| text.strip_prefix("Bearer ")).ok_or(Refusal::HeaderFormat)?;
         let claims = jsonwebtoken::decode::<Map<String, Value>>(token, &self.key, &self.validation)
             .map_err(|error| Refusal::Token(error.to_string()))?
             .claims;
         self.check_claims(&claims).map_err(Refusal::Token)?;
-        role(&claims)
+        let subject = claims.get("sub").and_then(Value::as_str).unwrap_or_default().to_owned();
+        Ok(Caller { role: role(&claims)?, subject })
     }
 
     /// What the library does not look at: presence and type of every claim, and the lifetime.
@@ -128,7 +137,9 @@ mod tests {
     }
 
     fn check_header(gate: &Gate, value: &str) -> Result<Role, Refusal> {
-        gate.check(&HeaderMap::from_iter([(AUTHORIZATION, value.parse().unwrap())]))
+        let caller = gate.check(&HeaderMap::from_iter([(AUTHORIZATION, value.parse().unwrap())]))?;
+        assert_eq!(caller.subject, "ops");
+        Ok(caller.role)
     }
 
     fn gate() -> Gate {

@@ -1,9 +1,11 @@
-//! The admin API: health, overload, metrics and the read side of the resources.
+//! The admin API: health, overload, metrics and the resources.
 //!
-//! Runs on the control runtime and only reads what others own: counters, the overload monitor, the resolver and, through
-//! [`ResourceReads`], the running configuration. The order in which a request is looked at is one function,
-//! [`pipeline::answer`]; the table of paths is [`route::find`].
+//! Runs on the control runtime. It reads what others own: counters, the overload monitor, the resolver and, through
+//! [`ResourceReads`], the running configuration. Where there is a database ([`AdminSources::store`]), resources are read
+//! from it and written to it; whoever applies what was written is told by [`AdminSources::on_write`]. The order in which a
+//! request is looked at is one function, [`pipeline::answer`]; the table of paths is [`route::find`].
 
+mod audit;
 mod auth;
 mod backup;
 mod cached;
@@ -26,14 +28,17 @@ mod test_rig;
 mod tests;
 mod timestamp;
 mod windows;
+mod write;
 
 pub use auth::Role;
 pub use gateway::{NoTraffic, RouterCaches, TrafficReads};
 pub use health::Readiness;
 pub use resources::{ConfigSummary, ResourceKind, ResourceReads};
 pub use server::AdminListener;
+pub use write::WriteOptions;
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -46,15 +51,21 @@ use crate::capabilities::Capabilities;
 use crate::dns::Dns;
 use crate::logging::LogCounts;
 use crate::overload::Monitor;
+use crate::store::Store;
 
+use audit::Recorder;
 use auth::Gate;
 use cached::Cached;
+use health::Ping;
 use redact::SensitiveKeys;
 use system::{System, SystemSampler};
 use windows::Windows;
 
 /// Whether this peer may talk to the API (`FERRUM_ADMIN_ALLOWED_CIDRS`). Mapped IPv4 peers come as IPv4.
 pub type AllowList = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
+
+/// Called after each write that has changed the database, so that it can be applied at once.
+pub type OnWrite = Arc<dyn Fn() + Send + Sync>;
 
 /// What the API needs to know (admin sheet §1).
 #[derive(Clone, Debug)]
@@ -87,6 +98,10 @@ pub struct AdminOptions {
     /// Shown in `/admin/metrics`.
     pub pool_max_idle_per_host: u64,
     pub pool_idle_timeout_seconds: u64,
+    /// How long `/health` goes by the last answer of the database.
+    pub ping_cache: Duration,
+    /// What is written is checked against.
+    pub write: WriteOptions,
 }
 
 impl Default for AdminOptions {
@@ -111,6 +126,8 @@ impl Default for AdminOptions {
             status_tracking: true,
             pool_max_idle_per_host: 64,
             pool_idle_timeout_seconds: 90,
+            ping_cache: Duration::from_secs(15),
+            write: WriteOptions::default(),
         }
     }
 }
@@ -131,6 +148,11 @@ pub struct AdminSources {
     /// `None` = no configuration at all.
     pub resources: Option<Arc<dyn ResourceReads>>,
     pub traffic: Arc<dyn TrafficReads>,
+    /// The database; `None` in modes without one.
+    pub store: Option<Arc<dyn Store>>,
+    /// Raised by whoever polls the database while it cannot be reached: writes are refused, reads come from `resources`.
+    pub database_unavailable: Arc<AtomicBool>,
+    pub on_write: Option<OnWrite>,
     /// Names of all plugins in the binary.
     pub plugins: Vec<String>,
     /// What plugins count, with the families that are there without any.
@@ -151,6 +173,9 @@ impl AdminSources {
             readiness,
             resources: None,
             traffic: Arc::new(NoTraffic),
+            store: None,
+            database_unavailable: Arc::new(AtomicBool::new(false)),
+            on_write: None,
             plugins: Vec::new(),
             request_metrics: Metrics::new(0, ""),
             allow: Arc::new(|_| true),
@@ -180,6 +205,11 @@ pub struct Admin {
     metrics: Cached,
     runtime: Cached,
     gateway: Cached,
+    ping: Ping,
+    /// None when nothing is recorded.
+    recorder: Option<Recorder>,
+    /// One write at a time: what one has checked, no other has changed when it is stored.
+    writing: tokio::sync::Mutex<()>,
     sampler: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -205,6 +235,9 @@ impl Admin {
             metrics: Cached::new(options.metrics_cache),
             runtime: Cached::new(options.runtime_cache),
             gateway: Cached::new(options.gateway_cache),
+            ping: Ping::new(options.ping_cache),
+            recorder: sources.store.clone().filter(|_| options.write.audit_enabled).map(Recorder::start),
+            writing: tokio::sync::Mutex::new(()),
             sampler: Mutex::new(None),
             options,
             sources,

@@ -1,5 +1,6 @@
 //! The order in which a request is looked at (admin sheet §3).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Limited};
@@ -7,7 +8,7 @@ use hyper::body::{Body, Bytes};
 use hyper::{Method, Request, StatusCode};
 use serde_json::json;
 
-use super::auth::Role;
+use super::auth::{Caller, Role};
 use super::reply::{self, Reply};
 use super::route::{self, Action, Route};
 use super::{Admin, namespace};
@@ -18,13 +19,14 @@ const BODY_MAX_MIB: usize = 1;
 const BODY_READ_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What is known of a request once its head and body have been looked at.
-struct Call<'a> {
-    role: Role,
-    namespace: String,
-    query: &'a str,
+pub(super) struct Call {
+    pub(super) caller: Caller,
+    pub(super) namespace: String,
+    pub(super) query: String,
+    pub(super) body: Bytes,
 }
 
-pub(super) async fn answer<B>(admin: &Admin, request: Request<B>) -> Reply
+pub(super) async fn answer<B>(admin: &Arc<Admin>, request: Request<B>) -> Reply
 where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -32,7 +34,7 @@ where
     let (head, body) = request.into_parts();
     let path = head.uri.path();
     if path == "/health" || path == "/status" {
-        return admin.health();
+        return admin.health().await;
     }
     if head.method == Method::GET && path == "/overload" {
         return admin.overload();
@@ -40,8 +42,8 @@ where
     if head.method == Method::GET && path == "/metrics" {
         return admin.metrics();
     }
-    let role = match admin.gate.check(&head.headers) {
-        Ok(role) => role,
+    let caller = match admin.gate.check(&head.headers) {
+        Ok(caller) => caller,
         Err(refusal) => return reply::error(StatusCode::UNAUTHORIZED, &refusal.to_string()),
     };
     let namespace = match namespace::of(&head.headers) {
@@ -54,21 +56,23 @@ where
     let route = route::find(&head.method, &segments);
     // A body that only its role allows is not read for another one; api-specs read their own.
     let is_checked_first = matches!(segments.as_slice(), ["restore" | "batch"] | ["api-specs", ..]);
-    if is_checked_first && let Some(refusal) = route.as_ref().and_then(|route| refuse_role(role, route)) {
+    if is_checked_first && let Some(refusal) = route.as_ref().and_then(|route| refuse_role(caller.role, route)) {
         return refusal;
     }
     let body_max_mib = if segments == ["restore"] { admin.options.restore_body_max_mib } else { BODY_MAX_MIB };
-    if segments.first() != Some(&"api-specs")
-        && let Err(refusal) = read_body(body, body_max_mib).await
-    {
-        return refusal;
-    }
+    let body = match segments.first() {
+        Some(&"api-specs") => Bytes::new(),
+        _ => match read_body(body, body_max_mib).await {
+            Ok(body) => body,
+            Err(refusal) => return refusal,
+        },
+    };
     let Some(route) = route else { return reply::not_found() };
-    if let Some(refusal) = refuse_role(role, &route) {
+    if let Some(refusal) = refuse_role(caller.role, &route) {
         return refusal;
     }
-    let call = Call { role, namespace, query: head.uri.query().unwrap_or_default() };
-    admin.act(route.action, &call).await
+    let query = head.uri.query().unwrap_or_default().to_owned();
+    admin.act(route.action, Call { caller, namespace, query, body }).await
 }
 
 fn refuse_role(have: Role, route: &Route) -> Option<Reply> {
@@ -101,14 +105,14 @@ where
 }
 
 impl Admin {
-    async fn act(&self, action: Action, call: &Call<'_>) -> Reply {
+    async fn act(self: &Arc<Self>, action: Action, call: Call) -> Reply {
         match action {
             Action::RuntimeMetrics => self.runtime_metrics(),
             Action::GatewayMetrics => self.gateway_metrics(),
-            Action::List(kind) => self.list(kind, &call.namespace, call.query, call.role),
-            Action::Get(kind, id) => self.get(kind, &id, &call.namespace, call.role),
+            Action::List(kind) => self.list(kind, &call.namespace, &call.query, call.caller.role).await,
+            Action::Get(kind, id) => self.get(kind, &id, &call.namespace, call.caller.role).await,
             Action::Plugins => reply::json(StatusCode::OK, &json!(self.sources.plugins)),
-            Action::Namespaces => reply::json(StatusCode::OK, &json!(self.namespaces())),
+            Action::Namespaces => self.namespaces().await,
             Action::Cluster => reply::json(
                 StatusCode::OK,
                 &json!({
@@ -116,23 +120,33 @@ impl Admin {
                     "mode": self.options.mode,
                 }),
             ),
-            Action::Backup => self.backup(&call.namespace, call.query),
+            Action::Backup => self.backup(&call.namespace, &call.query).await,
+            Action::Audit => self.audit(&call.namespace, &call.query).await,
             Action::Capabilities => self.capabilities(),
             Action::RefreshCapabilities => self.refresh_capabilities().await,
             Action::NeedsDatabase(text) => reply::error(StatusCode::SERVICE_UNAVAILABLE, text),
             Action::Inactive(text) => reply::error(StatusCode::NOT_FOUND, text),
-            Action::Write if self.options.is_read_only => {
-                reply::error(StatusCode::FORBIDDEN, "Admin API is in read-only mode")
-            }
-            Action::Write => reply::error(StatusCode::SERVICE_UNAVAILABLE, "No database"),
+            Action::Write(write) => self.write(write, call).await,
         }
     }
 
-    fn namespaces(&self) -> Vec<String> {
-        match &self.sources.resources {
-            Some(resources) => resources.namespaces(),
-            None => vec!["ferrum".to_owned()],
-        }
+    async fn namespaces(&self) -> Reply {
+        let namespaces = match (&self.sources.store, &self.sources.resources) {
+            (Some(store), _) => match store.namespaces().await {
+                Ok(mut namespaces) => {
+                    namespaces.sort_unstable();
+                    namespaces
+                }
+                Err(error) => {
+                    tracing::warn!(error = %error, "Namespaces cannot be listed");
+                    let text = format!("Failed to list namespaces: {error}");
+                    return reply::error(StatusCode::INTERNAL_SERVER_ERROR, &text);
+                }
+            },
+            (None, Some(resources)) => resources.namespaces(),
+            (None, None) => vec!["ferrum".to_owned()],
+        };
+        reply::json(StatusCode::OK, &json!(namespaces))
     }
 
     fn overload(&self) -> Reply {

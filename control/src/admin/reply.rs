@@ -21,6 +21,11 @@ pub(super) fn json_bytes(status: StatusCode, body: Bytes) -> Reply {
     reply
 }
 
+/// The answer to a deletion.
+pub(super) fn no_content() -> Reply {
+    json_bytes(StatusCode::NO_CONTENT, Bytes::new())
+}
+
 pub(super) fn error(status: StatusCode, text: &str) -> Reply {
     json(status, &json!({ "error": text }))
 }
@@ -47,6 +52,12 @@ fn text(status: StatusCode, content_type: HeaderValue, body: Bytes) -> Reply {
 pub(super) fn with_cache(mut reply: Reply, is_hit: bool) -> Reply {
     let value = HeaderValue::from_static(if is_hit { "hit" } else { "miss" });
     reply.headers_mut().insert(X_CACHE, value);
+    reply
+}
+
+/// Says that the database answers. Only the backup does; elsewhere it is what is expected.
+pub(super) fn from_database(mut reply: Reply) -> Reply {
+    reply.headers_mut().insert(X_DATA_SOURCE, HeaderValue::from_static("database"));
     reply
 }
 

@@ -1,6 +1,9 @@
-//! Reads of the four kinds of resources from the running configuration (admin sheet §7, §8).
+//! Reads of the four kinds of resources: from the database where there is one that answers, else from the running
+//! configuration (admin sheet §7, §8).
 
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Acquire;
 use std::time::SystemTime;
 
 use hyper::StatusCode;
@@ -9,6 +12,7 @@ use serde_json::{Value, json};
 use super::auth::Role;
 use super::reply::{self, Reply};
 use super::{Admin, redact};
+use crate::store::{self, Kind, Store};
 
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1000;
@@ -29,6 +33,27 @@ impl ResourceKind {
             ResourceKind::Consumer => "Consumer",
             ResourceKind::Upstream => "Upstream",
             ResourceKind::PluginConfig => "Plugin config",
+        }
+    }
+
+    /// As the database calls it.
+    pub(super) fn stored(self) -> Kind {
+        match self {
+            ResourceKind::Proxy => Kind::Proxy,
+            ResourceKind::Consumer => Kind::Consumer,
+            ResourceKind::Upstream => Kind::Upstream,
+            ResourceKind::PluginConfig => Kind::PluginConfig,
+        }
+    }
+}
+
+impl From<Kind> for ResourceKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Proxy => ResourceKind::Proxy,
+            Kind::Consumer => ResourceKind::Consumer,
+            Kind::Upstream => ResourceKind::Upstream,
+            Kind::PluginConfig => ResourceKind::PluginConfig,
         }
     }
 }
@@ -60,10 +85,28 @@ pub trait ResourceReads: Send + Sync {
 }
 
 impl Admin {
-    pub(super) fn list(&self, kind: ResourceKind, namespace: &str, query: &str, role: Role) -> Reply {
-        let Some(resources) = &self.sources.resources else { return no_source() };
+    /// The database, unless it is known not to answer and there is something else to read.
+    pub(super) fn readable_store(&self) -> Option<&Arc<dyn Store>> {
+        let is_known_unavailable = self.sources.database_unavailable.load(Acquire) && self.sources.resources.is_some();
+        self.sources.store.as_ref().filter(|_| !is_known_unavailable)
+    }
+
+    pub(super) async fn list(&self, kind: ResourceKind, namespace: &str, query: &str, role: Role) -> Reply {
         let page = Page::of(query);
-        let (total, mut data) = resources.page(kind, namespace, page.positions());
+        if let Some(store) = self.readable_store() {
+            match store.page(kind.stored(), namespace, page.stored()).await {
+                Ok(found) => {
+                    let rows = found.rows.iter().map(store::Resource::to_json).collect();
+                    return self.listed(kind, page, (usize::try_from(found.total).unwrap_or(usize::MAX), rows), role);
+                }
+                Err(error) => log_fallback(kind, &error),
+            }
+        }
+        let Some(resources) = &self.sources.resources else { return no_source() };
+        reply::from_running_config(self.listed(kind, page, resources.page(kind, namespace, page.positions()), role))
+    }
+
+    fn listed(&self, kind: ResourceKind, page: Page, (total, mut data): (usize, Vec<Value>), role: Role) -> Reply {
         for row in &mut data {
             redact::redact(kind, row, role, &self.sensitive);
         }
@@ -71,22 +114,36 @@ impl Admin {
             "data": data,
             "pagination": { "limit": page.limit_of(total), "offset": page.offset, "total": total },
         });
-        reply::from_running_config(reply::json(StatusCode::OK, &body))
+        reply::json(StatusCode::OK, &body)
     }
 
-    pub(super) fn get(&self, kind: ResourceKind, id: &str, namespace: &str, role: Role) -> Reply {
-        let Some(resources) = &self.sources.resources else { return no_source() };
-        match resources.get(kind, id, namespace) {
-            Some(mut row) => {
-                redact::redact(kind, &mut row, role, &self.sensitive);
-                reply::from_running_config(reply::json(StatusCode::OK, &row))
-            }
-            None => {
-                let text = format!("{} not found", kind.name());
-                reply::from_running_config(reply::error(StatusCode::NOT_FOUND, &text))
+    pub(super) async fn get(&self, kind: ResourceKind, id: &str, namespace: &str, role: Role) -> Reply {
+        if let Some(store) = self.readable_store() {
+            match store.get(kind.stored(), id).await {
+                Ok(found) => {
+                    let found = found.filter(|row| row.namespace() == namespace);
+                    return self.gotten(kind, found.map(|row| row.to_json()), role);
+                }
+                Err(error) => log_fallback(kind, &error),
             }
         }
+        let Some(resources) = &self.sources.resources else { return no_source() };
+        reply::from_running_config(self.gotten(kind, resources.get(kind, id, namespace), role))
     }
+
+    fn gotten(&self, kind: ResourceKind, row: Option<Value>, role: Role) -> Reply {
+        match row {
+            Some(mut row) => {
+                redact::redact(kind, &mut row, role, &self.sensitive);
+                reply::json(StatusCode::OK, &row)
+            }
+            None => reply::error(StatusCode::NOT_FOUND, &format!("{} not found", kind.name())),
+        }
+    }
+}
+
+fn log_fallback(kind: ResourceKind, error: &store::StoreError) {
+    tracing::warn!(kind = kind.name(), error = %error, "The database does not answer; the running configuration does");
 }
 
 fn no_source() -> Reply {
@@ -114,6 +171,10 @@ impl Page {
 
     fn positions(self) -> Range<usize> {
         self.offset..self.limit.map_or(usize::MAX, |limit| self.offset.saturating_add(limit))
+    }
+
+    fn stored(self) -> store::Range {
+        store::Range { offset: self.offset as u64, limit: self.limit.map(|limit| limit as u64) }
     }
 
     /// As the answer shows it.

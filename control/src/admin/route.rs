@@ -4,6 +4,7 @@ use hyper::Method;
 
 use super::auth::Role;
 use super::resources::ResourceKind;
+use crate::store::Kind;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
@@ -18,12 +19,30 @@ pub(super) enum Action {
     Capabilities,
     /// Writes nothing that is the user's: no write gate.
     RefreshCapabilities,
+    Audit,
     /// Answered from the database only; the text is what is said without one.
     NeedsDatabase(&'static str),
     /// A part of the product that is not active here; the text says which.
     Inactive(&'static str),
-    /// A write: refused by the write gate wherever there is no database.
-    Write,
+    /// Refused by the write gate wherever there is no database.
+    Write(Write),
+}
+
+/// What is changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Write {
+    Create(Kind),
+    Replace(Kind, String),
+    Delete(Kind, String),
+    /// Of a consumer, all of one type.
+    SetCredentials(String, String),
+    AppendCredential(String, String),
+    DeleteCredentials(String, String),
+    /// One of a type, by its place, which may be anything that stood in the path.
+    DeleteCredential(String, String, String),
+    Batch,
+    Restore,
+    ApiSpec,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +68,7 @@ pub(super) fn find(method: &Method, segments: &[&str]) -> Option<Route> {
             ["cluster"] => route(Role::Viewer, Action::Cluster),
             ["backend-capabilities"] => route(Role::Viewer, Action::Capabilities),
             ["backup"] => route(Role::Admin, Action::Backup),
-            ["audit"] => route(Role::Admin, Action::NeedsDatabase("No database")),
+            ["audit"] => route(Role::Admin, Action::Audit),
             ["api-specs"] | ["api-specs", _] | ["api-specs", "by-proxy", _] => {
                 route(Role::Viewer, Action::NeedsDatabase("No database configured"))
             }
@@ -72,7 +91,8 @@ pub(super) fn find(method: &Method, segments: &[&str]) -> Option<Route> {
     if *method == Method::POST && *segments == ["backend-capabilities", "refresh"] {
         return route(Role::Operator, Action::RefreshCapabilities);
     }
-    Some(Route { need: write_role(method, segments)?, action: Action::Write })
+    let (need, write) = write(method, segments)?;
+    route(need, Action::Write(write))
 }
 
 /// Which kind of resource a path names, and which one of it.
@@ -91,24 +111,34 @@ fn resource<'a>(segments: &[&'a str]) -> Option<(ResourceKind, Option<&'a str>)>
     }
 }
 
-fn write_role(method: &Method, segments: &[&str]) -> Option<Role> {
-    let is = |each: Method| *method == each;
+fn write(method: &Method, segments: &[&str]) -> Option<(Role, Write)> {
+    let [post, put, delete] = [Method::POST, Method::PUT, Method::DELETE].map(|each| *method == each);
+    if let ["consumers", id, "credentials", rest @ ..] = segments {
+        let owned = |text: &str| text.to_owned();
+        let write = match rest {
+            [kind] if put => Write::SetCredentials(owned(id), owned(kind)),
+            [kind] if post => Write::AppendCredential(owned(id), owned(kind)),
+            [kind] if delete => Write::DeleteCredentials(owned(id), owned(kind)),
+            [kind, index] if delete => Write::DeleteCredential(owned(id), owned(kind), owned(index)),
+            _ => return None,
+        };
+        return Some((Role::Admin, write));
+    }
     match segments {
-        ["batch" | "restore"] if is(Method::POST) => Some(Role::Admin),
-        ["api-specs"] if is(Method::POST) => Some(Role::Admin),
-        ["api-specs", _] if is(Method::PUT) || is(Method::DELETE) => Some(Role::Admin),
-        ["consumers", _, "credentials", _] if is(Method::PUT) || is(Method::POST) || is(Method::DELETE) => {
-            Some(Role::Admin)
-        }
-        ["consumers", _, "credentials", _, _] if is(Method::DELETE) => Some(Role::Admin),
+        ["batch"] if post => Some((Role::Admin, Write::Batch)),
+        ["restore"] if post => Some((Role::Admin, Write::Restore)),
+        ["api-specs"] if post => Some((Role::Admin, Write::ApiSpec)),
+        ["api-specs", _] if put || delete => Some((Role::Admin, Write::ApiSpec)),
         _ => {
             let (kind, id) = resource(segments)?;
-            let is_known = match id {
-                None => is(Method::POST),
-                Some(_) => is(Method::PUT) || is(Method::DELETE),
-            };
             let need = if kind == ResourceKind::Consumer { Role::Admin } else { Role::Operator };
-            is_known.then_some(need)
+            let write = match id {
+                None if post => Write::Create(kind.stored()),
+                Some(id) if put => Write::Replace(kind.stored(), id.to_owned()),
+                Some(id) if delete => Write::Delete(kind.stored(), id.to_owned()),
+                _ => return None,
+            };
+            Some((need, write))
         }
     }
 }
@@ -121,8 +151,10 @@ mod tests {
         find(&method.parse().unwrap(), &segments(path))
     }
 
-    fn write(need: Role) -> Option<Route> {
-        Some(Route { need, action: Action::Write })
+    /// The role that a write needs; nothing when it is none.
+    fn write_role(method: &str, path: &str) -> Option<Role> {
+        let route = at(method, path)?;
+        matches!(route.action, Action::Write(_)).then_some(route.need)
     }
 
     #[test]
@@ -142,9 +174,9 @@ mod tests {
     #[test]
     fn writes_need_the_role_of_their_kind() {
         for path in ["/proxies", "/upstreams", "/plugins/config"] {
-            assert_eq!(at("POST", path), write(Role::Operator));
-            assert_eq!(at("PUT", &format!("{path}/x")), write(Role::Operator));
-            assert_eq!(at("DELETE", &format!("{path}/x")), write(Role::Operator));
+            assert_eq!(write_role("POST", path), Some(Role::Operator));
+            assert_eq!(write_role("PUT", &format!("{path}/x")), Some(Role::Operator));
+            assert_eq!(write_role("DELETE", &format!("{path}/x")), Some(Role::Operator));
         }
         for (method, path) in [
             ("POST", "/consumers"),
@@ -155,8 +187,12 @@ mod tests {
             ("POST", "/restore"),
             ("POST", "/api-specs"),
         ] {
-            assert_eq!(at(method, path), write(Role::Admin), "{method} {path}");
+            assert_eq!(write_role(method, path), Some(Role::Admin), "{method} {path}");
         }
+        let one = Write::DeleteCredential("x".into(), "jwt".into(), "0".into());
+        assert_eq!(at("DELETE", "/consumers/x/credentials/jwt/0").unwrap().action, Action::Write(one));
+        let put = Write::Replace(Kind::PluginConfig, "x".into());
+        assert_eq!(at("PUT", "/plugins/config/x").unwrap().action, Action::Write(put));
     }
 
     #[test]
@@ -170,6 +206,8 @@ mod tests {
             ("POST", "/plugins"),
             ("HEAD", "/proxies"),
             ("GET", "/batch"),
+            ("PUT", "/consumers/x/credentials/jwt/0"),
+            ("DELETE", "/consumers/x/credentials"),
             ("POST", "/metrics/runtime"),
         ] {
             assert_eq!(at(method, path), None, "{method} {path}");

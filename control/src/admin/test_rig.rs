@@ -3,17 +3,26 @@
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, SystemTime};
 
 use engine::counters::Counters;
+use engine::model::Document;
 use engine::overload::Overload;
 use jsonwebtoken::{EncodingKey, Header, encode, get_current_timestamp};
 use serde_json::{Value, json};
+use sqlx::{Connection, Executor};
+use time::OffsetDateTime;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
 use crate::overload::{EngineGauges, OverloadOptions};
+use crate::settings::Secret;
+use crate::store::{
+    self, AuditEvent, AuditFilter, Changes, DatabaseKind, Kind, Page, PoolState, Resource, SqlStore, Step, Store,
+    StoreError, Taken, Target,
+};
 
 const SECRET: &str = "a secret of the tests with more than 32 characters";
 
@@ -153,5 +162,224 @@ impl Rig {
 
     pub(super) async fn get(&self, path: &str) -> Answer {
         self.call("viewer", "GET", path).await
+    }
+}
+
+/// What refuses to do its work when a test says so, over a real database.
+pub(super) struct Flaky {
+    inner: SqlStore,
+    pub(super) fails_questions: AtomicBool,
+    pub(super) fails_changes: AtomicBool,
+    pub(super) pings: AtomicUsize,
+}
+
+impl Flaky {
+    fn check(&self, fails: &AtomicBool) -> Result<(), StoreError> {
+        match fails.load(SeqCst) {
+            true => Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)),
+            false => Ok(()),
+        }
+    }
+
+    fn ask(&self) -> Result<&SqlStore, StoreError> {
+        self.check(&self.fails_questions).map(|()| &self.inner)
+    }
+
+    fn change(&self) -> Result<&SqlStore, StoreError> {
+        self.check(&self.fails_changes).map(|()| &self.inner)
+    }
+}
+
+#[async_trait::async_trait]
+impl Store for Flaky {
+    fn kind(&self) -> DatabaseKind {
+        self.inner.kind()
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.pings.fetch_add(1, SeqCst);
+        self.ask()?.ping().await
+    }
+
+    fn pool(&self) -> Option<PoolState> {
+        self.inner.pool()
+    }
+
+    async fn load(&self, namespace: &str) -> Result<Document, StoreError> {
+        self.inner.load(namespace).await
+    }
+
+    async fn changes(&self, namespace: &str, since: OffsetDateTime) -> Result<Changes, StoreError> {
+        self.ask()?.changes(namespace, since).await
+    }
+
+    async fn page(&self, kind: Kind, namespace: &str, range: store::Range) -> Result<Page<Resource>, StoreError> {
+        self.ask()?.page(kind, namespace, range).await
+    }
+
+    async fn get(&self, kind: Kind, id: &str) -> Result<Option<Resource>, StoreError> {
+        self.ask()?.get(kind, id).await
+    }
+
+    async fn taken(&self, what: Taken<'_>, namespace: &str, except: &str) -> Result<Option<String>, StoreError> {
+        self.ask()?.taken(what, namespace, except).await
+    }
+
+    async fn proxies_on(&self, namespace: &str, listen_path: Option<&str>) -> Result<Vec<Resource>, StoreError> {
+        self.ask()?.proxies_on(namespace, listen_path).await
+    }
+
+    async fn referrers(&self, kind: Kind, id: &str) -> Result<Vec<Resource>, StoreError> {
+        self.ask()?.referrers(kind, id).await
+    }
+
+    async fn apply(&self, steps: Vec<Step>) -> Result<(), StoreError> {
+        self.change()?.apply(steps).await
+    }
+
+    async fn clear(&self, namespace: &str) -> Result<(), StoreError> {
+        self.change()?.clear(namespace).await
+    }
+
+    async fn namespaces(&self) -> Result<Vec<String>, StoreError> {
+        self.ask()?.namespaces().await
+    }
+
+    async fn record(&self, event: &AuditEvent) -> Result<(), StoreError> {
+        self.change()?.record(event).await
+    }
+
+    async fn audit(
+        &self,
+        namespace: &str,
+        filter: &AuditFilter,
+        range: store::Range,
+    ) -> Result<Page<AuditEvent>, StoreError> {
+        self.ask()?.audit(namespace, filter, range).await
+    }
+}
+
+/// An API that writes, over a database of its own.
+pub(super) struct StoreRig {
+    pub(super) rig: Rig,
+    pub(super) store: Arc<Flaky>,
+    pub(super) unavailable: Arc<AtomicBool>,
+    /// How often the gateway was told to look.
+    pub(super) writes: Arc<AtomicUsize>,
+    _folder: Option<tempfile::TempDir>,
+}
+
+pub(super) async fn store_rig() -> StoreRig {
+    store_rig_with(|_, _| {}).await
+}
+
+pub(super) async fn store_rig_with(change: impl FnOnce(&mut AdminOptions, &mut AdminSources)) -> StoreRig {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/config.db?mode=rwc", folder.path().display());
+    let store = SqlStore::connect(&Target::new(DatabaseKind::Sqlite, &url)).await.unwrap();
+    over(store, Some(folder), change).await
+}
+
+/// Over a new database of a server that the environment names.
+pub(super) async fn server_rig(kind: DatabaseKind, variable: &str) -> Option<StoreRig> {
+    let url = std::env::var(variable).ok()?;
+    let (server, _) = url.rsplit_once('/').unwrap();
+    for statement in ["DROP DATABASE IF EXISTS ferrum_admin", "CREATE DATABASE ferrum_admin"] {
+        match kind {
+            DatabaseKind::Postgres => {
+                let mut connection = sqlx::PgConnection::connect(&url).await.unwrap();
+                connection.execute(statement).await.unwrap();
+            }
+            _ => {
+                let mut connection = sqlx::MySqlConnection::connect(&url).await.unwrap();
+                connection.execute(statement).await.unwrap();
+            }
+        }
+    }
+    let store = SqlStore::connect(&Target::new(kind, &format!("{server}/ferrum_admin"))).await.unwrap();
+    Some(over(store, None, |_, _| {}).await)
+}
+
+async fn over(
+    inner: SqlStore,
+    folder: Option<tempfile::TempDir>,
+    change: impl FnOnce(&mut AdminOptions, &mut AdminSources),
+) -> StoreRig {
+    inner.migrate().await.unwrap();
+    let store = Arc::new(Flaky {
+        inner,
+        fails_questions: AtomicBool::default(),
+        fails_changes: AtomicBool::default(),
+        pings: AtomicUsize::default(),
+    });
+    let writes = Arc::new(AtomicUsize::new(0));
+    let unavailable = Arc::new(AtomicBool::new(false));
+    let rig = rig_with(|options, sources| {
+        options.mode = "database".to_owned();
+        options.is_read_only = false;
+        options.write.audit_enabled = true;
+        options.write.basic_auth_secret = Secret::new("key");
+        options.write.stream_bind_address = "127.0.0.1".parse().unwrap();
+        sources.store = Some(store.clone());
+        sources.database_unavailable = unavailable.clone();
+        let counted = writes.clone();
+        sources.on_write = Some(Arc::new(move || {
+            counted.fetch_add(1, SeqCst);
+        }));
+        change(options, sources);
+    });
+    StoreRig { rig, store, unavailable, writes, _folder: folder }
+}
+
+impl StoreRig {
+    pub(super) async fn at(&self, namespace: &str, role: &str, method: &str, path: &str, body: Value) -> Answer {
+        let head = format!("authorization: Bearer {}\r\nx-ferrum-namespace: {namespace}\r\n", token(role));
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        self.rig.send(method, path, &head, &body).await
+    }
+
+    pub(super) async fn call(&self, role: &str, method: &str, path: &str, body: Value) -> Answer {
+        self.at("ferrum", role, method, path, body).await
+    }
+
+    pub(super) async fn post(&self, path: &str, body: Value) -> Answer {
+        self.call("admin", "POST", path, body).await
+    }
+
+    /// Makes what a story needs, which must succeed.
+    pub(super) async fn make(&self, path: &str, body: Value) -> Value {
+        let answer = self.post(path, body).await;
+        assert_eq!(answer.status, 201, "{path}: {}", answer.body);
+        answer.json()
+    }
+
+    /// What is answered, by an admin, to a call that changes nothing.
+    pub(super) async fn refused(&self, method: &str, path: &str, body: Value) -> (u16, String) {
+        self.refused_at("ferrum", method, path, body).await
+    }
+
+    pub(super) async fn refused_at(&self, namespace: &str, method: &str, path: &str, body: Value) -> (u16, String) {
+        let (before, writes) = (self.everything().await, self.writes.load(SeqCst));
+        let answer = self.at(namespace, "admin", method, path, body).await;
+        assert!(answer.status >= 400, "{method} {path}: {}", answer.body);
+        assert!(self.everything().await == before, "{method} {path} changes something");
+        assert_eq!(self.writes.load(SeqCst), writes, "{method} {path}");
+        answer.error()
+    }
+
+    /// All resources of the two namespaces that stories use.
+    pub(super) async fn everything(&self) -> Vec<Value> {
+        let mut all = Vec::new();
+        for namespace in ["ferrum", "team-a"] {
+            let found = self.store.load(namespace).await.unwrap();
+            all.push(json!([found.proxies, found.consumers, found.upstreams, found.plugin_configs]));
+        }
+        all
+    }
+
+    pub(super) async fn clear(&self) {
+        for namespace in ["ferrum", "team-a"] {
+            self.store.clear(namespace).await.unwrap();
+        }
     }
 }

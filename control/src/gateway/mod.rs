@@ -24,6 +24,7 @@ use engine::overload::Overload;
 use engine::publish::Fanout;
 use engine::snapshot::Snapshot;
 use plugins::PluginSet;
+use tokio::sync::Notify;
 
 use crate::admin::{Admin, AdminListener, AdminSources, Readiness};
 use crate::capabilities::{Capabilities, targets};
@@ -32,7 +33,7 @@ use crate::dns::Dns;
 use crate::logging::{self, LogGuard, LogOptions};
 use crate::overload::{Monitor, raise_nofile};
 use crate::settings::{self, Mode, Settings};
-use crate::source::{FileSource, SourceError};
+use crate::source::{CurrentStore, FileSource, SourceError};
 
 use cores::Cores;
 use publication::{Origin, Publication, needed_names};
@@ -228,6 +229,10 @@ async fn live(
     let _refreshing =
         capabilities.start_refreshing(options::seconds(settings.pool.backend_capability_refresh_interval_secs));
 
+    let database = match &origin {
+        Origin::Database(source) => Some(source.clone()),
+        Origin::File(_) => None,
+    };
     let parts = publication::Parts {
         snapshots: snapshots.clone(),
         origin,
@@ -265,6 +270,14 @@ async fn live(
     sources.traffic = Arc::new(admin_reads::Traffic(publication.clone()));
     sources.request_metrics = request_metrics;
     sources.plugins = ferrum_edge::adapter::available().into_iter().map(str::to_owned).collect();
+    // Told by admin writes, so that they are in service at once.
+    let written = Arc::new(Notify::new());
+    if let Some(database) = database {
+        let told = written.clone();
+        sources.database_unavailable = database.is_away();
+        sources.store = Some(Arc::new(CurrentStore(database)));
+        sources.on_write = Some(Arc::new(move || told.notify_one()));
+    }
     let _probing = gauges.start(Duration::from_millis(settings.overload.overload_check_interval_ms));
     let admin = start_admin(settings, sources)?;
     if readiness.set_ready() {
@@ -276,7 +289,7 @@ async fn live(
     let _tidying = publication.clone().start_tidying();
     let _following = (settings.core.mode == Mode::Database).then(|| {
         let every = options::seconds(settings.database.db_poll_interval);
-        publication.clone().start_following(every, Arc::new(tokio::sync::Notify::new()))
+        publication.clone().start_following(every, written)
     });
 
     let ended = tokio::select! {

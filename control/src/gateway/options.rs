@@ -8,7 +8,7 @@ use engine::snapshot::{Http2Limits, PoolLimits};
 use protocols::{Http2Settings, HttpSettings, Via, WebSocketSettings};
 
 use super::cores::kernel_fast_open;
-use crate::admin::AdminOptions;
+use crate::admin::{AdminOptions, WriteOptions};
 use crate::capabilities::CapabilityOptions;
 use crate::dns::DnsOptions;
 use crate::overload::{OverloadOptions, Thresholds};
@@ -221,7 +221,22 @@ pub(super) fn admin(settings: &Settings) -> AdminOptions {
         status_tracking: metrics.metrics_status_tracking_enabled,
         pool_max_idle_per_host: settings.pool.pool_max_idle_per_host as u64,
         pool_idle_timeout_seconds: settings.pool.pool_idle_timeout_seconds,
+        is_read_only: settings.core.mode != Mode::Database || settings.admin.admin_read_only,
+        write: writes(settings),
         ..AdminOptions::default()
+    }
+}
+
+fn writes(settings: &Settings) -> WriteOptions {
+    WriteOptions {
+        credentials_per_type_max: settings.limits.max_credentials_per_type,
+        basic_auth_secret: settings.client.basic_auth_hmac_secret.clone(),
+        audit_enabled: settings.admin.admin_audit_enabled,
+        backend_allow_ips: crate::source::address_policy(settings.client.backend_allow_ips),
+        cert_expiry_warning_days: settings.tls.tls_cert_expiry_warning_days,
+        has_stream_listeners: settings.core.mode.name() != "cp",
+        stream_bind_address: settings.stream.stream_proxy_bind_address,
+        reserved_ports: settings.reserved_ports(),
     }
 }
 

@@ -7,8 +7,8 @@ use serde_json::Value;
 use tokio::runtime::Handle;
 
 /// Constructors of custom plugins may spawn, so they run where a runtime is entered.
-pub(super) struct Catalog {
-    pub runtime: Handle,
+pub(crate) struct Catalog {
+    pub(crate) runtime: Handle,
 }
 
 impl PluginCatalog for Catalog {

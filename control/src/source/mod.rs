@@ -2,13 +2,16 @@
 
 mod catalog;
 mod compile;
+mod current;
 mod database;
 mod delta;
 mod file;
 #[cfg(test)]
 pub(crate) mod fixture;
 
+pub(crate) use catalog::Catalog;
 pub use compile::{BackendTlsDefaults, BackendTlsFiles, CompileOptions, backend_names, compile};
+pub use current::CurrentStore;
 pub use database::{DatabaseSource, Polled};
 pub(crate) use file::address_policy;
 pub use file::{FileSource, SourceError, validate_spec};

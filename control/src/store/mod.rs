@@ -62,6 +62,8 @@ pub enum Step {
     /// Of a row that is there.
     Replace(Resource),
     Delete(Kind, String),
+    /// Plugin configs that a proxy lists from now on, besides those it does.
+    Associate(String, Vec<String>),
     InsertSpec(Box<ApiSpec>),
     ReplaceSpec(Box<ApiSpec>),
     DeleteSpec(String),
@@ -125,6 +127,10 @@ pub trait Store: Send + Sync {
 
     /// Proxies of the namespace with that listen path, which may have overlapping hosts.
     async fn proxies_on(&self, namespace: &str, listen_path: Option<&str>) -> Result<Vec<Resource>, StoreError>;
+
+    /// What refers to an upstream: the proxies, then the enabled dispatch rules that may. To a plugin config: the proxies that
+    /// list it. Nothing to the other kinds.
+    async fn referrers(&self, kind: Kind, id: &str) -> Result<Vec<Resource>, StoreError>;
 
     /// Makes all steps in one transaction.
     async fn apply(&self, steps: Vec<Step>) -> Result<(), StoreError>;

@@ -1,7 +1,6 @@
 //! From a file to a document that can be served: the pipeline of the resources sheet §3.4.
 
 use std::io;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -207,12 +206,12 @@ fn check_tls_files(document: &Document, expiry_warning_days: u64, warnings: &mut
     let mut found = Vec::new();
     for (i, proxy) in document.proxies.iter().enumerate() {
         let id = &proxy.id;
-        let errors = proxy.tls_paths().filter_map(|(field, path)| files.check(field, path).err());
+        let errors = proxy.check_files(&mut files).into_iter();
         found.extend(errors.map(|error| Finding::proxy(i, id, format!("Proxy '{id}': {error}"))));
     }
     for (i, upstream) in document.upstreams.iter().enumerate() {
         let id = &upstream.id;
-        let errors = upstream.tls_paths().filter_map(|(field, path)| files.check(field, path).err());
+        let errors = upstream.check_files(&mut files).into_iter();
         found.extend(errors.map(|error| Finding::upstream(i, id, format!("Upstream '{id}': {error}"))));
     }
     warnings.append(&mut files.warnings);
@@ -221,40 +220,21 @@ fn check_tls_files(document: &Document, expiry_warning_days: u64, warnings: &mut
 
 /// Addresses written into the document against `FERRUM_BACKEND_ALLOW_IPS`; names are checked when they are resolved.
 fn check_addresses(document: &Document, policy: AddressPolicy) -> Vec<Finding> {
-    // a URL-style bracketed address is an address too
-    let literal =
-        |host: &str| host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).parse().ok();
-    let denied = |host: &str| literal(host).filter(|address: &IpAddr| !policy.allows(*address));
-    let text = |at: String, address: IpAddr| {
-        format!("{at} IP {address} denied by FERRUM_BACKEND_ALLOW_IPS={} policy", policy.as_str())
-    };
     let mut found = Vec::new();
     for (i, proxy) in document.proxies.iter().enumerate() {
-        let fields = [("backend_host", Some(&proxy.backend_host)), ("dns_override", proxy.dns_override.as_ref())];
-        for (field, host) in fields {
-            if let Some(address) = host.and_then(|host| denied(host)) {
-                let message = text(format!("Proxy '{}': {field}", proxy.id), address);
-                found.push(Finding::proxy(i, &proxy.id, message));
-            }
-        }
+        let id = &proxy.id;
+        let errors = proxy.check_addresses(policy).into_iter();
+        found.extend(errors.map(|error| Finding::proxy(i, id, format!("Proxy '{id}': {error}"))));
     }
     for (i, upstream) in document.upstreams.iter().enumerate() {
-        for (at, target) in upstream.targets.iter().enumerate() {
-            if let Some(address) = denied(&target.host) {
-                let message = text(format!("Upstream '{}': targets[{at}].host", upstream.id), address);
-                found.push(Finding::upstream(i, &upstream.id, message));
-            }
-        }
+        let id = &upstream.id;
+        let errors = upstream.check_addresses(policy).into_iter();
+        found.extend(errors.map(|error| Finding::upstream(i, id, format!("Upstream '{id}': {error}"))));
     }
     for (i, config) in document.plugin_configs.iter().enumerate() {
-        for (rule, destination) in references::dispatch_destinations(config) {
-            let host = destination.get("backend_host").and_then(Value::as_str);
-            if let Some(address) = host.and_then(denied) {
-                let at =
-                    format!("PluginConfig '{}' mesh_route_dispatch.rules[{rule}].destination.backend_host", config.id);
-                found.push(Finding::plugin_config(i, &config.id, text(at, address)));
-            }
-        }
+        let id = &config.id;
+        let errors = config.check_addresses(policy).into_iter();
+        found.extend(errors.map(|error| Finding::plugin_config(i, id, format!("PluginConfig '{id}' {error}"))));
     }
     found
 }

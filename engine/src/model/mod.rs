@@ -17,6 +17,7 @@ mod health;
 mod host;
 mod load;
 pub mod mesh;
+mod outside;
 mod plugin_config;
 mod proxy;
 mod proxy_check;
@@ -47,7 +48,9 @@ pub use host::{check_host, hosts_overlap};
 pub use load::{LoadError, LoadOptions, Loaded, PluginCatalog, PluginRefusal, load_file, load_text};
 pub use plugin_config::{PluginConfig, PluginScope};
 pub use proxy::{AuthMode, BackendScheme, PluginAssociation, Proxy, ResponseBodyMode};
-pub use references::{check_dispatch_references, check_plugin_references, check_upstream_references};
+pub use references::{
+    association_fault, check_dispatch_references, check_plugin_references, check_upstream_references,
+};
 pub use resilience::{Backoff, CircuitBreaker, Retry};
 pub use rules::{check_id, check_namespace};
 pub use stream::{check_streams, reserved_port_conflicts};
@@ -60,6 +63,7 @@ pub use upstream::{
     Algorithm, HashOnCookie, LocalityDistribution, LocalityFailover, LocalityLbSetting, PortOverride, Subset,
     SubsetTrafficPolicy, Target, TcpKeepalive, Upstream,
 };
+pub use upstream_check::NO_TARGETS;
 pub use version::{Migration, MigrationError, migrate_config};
 
 fn default_namespace() -> String {

@@ -74,7 +74,9 @@ impl PluginConfig {
             (PluginScope::Proxy, Some(id)) => errors.extend(rules::check_id(id).err().map(|e| format!("proxy_id {e}"))),
             (PluginScope::Global, Some(_)) => errors.push("scope 'global' must not have proxy_id".into()),
             (PluginScope::ProxyGroup, Some(_)) => {
-                errors.push("scope 'proxy_group' must not have proxy_id (proxies join by listing it)".into());
+                errors.push(
+                    "scope 'proxy_group' must not have proxy_id (associations are managed via proxy.plugins)".into(),
+                );
             }
             (_, None) => {}
         }

@@ -42,13 +42,19 @@ pub(super) fn dispatch_destinations(config: &PluginConfig) -> impl Iterator<Item
     rules.into_iter().flatten().enumerate().filter_map(|(i, rule)| Some((i, rule.get("destination")?)))
 }
 
+impl PluginConfig {
+    /// The upstreams that the rules of an enabled `mesh_route_dispatch` config name, with the places of the rules.
+    pub fn dispatch_upstreams(&self) -> impl Iterator<Item = (usize, &str)> {
+        dispatch_destinations(self).filter_map(|(i, destination)| Some((i, destination.get("upstream_id")?.as_str()?)))
+    }
+}
+
 /// Upstreams named by enabled `mesh_route_dispatch` configs exist.
 pub fn check_dispatch_references(document: &Document) -> Vec<Finding> {
     let upstreams: HashSet<&str> = document.upstreams.iter().map(|upstream| upstream.id.as_str()).collect();
     let mut found = Vec::new();
     for (at, config) in document.plugin_configs.iter().enumerate() {
-        for (i, destination) in dispatch_destinations(config) {
-            let Some(upstream_id) = destination.get("upstream_id").and_then(Value::as_str) else { continue };
+        for (i, upstream_id) in config.dispatch_upstreams() {
             if !upstreams.contains(upstream_id) {
                 let message = format!(
                     "PluginConfig '{}' (mesh_route_dispatch) rule {i} for proxy_id '{}' references upstream_id \
@@ -95,7 +101,7 @@ fn check_scope(config: &PluginConfig, proxies: &HashSet<&str>) -> Vec<String> {
         }
         (PluginScope::Proxy, None) => errors.push(format!("PluginConfig '{id}' with scope 'proxy' must have proxy_id")),
         (PluginScope::ProxyGroup, Some(_)) => errors.push(format!(
-            "PluginConfig '{id}' with scope 'proxy_group' must not have proxy_id (proxies join by listing it)"
+            "PluginConfig '{id}' with scope 'proxy_group' must not have proxy_id (associations are managed via proxy.plugins)"
         )),
         _ => {}
     }
@@ -112,20 +118,25 @@ fn check_associations(proxy: &Proxy, configs: &HashMap<&str, &PluginConfig>) -> 
             errors.push(format!("Proxy '{p}' references plugin_config '{id}' more than once"));
             continue;
         }
-        match configs.get(id) {
-            None => errors.push(format!("Proxy '{p}' references non-existent plugin_config '{id}'")),
-            Some(config) if config.scope == PluginScope::Global => errors.push(format!(
-                "Proxy '{p}' references plugin_config '{id}' with scope 'global' — global plugins run on every proxy \
-                 and are not listed"
-            )),
-            Some(config) if config.scope == PluginScope::Proxy && config.proxy_id.as_deref() != Some(p) => {
-                let other = config.proxy_id.as_deref().unwrap_or("<none>");
-                errors.push(format!("Proxy '{p}' references plugin_config '{id}' targeted to proxy '{other}'"));
-            }
-            Some(_) => {}
-        }
+        errors.extend(association_fault(p, id, configs.get(id).copied()));
     }
     errors
+}
+
+/// What is wrong about proxy `p` listing the plugin config `id`; `config` is the one of that id in the proxy's namespace.
+pub fn association_fault(p: &str, id: &str, config: Option<&PluginConfig>) -> Option<String> {
+    match config {
+        None => Some(format!("Proxy '{p}' references non-existent plugin_config '{id}'")),
+        Some(config) if config.scope == PluginScope::Global => Some(format!(
+            "Proxy '{p}' references plugin_config '{id}' with scope 'global' — proxy associations may only reference \
+             proxy-scoped or proxy_group-scoped plugin configs"
+        )),
+        Some(config) if config.scope == PluginScope::Proxy && config.proxy_id.as_deref() != Some(p) => {
+            let other = config.proxy_id.as_deref().unwrap_or("<none>");
+            Some(format!("Proxy '{p}' references plugin_config '{id}' targeted to proxy '{other}'"))
+        }
+        Some(_) => None,
+    }
 }
 
 #[cfg(test)]

@@ -1,13 +1,16 @@
 //! The files that TLS fields name (resources sheet §14): they open, hold what they should, and are valid today.
 
 use std::collections::HashSet;
-use std::fs;
+use std::{fs, io};
 
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// The bundles of whole operating systems are a fiftieth of it.
+const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// The checks of one load: each path is looked at once, and reported under the first field that names it.
 #[derive(Debug)]
@@ -81,7 +84,7 @@ impl TlsFiles {
 /// # Errors
 /// The file cannot be read, or has none.
 pub fn certificates(field: &str, path: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    let pem = fs::read(path).map_err(|error| format!("{field}: failed to open certificate file '{path}': {error}"))?;
+    let pem = read(path).map_err(|error| format!("{field}: failed to open certificate file '{path}': {error}"))?;
     let found: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<_, _>>()
         .map_err(|error| format!("{field}: no valid PEM certificates found in '{path}' ({error})"))?;
@@ -89,9 +92,21 @@ pub fn certificates(field: &str, path: &str) -> Result<Vec<CertificateDer<'stati
 }
 
 fn check_key(field: &str, path: &str) -> Result<(), String> {
-    let pem = fs::read(path).map_err(|error| format!("{field}: failed to open key file '{path}': {error}"))?;
+    let pem = read(path).map_err(|error| format!("{field}: failed to open key file '{path}': {error}"))?;
     let has_key = PrivatePkcs8KeyDer::pem_slice_iter(&pem).any(|key| key.is_ok());
     if has_key { Ok(()) } else { Err(format!("{field}: no valid PKCS8 private keys found in '{path}'")) }
+}
+
+/// A path may come over the admin API: one that never ends, or never begins, is not read.
+fn read(path: &str) -> io::Result<Vec<u8>> {
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    if metadata.len() > FILE_BYTES_MAX {
+        return Err(io::Error::other(format!("larger than {FILE_BYTES_MAX} bytes")));
+    }
+    fs::read(path)
 }
 
 fn text(at: OffsetDateTime) -> String {

@@ -8,6 +8,9 @@ use super::mesh::SpiffeId;
 use super::rules;
 use super::upstream::{HashOnCookie, Subset, Target, Upstream};
 
+/// What an upstream without targets is told in a document; the admin API says it in other words.
+pub const NO_TARGETS: &str = "must have at least one target or service_discovery";
+
 impl Upstream {
     pub fn check_fields(&self) -> Vec<String> {
         let mut errors = Vec::new();
@@ -34,7 +37,7 @@ impl Upstream {
     fn check_targets(&self, errors: &mut Vec<String>) {
         rules::entries(errors, "targets", self.targets.len(), 1000);
         if self.targets.is_empty() && self.service_discovery.is_none() {
-            errors.push("must have at least one target or service_discovery".into());
+            errors.push(NO_TARGETS.into());
         }
         for (i, target) in self.targets.iter().enumerate() {
             target.check(errors, &format!("targets[{i}]"));

@@ -18,6 +18,7 @@ use super::target::{DatabaseKind, Target};
 use super::{AuditEvent, AuditFilter, Changes, Kind, Page, PoolState, Range, Resource, Step, Store, StoreError, Taken};
 use driver::{Cell, Database, timed};
 use record::{Record, select};
+use write::{DISPATCHES, containing};
 
 pub use migrate::{Migration, MigrationStatus};
 
@@ -197,6 +198,23 @@ impl Store for SqlStore {
         }
     }
 
+    async fn referrers(&self, kind: Kind, id: &str) -> Result<Vec<Resource>, StoreError> {
+        let of = [Cell::text(id)];
+        match kind {
+            Kind::Upstream => {
+                let mut found = self.resources(Kind::Proxy, "WHERE upstream_id = ? ORDER BY id", &of).await?;
+                let dispatches = format!("{DISPATCHES} ORDER BY id");
+                found.extend(self.resources(Kind::PluginConfig, &dispatches, &[containing(id)]).await?);
+                Ok(found)
+            }
+            Kind::PluginConfig => {
+                let rest = "WHERE id IN (SELECT proxy_id FROM proxy_plugins WHERE plugin_config_id = ?) ORDER BY id";
+                self.resources(Kind::Proxy, rest, &of).await
+            }
+            Kind::Proxy | Kind::Consumer => Ok(Vec::new()),
+        }
+    }
+
     async fn apply(&self, steps: Vec<Step>) -> Result<(), StoreError> {
         timed(&self.target, "write", self.apply_steps(steps)).await
     }
@@ -228,10 +246,8 @@ impl SqlStore {
         namespace: &str,
         except: &str,
     ) -> Result<Option<String>, StoreError> {
-        let quoted = serde_json::to_string(value).unwrap_or_default();
-        let escaped = quoted.replace('!', "!!").replace('%', "!%").replace('_', "!_");
         let rest = "WHERE namespace = ? AND id <> ? AND credentials LIKE ? ESCAPE '!' ORDER BY id";
-        let cells = [Cell::text(namespace), Cell::text(except), Cell::Text(format!("%{escaped}%"))];
+        let cells = [Cell::text(namespace), Cell::text(except), containing(value)];
         let candidates: Vec<Consumer> = self.records(rest, &cells).await?;
         let has = |consumer: &&Consumer| consumer.credential_values(kind, key).any(|present| present == value);
         Ok(candidates.iter().find(has).map(|consumer| consumer.id.clone()))

@@ -193,6 +193,26 @@ async fn migrations_are_made_once(store: &SqlStore) {
     assert_eq!((status.applied[0].version, status.applied[0].checksum.as_str()), (1, "v001_initial_schema"));
 }
 
+/// A dispatch rule that is not enabled, or names another upstream, does not count.
+async fn what_refers_to_a_resource_is_found(store: &SqlStore) {
+    let dispatch = |id: &str, upstream: &str, enabled: bool| {
+        let value = json!({"id": id, "plugin_name": "mesh_route_dispatch", "scope": "global", "enabled": enabled,
+            "config": {"rules": [{"destination": {"upstream_id": upstream}}]}});
+        Resource::PluginConfig(Box::new(serde_json::from_value::<PluginConfig>(value).unwrap()))
+    };
+    add(store, vec![upstream("r_1"), upstream("rx1")]).await;
+    add(store, vec![proxy("rp", json!({"upstream_id": "r_1"})), config("rg", "proxy_group", json!(null))]).await;
+    add(store, vec![dispatch("d1", "r_1", true), dispatch("d2", "r_1", false), dispatch("d3", "rx1", true)]).await;
+    let found = store.referrers(Kind::Upstream, "r_1").await.unwrap();
+    assert_eq!(found.iter().map(Resource::id).collect::<Vec<_>>(), ["rp", "d1"]);
+    store.apply(vec![Step::Associate("rp".into(), vec!["rg".into()])]).await.unwrap();
+    let listed = store.get(Kind::Proxy, "rp").await.unwrap().unwrap().to_json()["plugins"].clone();
+    assert_eq!(listed, json!([{"plugin_config_id": "rg"}]));
+    let found = store.referrers(Kind::PluginConfig, "rg").await.unwrap();
+    assert_eq!(found.iter().map(Resource::id).collect::<Vec<_>>(), ["rp"]);
+    assert!(store.referrers(Kind::PluginConfig, "d1").await.unwrap().is_empty());
+}
+
 /// In order: each goes on with what the one before has left.
 async fn suite(place: Place) {
     let store = &place.store;
@@ -204,6 +224,7 @@ async fn suite(place: Place) {
     a_change_keeps_the_time_of_creation(store).await;
     a_poll_sees_what_changed_and_what_is_gone(store).await;
     what_nobody_wants_any_more_goes(store).await;
+    what_refers_to_a_resource_is_found(store).await;
     events_are_listed_newest_first(store).await;
     a_namespace_is_cleared_alone(store).await;
     store.close().await;

@@ -38,6 +38,7 @@ async fn apply(change: &mut Change<'_>, step: &Step) -> Result<(), StoreError> {
         Step::Delete(kind, id) => {
             change.execute(&format!("DELETE FROM {} WHERE id = ?", kind.table()), &[Cell::text(id)]).await.map(drop)
         }
+        Step::Associate(proxy, configs) => associate(change, proxy, configs.iter().map(String::as_str)).await,
         Step::InsertSpec(spec) => insert_record(change, &**spec).await,
         Step::ReplaceSpec(spec) => replace_record(change, &**spec).await,
         Step::DeleteSpec(id) => delete_spec(change, id).await,
@@ -59,7 +60,7 @@ async fn insert_resource(change: &mut Change<'_>, resource: &Resource) -> Result
         Resource::PluginConfig(row) => insert_record(change, &**row).await,
         Resource::Proxy(row) => {
             insert_record(change, &**row).await?;
-            associate(change, row).await
+            associate(change, &row.id, listed(row)).await
         }
     }
 }
@@ -73,10 +74,18 @@ async fn replace_resource(change: &mut Change<'_>, resource: &Resource) -> Resul
     }
 }
 
-async fn associate(change: &mut Change<'_>, proxy: &Proxy) -> Result<(), StoreError> {
-    for association in &proxy.plugins {
+fn listed(proxy: &Proxy) -> impl Iterator<Item = &str> {
+    proxy.plugins.iter().map(|association| association.plugin_config_id.as_str())
+}
+
+async fn associate<'a>(
+    change: &mut Change<'_>,
+    proxy: &str,
+    configs: impl Iterator<Item = &'a str>,
+) -> Result<(), StoreError> {
+    for config in configs {
         let sql = "INSERT INTO proxy_plugins (proxy_id, plugin_config_id) VALUES (?, ?)";
-        change.execute(sql, &[Cell::text(&proxy.id), Cell::text(&association.plugin_config_id)]).await?;
+        change.execute(sql, &[Cell::text(proxy), Cell::text(config)]).await?;
     }
     Ok(())
 }
@@ -87,7 +96,7 @@ async fn replace_proxy(change: &mut Change<'_>, proxy: &Proxy) -> Result<(), Sto
     let groups = groups_of(change, &proxy.id).await?;
     replace_record(change, proxy).await?;
     change.execute("DELETE FROM proxy_plugins WHERE proxy_id = ?", &[Cell::text(&proxy.id)]).await?;
-    associate(change, proxy).await?;
+    associate(change, &proxy.id, listed(proxy)).await?;
     if let Some(former) = former.filter(|former| Some(former) != proxy.upstream_id.as_ref()) {
         delete_orphan_upstream(change, &former).await?;
     }
@@ -119,6 +128,17 @@ async fn delete_spec(change: &mut Change<'_>, id: &str) -> Result<(), StoreError
     change.execute("DELETE FROM api_specs WHERE id = ?", &[Cell::text(id)]).await.map(drop)
 }
 
+/// Enabled dispatch rules whose text has what [`containing`] gives.
+pub(super) const DISPATCHES: &str =
+    "WHERE plugin_name = 'mesh_route_dispatch' AND enabled = 1 AND config LIKE ? ESCAPE '!'";
+
+/// For `LIKE`: the text as a JSON string, anywhere.
+pub(super) fn containing(text: &str) -> Cell {
+    let quoted = serde_json::to_string(text).unwrap_or_default();
+    let escaped = quoted.replace('!', "!!").replace('%', "!%").replace('_', "!_");
+    Cell::Text(format!("%{escaped}%"))
+}
+
 async fn upstream_of(change: &mut Change<'_>, proxy: &str) -> Result<Option<String>, StoreError> {
     let sql = "SELECT upstream_id FROM proxies WHERE id = ? AND upstream_id IS NOT NULL";
     Ok(texts(change, sql, &[Cell::text(proxy)]).await?.pop())
@@ -132,11 +152,8 @@ async fn groups_of(change: &mut Change<'_>, proxy: &str) -> Result<Vec<String>, 
 
 /// One that no proxy and no dispatch rule refers to. Which upstreams a rule names stands in its config, as text.
 async fn delete_orphan_upstream(change: &mut Change<'_>, id: &str) -> Result<(), StoreError> {
-    let quoted = serde_json::to_string(id).unwrap_or_default();
-    let escaped = quoted.replace('!', "!!").replace('%', "!%").replace('_', "!_");
-    let sql = "SELECT id FROM plugin_configs WHERE plugin_name = 'mesh_route_dispatch' AND enabled = 1 \
-               AND config LIKE ? ESCAPE '!'";
-    if !texts(change, sql, &[Cell::Text(format!("%{escaped}%"))]).await?.is_empty() {
+    let sql = format!("SELECT id FROM plugin_configs {DISPATCHES}");
+    if !texts(change, &sql, &[containing(id)]).await?.is_empty() {
         return Ok(());
     }
     let sql = "DELETE FROM upstreams WHERE id = ? AND NOT EXISTS (SELECT 1 FROM proxies WHERE upstream_id = ?)";

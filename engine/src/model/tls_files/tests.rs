@@ -127,3 +127,18 @@ fn a_path_is_looked_at_once_per_kind() {
     assert!(files.check("backend_tls_server_ca_cert_path", "/nonexistent").is_ok());
     assert!(files.check("backend_tls_client_key_path", "/nonexistent").is_err());
 }
+
+#[test]
+fn only_files_of_a_sensible_size_are_read() {
+    let directory = Directory::new("size");
+    let folder = directory.0.to_str().unwrap().to_owned();
+    let error = check(&folder, 0).0.unwrap_err();
+    assert!(error.ends_with("not a regular file"), "{error}");
+    assert!(check("/dev/zero", 0).0.unwrap_err().ends_with("not a regular file"));
+    let path = directory.write("large.pem", "");
+    let large = fs::File::options().write(true).open(&path).unwrap();
+    large.set_len(FILE_BYTES_MAX).unwrap();
+    assert!(check(&path, 0).0.unwrap_err().contains("no valid PEM certificates"));
+    large.set_len(FILE_BYTES_MAX + 1).unwrap();
+    assert!(check(&path, 0).0.unwrap_err().ends_with("larger than 16777216 bytes"));
+}

@@ -1,0 +1,179 @@
+//! Who has changed what: recording, and `GET /audit` (admin sheet §21).
+
+use std::sync::Arc;
+
+use hyper::StatusCode;
+use serde_json::{Value, json};
+use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
+use tokio::sync::mpsc;
+
+use super::Admin;
+use super::reply::{self, Reply};
+use super::write::DATABASE_FAILED;
+use crate::store::{AuditEvent, AuditFilter, Range, Store};
+
+/// Events that wait for the database; one more is dropped.
+const QUEUE_MAX: usize = 1024;
+const LIMIT_DEFAULT: u64 = 100;
+const LIMIT_MAX: i128 = 1000;
+
+/// Records events in the background: no call waits for it, and none fails with it.
+pub(super) struct Recorder {
+    queue: mpsc::Sender<AuditEvent>,
+}
+
+impl Recorder {
+    /// On the current tokio runtime, until it is dropped.
+    pub(super) fn start(store: Arc<dyn Store>) -> Self {
+        let (queue, mut events) = mpsc::channel::<AuditEvent>(QUEUE_MAX);
+        tokio::spawn(async move {
+            while let Some(event) = events.recv().await {
+                if let Err(error) = store.record(&event).await {
+                    tracing::warn!(action = event.action, error = %error, "An audit event is lost");
+                }
+            }
+        });
+        Self { queue }
+    }
+
+    pub(super) fn record(&self, event: AuditEvent) {
+        if let Err(refused) = self.queue.try_send(event) {
+            let (mpsc::error::TrySendError::Full(event) | mpsc::error::TrySendError::Closed(event)) = refused;
+            tracing::warn!(action = event.action, queue_max = QUEUE_MAX, "An audit event is lost: the queue is full");
+        }
+    }
+}
+
+impl Admin {
+    pub(super) async fn audit(&self, namespace: &str, query: &str) -> Reply {
+        let Some(store) = &self.sources.store else {
+            return reply::error(StatusCode::SERVICE_UNAVAILABLE, "No database");
+        };
+        let (filter, range) = match asked(query) {
+            Ok(asked) => asked,
+            Err(text) => return reply::error(StatusCode::BAD_REQUEST, &text),
+        };
+        let page = match store.audit(namespace, &filter, range).await {
+            Ok(page) => page,
+            Err(error) => {
+                tracing::warn!(error = %error, "Audit events cannot be read");
+                return reply::error(StatusCode::SERVICE_UNAVAILABLE, DATABASE_FAILED);
+            }
+        };
+        let next = range.offset + page.rows.len() as u64;
+        let items: Vec<Value> = page.rows.into_iter().map(shown).collect();
+        let body = json!({
+            "items": items,
+            "limit": range.limit,
+            "next_offset": (next < page.total).then_some(next),
+            "offset": range.offset,
+            "total": page.total,
+        });
+        reply::json(StatusCode::OK, &body)
+    }
+}
+
+fn shown(event: AuditEvent) -> Value {
+    let at = event.at.to_offset(UtcOffset::UTC).format(&Rfc3339).unwrap_or_default();
+    json!({
+        "id": event.id,
+        "ts": at,
+        "actor": event.actor,
+        "action": event.action,
+        "resource_type": event.resource_type,
+        "resource_id": event.resource_id,
+        "namespace": event.namespace,
+        "diff": event.diff,
+    })
+}
+
+/// The filter and the page of a query. The first of each parameter counts.
+fn asked(query: &str) -> Result<(AuditFilter, Range), String> {
+    let value = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    let text = |name: &str| value(name).map(|raw| decoded(&raw.replace('+', " ")));
+    // The + of an offset is no blank.
+    let moment = |name: &str| match value(name) {
+        Some(raw) => OffsetDateTime::parse(&decoded(raw), &Rfc3339)
+            .map(Some)
+            .map_err(|error| format!("Invalid audit {name} timestamp: {error}")),
+        None => Ok(None),
+    };
+    let filter = AuditFilter {
+        actor: text("actor"),
+        action: text("action"),
+        resource_type: text("resource_type"),
+        resource_id: text("resource_id"),
+        start: moment("start")?,
+        end: moment("end")?,
+    };
+    let limit = match value("limit") {
+        None => LIMIT_DEFAULT,
+        Some(raw) => {
+            let limit: i128 = raw.parse().map_err(|_| "Invalid audit limit".to_owned())?;
+            limit.clamp(1, LIMIT_MAX) as u64
+        }
+    };
+    let offset = value("offset").and_then(|raw| raw.parse::<u128>().ok()).unwrap_or(0);
+    let offset = u32::try_from(offset).map_err(|_| "Audit offset exceeds supported range".to_owned())?;
+    Ok((filter, Range { offset: offset.into(), limit: Some(limit) }))
+}
+
+/// Percent-decoding; what is none stays as it is.
+fn decoded(raw: &str) -> String {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let mut bytes = Vec::with_capacity(raw.len());
+    let mut rest = raw.as_bytes();
+    loop {
+        match rest {
+            [] => return String::from_utf8_lossy(&bytes).into_owned(),
+            [b'%', high, low, after @ ..] if digit(*high).is_some() && digit(*low).is_some() => {
+                bytes.push((digit(*high).unwrap_or(0) * 16 + digit(*low).unwrap_or(0)) as u8);
+                rest = after;
+            }
+            [byte, after @ ..] => {
+                bytes.push(*byte);
+                rest = after;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(query: &str) -> (u64, u64) {
+        let (_, range) = asked(query).unwrap();
+        (range.offset, range.limit.unwrap())
+    }
+
+    #[test]
+    fn pages_are_bounded() {
+        for (query, expected) in [
+            ("", (0, 100)),
+            ("limit=0", (0, 1)),
+            ("limit=-7", (0, 1)),
+            ("limit=1000&offset=3", (3, 1000)),
+            ("limit=1001", (0, 1000)),
+            ("offset=many", (0, 100)),
+            ("offset=4294967295", (4_294_967_295, 100)),
+        ] {
+            assert_eq!(range(query), expected, "{query}");
+        }
+        assert_eq!(asked("limit=many").unwrap_err(), "Invalid audit limit");
+        assert_eq!(asked("limit=").unwrap_err(), "Invalid audit limit");
+        assert_eq!(asked("offset=4294967296").unwrap_err(), "Audit offset exceeds supported range");
+    }
+
+    #[test]
+    fn filters_are_decoded() {
+        let query = "actor=a%40b+c%2Bd%zz&action=create&start=2026-01-01T00:00:00+00:00&end=2026-01-02T00%3A00%3A00Z";
+        let (filter, _) = asked(query).unwrap();
+        assert_eq!(filter.actor.as_deref(), Some("a@b c+d%zz"));
+        assert_eq!((filter.action.as_deref(), filter.resource_id), (Some("create"), None));
+        assert_eq!(filter.end.unwrap() - filter.start.unwrap(), time::Duration::DAY);
+        assert!(asked("start=now").unwrap_err().starts_with("Invalid audit start timestamp: "));
+        assert!(asked("end=").unwrap_err().starts_with("Invalid audit end timestamp: "));
+    }
+}

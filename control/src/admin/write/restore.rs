@@ -1,0 +1,65 @@
+//! `POST /restore`: a namespace is replaced by a backup (admin sheet §19).
+
+use engine::model::{
+    DOCUMENT_VERSION, check_dispatch_references, check_id, check_plugin_references, check_upstream_references,
+};
+use hyper::StatusCode;
+use serde_json::{Value, json};
+
+use super::import::Import;
+use super::{Call, Change, Refusal};
+use crate::admin::Admin;
+use crate::admin::reply::{self, Reply};
+
+impl Admin {
+    /// All is checked before anything is deleted. Ids and times are those of the backup.
+    pub(super) async fn restore(&self, call: &Call) -> Result<Reply, Refusal> {
+        let store = self.store()?;
+        if !call.query.split('&').any(|pair| pair == "confirm=true") {
+            let text = "Restore is a destructive operation that replaces all existing configuration. Pass \
+                        ?confirm=true to proceed.";
+            return Err(Refusal::bad_request(text));
+        }
+        let mut import = Import::decode(&call.body)?;
+        check_version(import.version.as_ref())?;
+        let settle_id = |resource: &mut crate::store::Resource| check_id(resource.id());
+        let mut errors = import.prepare(&call.namespace, &self.options.write, settle_id, true);
+        errors.extend(import.cross_faults());
+        let document = import.document();
+        for check in [check_upstream_references, check_dispatch_references, check_plugin_references] {
+            errors.extend(check(&document).into_iter().map(|finding| finding.message));
+        }
+        if !errors.is_empty() {
+            let text = "Restore payload validation failed — existing config was NOT deleted".to_owned();
+            return Err(Refusal { status: StatusCode::BAD_REQUEST, text, findings: Some(errors) });
+        }
+        if let Err(error) = store.clear(&call.namespace).await {
+            tracing::warn!(error = %error, "A namespace cannot be cleared for what is to be restored");
+            let text = format!("Failed to clear existing config: {error}");
+            return Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, text));
+        }
+        let outcome = import.write(store, false).await;
+        let counts = outcome.counts();
+        let diff = json!({ "before": { "replaced_namespace": call.namespace }, "after": counts });
+        let resource_id = &call.namespace;
+        self.written(call, Change { action: "restore", resource_type: "gateway_config", resource_id, diff });
+        if outcome.errors.is_empty() {
+            return Ok(reply::json(StatusCode::OK, &json!({ "restored": counts })));
+        }
+        let body = json!({ "restored": counts, "errors": outcome.errors });
+        Ok(reply::json(StatusCode::MULTI_STATUS, &body))
+    }
+}
+
+/// None, an empty one or the current one.
+fn check_version(version: Option<&Value>) -> Result<(), Refusal> {
+    let shown = match version {
+        None => return Ok(()),
+        Some(Value::String(version)) if version.is_empty() || version == DOCUMENT_VERSION => return Ok(()),
+        Some(Value::String(version)) => version.clone(),
+        Some(other) => other.to_string(),
+    };
+    Err(Refusal::bad_request(format!(
+        "Incompatible config version '{shown}'. This gateway expects version '{DOCUMENT_VERSION}'"
+    )))
+}

@@ -1,0 +1,107 @@
+//! Writes over the listener and a real database. Each story begins with nothing; on SQLite it has a database of its own, and
+//! all of them run on PostgreSQL and MariaDB where `FERRUM_TEST_POSTGRES_URL` and `FERRUM_TEST_MYSQL_URL` name a server.
+
+mod audit;
+mod credentials;
+mod imports;
+mod outage;
+mod relations;
+mod resources;
+
+use serde_json::{Value, json};
+
+use crate::admin::test_rig::{StoreRig, server_rig, store_rig};
+use crate::store::DatabaseKind;
+
+macro_rules! stories {
+    ($($room:ident: $($story:ident),* $(,)?;)*) => {
+        $($(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $story() {
+                $room::$story(&store_rig().await).await;
+            }
+        )*)*
+
+        async fn all(rig: &StoreRig) {
+            $($(
+                rig.clear().await;
+                $room::$story(rig).await;
+            )*)*
+        }
+    };
+}
+
+stories! {
+    resources:
+        a_resource_is_created_read_replaced_and_deleted,
+        what_clients_leave_out_is_filled_in_and_what_they_may_not_set_is_dropped,
+        a_body_that_is_no_resource_is_refused,
+        fields_are_checked_with_the_words_of_their_kind,
+        a_replacement_is_checked_like_a_new_one,
+        roles_decide_who_writes_and_what_is_shown,
+        a_put_never_creates,
+        namespaces_are_kept_apart;
+    relations:
+        what_is_there_once_only_is_refused_twice,
+        identities_and_keys_lead_to_one_consumer,
+        stream_ports_are_not_shared,
+        proxies_refer_to_what_is_there,
+        plugin_configs_are_those_of_known_plugins_and_proxies,
+        upstreams_in_use_stay;
+    credentials:
+        credentials_are_set_appended_and_deleted,
+        credentials_are_refused_in_the_order_of_the_sheet;
+    imports:
+        a_batch_is_written_whole,
+        a_batch_says_everything_that_is_wrong_with_it,
+        a_batch_goes_as_far_as_the_database_lets_it,
+        a_backup_can_be_restored,
+        a_restore_that_is_wrong_deletes_nothing,
+        a_restore_goes_on_after_a_kind_that_fails;
+    audit:
+        every_successful_write_is_recorded_without_secrets;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_takes_all_of_it() {
+    match server_rig(DatabaseKind::Postgres, "FERRUM_TEST_POSTGRES_URL").await {
+        Some(rig) => all(&rig).await,
+        None => eprintln!("not run: no server (FERRUM_TEST_POSTGRES_URL)"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mariadb_takes_all_of_it() {
+    match server_rig(DatabaseKind::Mysql, "FERRUM_TEST_MYSQL_URL").await {
+        Some(rig) => all(&rig).await,
+        None => eprintln!("not run: no server (FERRUM_TEST_MYSQL_URL)"),
+    }
+}
+
+fn extended(mut value: Value, more: Value) -> Value {
+    value.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    value
+}
+
+fn proxy(id: &str, more: Value) -> Value {
+    let path = format!("/{id}");
+    let value =
+        json!({"id": id, "listen_path": path, "backend_scheme": "http", "backend_host": "h", "backend_port": 80});
+    extended(value, more)
+}
+
+fn upstream(id: &str, more: Value) -> Value {
+    extended(json!({"id": id, "targets": [{"host": "a", "port": 1}]}), more)
+}
+
+fn config(id: &str, more: Value) -> Value {
+    extended(json!({"id": id, "plugin_name": "key_auth", "scope": "global", "config": {}}), more)
+}
+
+fn consumer(id: &str, more: Value) -> Value {
+    extended(json!({"id": id, "username": id}), more)
+}
+
+fn refusal(status: u16, text: &str) -> (u16, String) {
+    (status, text.to_owned())
+}
