@@ -53,7 +53,18 @@ async fn database(target: &Target, action: MigrateAction, is_dry_run: bool) -> R
         }
     };
     store.close().await;
-    Ok(lines)
+    Ok(lines.into_iter().chain(left_to_custom_plugins()).collect())
+}
+
+/// What custom plugins declare is named, so that nobody takes it for done.
+fn left_to_custom_plugins() -> Option<String> {
+    let all = ferrum_edge::custom_plugins::collect_all_custom_plugin_migrations();
+    let steps = all.iter().flat_map(|(plugin, steps)| {
+        steps.iter().map(move |step| format!("[{plugin}] V{}: {}", step.version, step.name))
+    });
+    let steps: Vec<String> = steps.collect();
+    let is_any = !steps.is_empty();
+    is_any.then(|| format!("Not applied, for this release does not: migrations of custom plugins: {}", steps.join(", ")))
 }
 
 fn pending(status: &MigrationStatus) -> Vec<String> {
