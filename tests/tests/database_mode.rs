@@ -11,8 +11,7 @@ const SECRET: &str = "a secret of the admin API, long enough";
 
 fn token() -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock").as_secs();
-    let claims =
-        json!({"iss": "ferrum-edge", "sub": "tests", "role": "admin", "iat": now, "nbf": now, "exp": now + 600, "jti": "1"});
+    let claims = json!({"iss": "ferrum-edge", "sub": "tests", "role": "admin", "iat": now, "nbf": now, "exp": now + 600, "jti": "1"});
     jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(SECRET.as_bytes())).expect("a token")
 }
 

@@ -29,7 +29,11 @@ fn migrate(url: &str, more: &[(&str, &str)]) -> Exit {
 /// What was printed for the operator about the gateway's own schema; log lines are JSON.
 fn printed(exit: &Exit) -> Vec<String> {
     assert_eq!(exit.code, Some(0), "{exit:?}");
-    exit.stdout.lines().filter(|line| !line.starts_with('{') && !line.starts_with("Not applied")).map(str::to_owned).collect()
+    exit.stdout
+        .lines()
+        .filter(|line| !line.starts_with('{') && !line.starts_with("Not applied"))
+        .map(str::to_owned)
+        .collect()
 }
 
 const STATUS: (&str, &str) = ("FERRUM_MIGRATE_ACTION", "status");

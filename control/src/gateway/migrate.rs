@@ -64,7 +64,8 @@ fn left_to_custom_plugins() -> Option<String> {
     });
     let steps: Vec<String> = steps.collect();
     let is_any = !steps.is_empty();
-    is_any.then(|| format!("Not applied, for this release does not: migrations of custom plugins: {}", steps.join(", ")))
+    is_any
+        .then(|| format!("Not applied, for this release does not: migrations of custom plugins: {}", steps.join(", ")))
 }
 
 fn pending(status: &MigrationStatus) -> Vec<String> {

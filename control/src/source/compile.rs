@@ -63,8 +63,7 @@ pub fn compile(
     let routes = RouteTable::build(&routes)?;
     let mut configured = configured(document);
     let skipped = if options.skips_faulty_plugins { skip_faulty(&mut configured, &check) } else { Vec::new() };
-    let (mut plugins, mut warnings) =
-        plugins::catalog::compile_with(&configured, &attachments(&proxies), check)?;
+    let (mut plugins, mut warnings) = plugins::catalog::compile_with(&configured, &attachments(&proxies), check)?;
     warnings.extend(skipped);
     carry_plugins(&mut plugins, previous);
     plugins.companion = ferrum_edge::adapter::companion(document, &places, &plugins);

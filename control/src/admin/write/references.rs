@@ -10,8 +10,8 @@ use engine::model::{PluginCatalog, PluginConfig, PluginRefusal, Proxy, Upstream,
 
 use super::{Refusal, looked_up};
 use crate::source::Catalog;
-use tokio::runtime::Handle;
 use crate::store::{Kind, Resource, Store};
+use tokio::runtime::Handle;
 
 /// Where resources are looked for.
 pub(super) struct Known<'a> {
