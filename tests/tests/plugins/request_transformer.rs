@@ -57,16 +57,21 @@ fn header_rules_change_what_the_backend_gets() {
 }
 
 #[test]
-fn rules_cannot_change_how_a_request_is_framed_or_who_it_is_from() {
+fn rules_cannot_change_how_a_request_is_framed_and_a_client_cannot_say_who_it_is() {
     let backend = Backend::echoing();
-    let names = ["Content-Length", "Transfer-Encoding", "Connection", "X-Consumer-Username", "Upgrade"];
-    let rules: Vec<Value> = names.iter().map(|name| header_rule("update", name, "7")).collect();
+    let names = ["Content-Length", "Transfer-Encoding", "Connection", "Upgrade"];
+    let mut rules: Vec<Value> = names.iter().map(|name| header_rule("update", name, "7")).collect();
+    // A rule is the operator's word, which holds as long as nobody is identified (plugin API sheet §4.5).
+    rules.push(header_rule("update", "X-Consumer-Custom-Id", "7"));
     let gateway = transformed(&backend, json!({"rules": rules}));
-    let response = gateway.ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello");
+    let response = gateway.ask(
+        "POST / HTTP/1.1\r\nHost: a\r\nX-Consumer-Username: root\r\nX-Consumer-Custom-Id: 0\r\nContent-Length: 5\r\n\r\nhello",
+    );
     assert_eq!(response.text(), "hello");
     let request = backend.only_request();
     assert_eq!(request.headers.all("content-length"), ["5"]);
-    for name in &names[1..] {
+    assert_eq!(request.headers.all("x-consumer-custom-id"), ["7"]);
+    for name in names[1..].iter().chain(&["X-Consumer-Username"]) {
         assert!(!request.headers.has(name), "{name}: {request:?}");
     }
 }
