@@ -152,7 +152,7 @@ impl Publication {
             Origin::File(source) => (Wanted::File(source.clone()), None),
             Origin::Database(source) => match source.poll(&self.document()).await {
                 Ok(Polled::Changed { document, cursor }) => {
-                    (Wanted::Database(source.clone(), Box::new(document)), Some((source.clone(), cursor)))
+                    (Wanted::Database(source.clone(), document), Some((source.clone(), cursor)))
                 }
                 // Why it failed has been said.
                 Ok(Polled::Same) | Err(_) => return,

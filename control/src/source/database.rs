@@ -41,7 +41,7 @@ pub enum Polled {
     /// Nothing has changed.
     Same,
     /// Its cursor is given to [`DatabaseSource::note`] once it is in service.
-    Changed { document: Document, cursor: OffsetDateTime },
+    Changed { document: Box<Document>, cursor: OffsetDateTime },
 }
 
 impl DatabaseSource {
@@ -117,7 +117,7 @@ impl DatabaseSource {
         let since = self.progress().cursor;
         let changes = self.store().changes(&self.namespace, since).await?;
         Ok(match applied(running, changes, at) {
-            Some(document) => Polled::Changed { document, cursor: at },
+            Some(document) => Polled::Changed { document: Box::new(document), cursor: at },
             None => {
                 self.note(at);
                 Polled::Same
@@ -135,7 +135,7 @@ impl DatabaseSource {
                 self.load().await?
             }
         };
-        Ok(Polled::Changed { document, cursor: at })
+        Ok(Polled::Changed { document: Box::new(document), cursor: at })
     }
 
     /// The configuration as of that time is in service.
@@ -295,7 +295,7 @@ mod tests {
             Polled::Same => None,
             Polled::Changed { document, cursor } => {
                 source.note(cursor);
-                Some(document)
+                Some(*document)
             }
         }
     }

@@ -386,9 +386,15 @@ impl Change<'_> {
     /// A statement as it stands, which may be one that cannot be prepared.
     pub async fn run(&mut self, sql: &str) -> Result<(), StoreError> {
         match self {
-            Self::Sqlite(change) => drop((&mut **change).execute(sql).await?),
-            Self::Postgres(change) => drop((&mut **change).execute(sql).await?),
-            Self::Mysql(change) => drop((&mut **change).execute(sql).await?),
+            Self::Sqlite(change) => {
+                (&mut **change).execute(sql).await?;
+            }
+            Self::Postgres(change) => {
+                (&mut **change).execute(sql).await?;
+            }
+            Self::Mysql(change) => {
+                (&mut **change).execute(sql).await?;
+            }
         }
         Ok(())
     }
