@@ -367,7 +367,7 @@ fn bare_command() -> Command {
     command
 }
 
-/// `FERRUM_EDGE_BIN`, or the binary of this build, brought up to date first when cargo runs the tests.
+/// `FERRUM_EDGE_BIN`, or the binary of this build, brought up to date first when cargo runs the tests. It has the plugins of the tests.
 fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
@@ -377,7 +377,7 @@ fn binary() -> &'static Path {
         let folder = target_folder();
         if let Some(cargo) = std::env::var_os("CARGO") {
             let mut build = Command::new(cargo);
-            build.args(["build", "--package", "control", "--bin", "ferrum-edge"]);
+            build.args(["build", "--workspace", "--bins", "--features", "control/test-plugins"]);
             build.env("CARGO_TARGET_DIR", folder.parent().expect("a target folder"));
             if folder.ends_with("release") {
                 build.arg("--release");
@@ -385,7 +385,8 @@ fn binary() -> &'static Path {
             assert!(build.status().expect("cargo runs").success(), "the gateway does not build");
         }
         let path = folder.join("ferrum-edge");
-        assert!(path.exists(), "{} is missing: cargo build -p control --bin ferrum-edge", path.display());
+        let how = "cargo build --workspace --bins --features control/test-plugins";
+        assert!(path.exists(), "{} is missing: {how}", path.display());
         path
     })
 }
