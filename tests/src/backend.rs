@@ -438,6 +438,12 @@ impl RefusingPort {
     pub fn port(&self) -> u16 {
         port_of(&self.0)
     }
+
+    /// From now on it accepts. Nobody else can have the port in between.
+    pub fn open(self) -> TcpListener {
+        self.0.listen(16).expect("a listening socket");
+        self.0.into()
+    }
 }
 
 impl Default for RefusingPort {

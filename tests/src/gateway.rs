@@ -24,6 +24,7 @@ const START_TRIES: usize = 3;
 pub enum Signal {
     Hangup,
     Interrupt,
+    Kill,
     Terminate,
 }
 
@@ -246,6 +247,7 @@ impl Gateway {
         let number = match signal {
             Signal::Hangup => libc::SIGHUP,
             Signal::Interrupt => libc::SIGINT,
+            Signal::Kill => libc::SIGKILL,
             Signal::Terminate => libc::SIGTERM,
         };
         let pid = libc::pid_t::try_from(self.pid()).expect("a pid");

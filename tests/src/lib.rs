@@ -3,7 +3,8 @@
 //!
 //! [`Gateway`] is the process under test, [`Document`] the configuration it reads, [`Backend`] what stands behind it
 //! and records all it was sent, [`RawClient`] a client that writes exactly the bytes it is told and reads answers with
-//! a strict parser, [`http2`] the same for HTTP/2, [`curl`], [`Peer`] and [`Redis`] clients and servers nobody here wrote. [`peer`]
+//! a strict parser, [`http2`] the same for HTTP/2, [`curl`], [`Peer`] and [`Redis`] clients and servers nobody here wrote,
+//! [`Database`] an empty database and [`Cable`] the way to it. [`peer`]
 //! has clients and backends that speak HTTP/1.1 and HTTP/2, with TLS and without, and mean the same in all of them. Nothing
 //! in the harness sleeps to synchronise: it waits for a condition with a bound ([`eventually`], [`Gate`]).
 
@@ -11,6 +12,7 @@ mod backend;
 mod certificates;
 mod client;
 mod curl;
+mod database;
 mod document;
 mod frames;
 mod gateway;
@@ -28,6 +30,7 @@ pub use backend::{Backend, Connection, DeafPort, RefusingPort, Reply, Request};
 pub use certificates::{Authority, Identity, Validity};
 pub use client::RawClient;
 pub use curl::{CurlResponse, curl};
+pub use database::{Cable, Database, admin_token};
 pub use document::{Document, Proxy};
 pub use frames::{BackendWebSocket, Frame, FrameReader, Http2WebSocket, RawWebSocket, WEBSOCKET_KEY, websocket_accept};
 pub use gateway::{Exit, Gateway, GatewayBuilder, Signal, run_cli};

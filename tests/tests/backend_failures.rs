@@ -338,9 +338,7 @@ fn a_backend_that_comes_back_is_used_again() {
     let port = RefusingPort::new();
     let gateway = Gateway::in_front_of(port.port());
     gateway_error(&gateway.get("/"), "Backend unavailable", "connection_failure");
-    let number = port.port();
-    drop(port);
-    let listener = std::net::TcpListener::bind(("127.0.0.1", number)).expect("the port is free again");
+    let listener = port.open();
     std::thread::spawn(move || {
         while let Ok((mut stream, _)) = listener.accept() {
             use std::io::{Read, Write};

@@ -1,49 +1,11 @@
 //! `FERRUM_MODE=database`: what is written over the admin API is served, kept, and gone once deleted. SQLite always; PostgreSQL and
 //! MariaDB where `make test` has started them.
 
-use std::path::PathBuf;
-
-use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
-use tests::{Backend, Gateway, RawClient, Response, eventually};
+use tests::{Backend, Database, DeafPort, Gateway, PATIENCE, Signal, eventually};
 
-const SECRET: &str = "a secret of the admin API, long enough";
-
-fn token() -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock").as_secs();
-    let claims = json!({"iss": "ferrum-edge", "sub": "tests", "role": "admin", "iat": now, "nbf": now, "exp": now + 600, "jti": "1"});
-    jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(SECRET.as_bytes())).expect("a token")
-}
-
-/// A database that no other test has.
-fn fresh_sqlite(name: &str) -> String {
-    let folder: PathBuf = std::env::temp_dir().join(format!("ferrum-edge-database-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("a folder");
-    let path = folder.join(name);
-    let _ = std::fs::remove_file(&path);
-    format!("sqlite://{}?mode=rwc", path.display())
-}
-
-fn on(kind: &str, url: &str) -> tests::GatewayBuilder {
-    Gateway::builder()
-        .env("FERRUM_MODE", "database")
-        .env("FERRUM_DB_TYPE", kind)
-        .env("FERRUM_DB_URL", url)
-        // So long that only being told of a write explains that it is served.
-        .env("FERRUM_DB_POLL_INTERVAL", 600)
-        .env("FERRUM_ADMIN_JWT_SECRET", SECRET)
-}
-
-fn ask(gateway: &Gateway, method: &str, path: &str, body: &Value) -> Response {
-    let body = body.to_string();
-    let mut client = RawClient::connect(gateway.admin_port());
-    client.send(format!(
-        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {}\r\n\
-         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        token(),
-        body.len()
-    ));
-    client.response()
+fn on(database: &Database) -> tests::GatewayBuilder {
+    Gateway::builder().on_database(database)
 }
 
 fn proxy(id: &str, path: &str, port: u16) -> Value {
@@ -52,57 +14,96 @@ fn proxy(id: &str, path: &str, port: u16) -> Value {
     })
 }
 
-fn serves_and_keeps(kind: &str, url: &str) {
+fn serves_and_keeps(database: &Database) {
     let (first, second) = (Backend::saying("first"), Backend::saying("second"));
-    let gateway = on(kind, url).start();
+    let gateway = on(database).start();
     assert_eq!(gateway.get("/a").status, 404, "an empty database");
 
-    let made = ask(&gateway, "POST", "/proxies", &proxy("a", "/a", first.port()));
+    let made = gateway.manage("POST", "/proxies", &proxy("a", "/a", first.port()));
     assert_eq!(made.status, 201, "{}", made.text());
     eventually("the new proxy is served", || (gateway.get("/a").text() == "first").then_some(()));
 
-    let changed = ask(&gateway, "PUT", "/proxies/a", &proxy("a", "/a", second.port()));
+    let changed = gateway.manage("PUT", "/proxies/a", &proxy("a", "/a", second.port()));
     assert_eq!(changed.status, 200, "{}", changed.text());
     eventually("the changed proxy is served", || (gateway.get("/a").text() == "second").then_some(()));
 
-    let taken = ask(&gateway, "POST", "/proxies", &proxy("b", "/a", first.port()));
+    let taken = gateway.manage("POST", "/proxies", &proxy("b", "/a", first.port()));
     assert!((400..500).contains(&taken.status), "{} {}", taken.status, taken.text());
     assert_eq!(gateway.get("/a").text(), "second", "what is refused changes nothing");
 
     drop(gateway);
-    let gateway = on(kind, url).start();
+    let gateway = on(database).start();
     assert_eq!(gateway.get("/a").text(), "second", "kept over a restart");
-    let gone = ask(&gateway, "DELETE", "/proxies/a", &json!({}));
+    let gone = gateway.manage("DELETE", "/proxies/a", &json!({}));
     assert!((200..300).contains(&gone.status), "{} {}", gone.status, gone.text());
     eventually("the deleted proxy is gone", || (gateway.get("/a").status == 404).then_some(()));
 }
 
 #[test]
 fn what_is_written_is_served_and_kept() {
-    serves_and_keeps("sqlite", &fresh_sqlite("serves.db"));
-    for (kind, variable) in [("postgres", "FERRUM_TEST_POSTGRES_URL"), ("mysql", "FERRUM_TEST_MYSQL_URL")] {
-        if let Ok(url) = std::env::var(variable) {
-            serves_and_keeps(kind, &url);
-        }
+    Database::each("serves").iter().for_each(serves_and_keeps);
+}
+
+#[test]
+fn a_plugin_config_that_proxies_list_can_be_deleted() {
+    for database in Database::each("listed") {
+        let (first, second) = (Backend::saying("first"), Backend::saying("second"));
+        let gateway = on(&database).start();
+        let group = json!({"id": "g", "plugin_name": "request_termination", "scope": "proxy_group", "config": {}});
+        assert_eq!(gateway.manage("POST", "/plugins/config", &group).status, 201);
+        let mut listing = proxy("a", "/a", first.port());
+        listing["plugins"] = json!([{"plugin_config_id": "g"}]);
+        let made = gateway.manage("POST", "/proxies", &listing);
+        assert_eq!(made.status, 201, "{}", made.text());
+        eventually("the group's plugin runs", || (gateway.get("/a").status == 503).then_some(()));
+
+        assert_eq!(gateway.manage("DELETE", "/plugins/config/g", &Value::Null).status, 204);
+        eventually("it runs no more", || (gateway.get("/a").text() == "first").then_some(()));
+        let changed = gateway.manage("PUT", "/proxies/a", &proxy("a", "/a", second.port()));
+        assert_eq!(changed.status, 200, "{}", changed.text());
+        eventually("later writes are served", || (gateway.get("/a").text() == "second").then_some(()));
     }
+}
+
+/// Connections to this port that nobody has answered yet (proc_pid_net(5): state 02 is SYN_SENT).
+fn dialling(port: u16) -> usize {
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("a table of sockets");
+    let is_dialling = |line: &&str| {
+        let mut columns = line.split_whitespace().skip(2);
+        let (remote, state) = (columns.next().unwrap_or_default(), columns.next());
+        remote.ends_with(&format!(":{port:04X}")) && state == Some("02")
+    };
+    table.lines().filter(is_dialling).count()
+}
+
+#[test]
+fn a_start_that_waits_for_its_database_can_be_stopped() {
+    let deaf = DeafPort::new();
+    let before = dialling(deaf.port());
+    let url = format!("postgres://u@127.0.0.1:{}/db", deaf.port());
+    let database = Database { kind: "postgres", url };
+    let mut gateway = on(&database).env("FERRUM_DB_POOL_CONNECT_TIMEOUT_SECONDS", 0).launch(&["run"]);
+    eventually("the gateway waits for its database", || (dialling(deaf.port()) > before).then_some(()));
+    gateway.signal(Signal::Terminate);
+    assert_eq!(gateway.exit(PATIENCE).code, Some(0));
 }
 
 #[test]
 fn a_read_only_gateway_refuses_writes() {
-    let gateway = on("sqlite", &fresh_sqlite("read-only.db")).env("FERRUM_ADMIN_READ_ONLY", true).start();
-    let refused = ask(&gateway, "POST", "/proxies", &proxy("a", "/a", 1));
+    let gateway = on(&Database::sqlite("read_only")).env("FERRUM_ADMIN_READ_ONLY", true).start();
+    let refused = gateway.manage("POST", "/proxies", &proxy("a", "/a", 1));
     assert_eq!(refused.status, 403, "{}", refused.text());
     assert_eq!(gateway.get("/a").status, 404);
 }
 
 #[test]
 fn what_is_not_built_yet_ends_the_start_with_what_to_do() {
-    let url = fresh_sqlite("unbuilt.db");
+    let database = Database::sqlite("unbuilt");
     for (name, value, said) in [
         ("FERRUM_DB_READ_REPLICA_URL", "sqlite:///nowhere", "FERRUM_DB_READ_REPLICA_URL is not built yet"),
         ("FERRUM_DB_CONFIG_BACKUP_PATH", "/nowhere/backup.json", "FERRUM_DB_CONFIG_BACKUP_PATH is not built yet"),
     ] {
-        let exit = on("sqlite", &url).env(name, value).start_failing();
+        let exit = on(&database).env(name, value).start_failing();
         assert_eq!(exit.code, Some(1), "{exit:?}");
         assert!(exit.stderr.contains(said) || exit.stdout.contains(said), "{exit:?}");
     }
