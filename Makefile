@@ -15,5 +15,5 @@ test: ## everything a change must pass
 perf: ## the load rig, side by side with other proxies (PERF="--smoke" for options)
 	@perf/run $(PERF)
 
-docs: ## print docs/configuration.md anew from the table of settings
+docs: ## print the reference pages in docs/ anew
 	@scripts/docs

@@ -13,6 +13,7 @@ mod capabilities;
 mod gateway;
 mod health;
 mod namespace;
+pub mod openapi;
 mod pipeline;
 mod prometheus;
 mod redact;

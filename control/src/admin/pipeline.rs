@@ -107,6 +107,7 @@ where
 impl Admin {
     async fn act(self: &Arc<Self>, action: Action, call: Call) -> Reply {
         match action {
+            Action::Description => reply::yaml(super::openapi::document()),
             Action::RuntimeMetrics => self.runtime_metrics(),
             Action::GatewayMetrics => self.gateway_metrics(),
             Action::List(kind) => self.list(kind, &call.namespace, &call.query, call.caller.role).await,

@@ -21,6 +21,10 @@ pub(super) fn json_bytes(status: StatusCode, body: Bytes) -> Reply {
     reply
 }
 
+pub(super) fn yaml(body: &'static str) -> Reply {
+    text(StatusCode::OK, HeaderValue::from_static("application/yaml"), Bytes::from_static(body.as_bytes()))
+}
+
 /// The answer to a deletion.
 pub(super) fn no_content() -> Reply {
     json_bytes(StatusCode::NO_CONTENT, Bytes::new())

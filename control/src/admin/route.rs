@@ -8,6 +8,8 @@ use crate::store::Kind;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
+    /// What there is to ask.
+    Description,
     RuntimeMetrics,
     GatewayMetrics,
     List(ResourceKind),
@@ -61,6 +63,7 @@ pub(super) fn find(method: &Method, segments: &[&str]) -> Option<Route> {
     let route = |need, action| Some(Route { need, action });
     if *method == Method::GET {
         return match segments {
+            ["openapi.yaml"] => route(Role::Viewer, Action::Description),
             ["metrics", "runtime"] => route(Role::Viewer, Action::RuntimeMetrics),
             ["admin", "metrics"] => route(Role::Viewer, Action::GatewayMetrics),
             ["plugins"] => route(Role::Viewer, Action::Plugins),

@@ -52,6 +52,10 @@ pub(super) enum Command {
 pub(super) enum Document {
     /// The settings reference in Markdown
     Configuration,
+    /// The calls of the admin API in Markdown
+    AdminApi,
+    /// The description of the admin API in OpenAPI
+    Openapi,
 }
 
 /// The two files of `run` and `validate`.

@@ -21,6 +21,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
+use crate::admin::openapi;
 use crate::doctor;
 use crate::settings::{Settings, process_environment, reference};
 use arguments::{Arguments, Command, Document, RunArgs};
@@ -102,7 +103,14 @@ fn execute(
         Some(Command::Version { json }) => print(terminal, &version(json)),
         Some(Command::Health(arguments)) => health::check(&arguments, &env),
         Some(Command::Doctor { strict }) => diagnose(strict, env, host, terminal, probe_io_uring),
-        Some(Command::Docs { document: Document::Configuration }) => print(terminal, &reference()),
+        Some(Command::Docs { document }) => print(
+            terminal,
+            &match document {
+                Document::Configuration => reference(),
+                Document::AdminApi => openapi::page(),
+                Document::Openapi => openapi::document().to_owned(),
+            },
+        ),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,5 +1,6 @@
 //! Consumer and its credentials (resources sheet §10).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -12,7 +13,7 @@ const CREDENTIAL_TYPE_BYTES_MAX: usize = 64;
 const JWT_SECRET_BYTES_MIN: usize = 32;
 
 /// Fields in the order in which they are emitted.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Consumer {
     #[serde(default)]
@@ -27,8 +28,10 @@ pub struct Consumer {
     #[serde(default)]
     pub acl_groups: Vec<String>,
     #[serde(with = "timestamp", default = "timestamp::now")]
+    #[schemars(with = "String")]
     pub created_at: OffsetDateTime,
     #[serde(with = "timestamp", default = "timestamp::now")]
+    #[schemars(with = "String")]
     pub updated_at: OffsetDateTime,
 }
 

@@ -1,10 +1,11 @@
 //! `service_discovery` of an upstream (resources sheet §9).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::rules;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DiscoveryProvider {
     DnsSd,
@@ -25,7 +26,7 @@ impl DiscoveryProvider {
 }
 
 /// Only the block of the chosen provider is looked at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ServiceDiscovery {
     pub provider: DiscoveryProvider,
     pub dns_sd: Option<DnsSdDiscovery>,
@@ -37,14 +38,14 @@ pub struct ServiceDiscovery {
     pub default_weight: u32,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DnsSdDiscovery {
     pub service_name: String,
     #[serde(default = "poll_interval_seconds")]
     pub poll_interval_seconds: u64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KubernetesDiscovery {
     #[serde(default = "kubernetes_namespace")]
     pub namespace: String,
@@ -55,7 +56,7 @@ pub struct KubernetesDiscovery {
     pub poll_interval_seconds: u64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConsulDiscovery {
     pub address: String,
     pub service_name: String,
@@ -68,7 +69,7 @@ pub struct ConsulDiscovery {
     pub poll_interval_seconds: u64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MeshDiscovery {
     pub service_name: String,
     /// Nothing = the upstream's namespace.

@@ -1,5 +1,6 @@
 //! `health_checks` of an upstream (resources sheet §7.6, §7.7).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::rules;
@@ -7,13 +8,13 @@ use super::rules;
 const DAY_MS: u64 = 86_400_000;
 const DAY_SECONDS: u64 = 86_400;
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HealthChecks {
     pub active: Option<ActiveHealthCheck>,
     pub passive: Option<PassiveHealthCheck>,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ProbeType {
     #[default]
@@ -24,7 +25,7 @@ pub enum ProbeType {
 }
 
 /// Probes of each static target.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ActiveHealthCheck {
     pub http_path: String,
@@ -63,7 +64,7 @@ impl Default for ActiveHealthCheck {
 }
 
 /// What a proxy concludes from its own responses.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct PassiveHealthCheck {
     pub unhealthy_status_codes: Vec<u16>,

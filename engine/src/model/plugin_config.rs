@@ -1,5 +1,6 @@
 //! PluginConfig (resources sheet §6). What `config` means is the plugin's business.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -9,7 +10,7 @@ use super::{default_namespace, enabled, rules, timestamp};
 const CONFIG_BYTES_MAX: usize = 1_048_576;
 const CONFIG_DEPTH_MAX: usize = 10;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PluginScope {
     /// Runs on every proxy of the namespace.
@@ -21,7 +22,7 @@ pub enum PluginScope {
 }
 
 /// Fields in the order in which they are emitted.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PluginConfig {
     #[serde(default)]
@@ -41,8 +42,10 @@ pub struct PluginConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_spec_id: Option<String>,
     #[serde(with = "timestamp", default = "timestamp::now")]
+    #[schemars(with = "String")]
     pub created_at: OffsetDateTime,
     #[serde(with = "timestamp", default = "timestamp::now")]
+    #[schemars(with = "String")]
     pub updated_at: OffsetDateTime,
 }
 
@@ -65,7 +68,15 @@ impl PluginConfig {
         errors
     }
 
+    /// What shapes every record of the process belongs to no proxy.
+    pub(super) fn is_misplaced(&self) -> bool {
+        self.plugin_name == "transaction_log_schema" && self.scope != PluginScope::Global
+    }
+
     fn check_scope(&self, errors: &mut Vec<String>) {
+        if self.is_misplaced() {
+            errors.push("transaction_log_schema must have scope 'global'".into());
+        }
         match (self.scope, self.proxy_id.as_deref()) {
             (PluginScope::Proxy, None) => errors.push("scope 'proxy' requires proxy_id".into()),
             (PluginScope::Proxy, Some(id)) if id.trim().is_empty() => {

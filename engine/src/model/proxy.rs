@@ -1,5 +1,6 @@
 //! Proxy: a route plus its backend (resources sheet §4). What is refused about one is in `proxy_check`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -8,7 +9,7 @@ use super::{default_namespace, enabled, timestamp};
 use crate::router::RouteSpec;
 
 /// The wire towards the backend. The HTTP version is chosen per request, never here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BackendScheme {
     Http,
@@ -45,7 +46,7 @@ impl BackendScheme {
 }
 
 /// How several authentication plugins work together.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AuthMode {
     /// The first rejection ends the request.
@@ -55,7 +56,7 @@ pub enum AuthMode {
     Multi,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ResponseBodyMode {
     #[default]
@@ -64,13 +65,13 @@ pub enum ResponseBodyMode {
 }
 
 /// A plugin config that a proxy takes part in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PluginAssociation {
     pub plugin_config_id: String,
 }
 
 /// Fields in the order in which they are emitted.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Proxy {
     #[serde(default)]
@@ -149,8 +150,10 @@ pub struct Proxy {
     #[serde(default)]
     pub allowed_ws_origins: Vec<String>,
     #[serde(with = "timestamp", default = "timestamp::now")]
+    #[schemars(with = "String")]
     pub created_at: OffsetDateTime,
     #[serde(with = "timestamp", default = "timestamp::now")]
+    #[schemars(with = "String")]
     pub updated_at: OffsetDateTime,
 }
 

@@ -89,7 +89,7 @@ pub fn check_plugin_references(document: &Document) -> Vec<Finding> {
 fn check_scope(config: &PluginConfig, proxies: &HashSet<&str>) -> Vec<String> {
     let id = &config.id;
     let mut errors = Vec::new();
-    if config.plugin_name == "transaction_log_schema" && config.scope != PluginScope::Global {
+    if config.is_misplaced() {
         errors.push(format!("PluginConfig '{id}' (transaction_log_schema) must have scope 'global'"));
     }
     match (config.scope, config.proxy_id.as_deref()) {

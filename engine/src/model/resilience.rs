@@ -1,5 +1,6 @@
 //! `circuit_breaker` and `retry` of a proxy (resources sheet §5).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{rules, tagged};
@@ -7,7 +8,7 @@ use super::{rules, tagged};
 const BACKOFF_MS_MAX: u64 = 300_000;
 
 /// One breaker per proxy and selected target. An empty `failure_status_codes` means that status codes never count.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct CircuitBreaker {
     /// 1 to 10,000 consecutive failures open it.
@@ -46,7 +47,7 @@ impl CircuitBreaker {
 }
 
 /// When to try again; a proxy without it never does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Retry {
     /// Attempts after the first, 0 to 100.
@@ -71,7 +72,7 @@ impl Default for Retry {
 }
 
 /// Delay before an attempt, in milliseconds of at most 300,000.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Backoff {
     Fixed { delay_ms: u64 },

@@ -9,7 +9,7 @@ pub(super) fn now() -> OffsetDateTime {
 }
 
 pub(super) fn serialize<S: Serializer>(at: &OffsetDateTime, serializer: S) -> Result<S::Ok, S::Error> {
-    let text = at.to_offset(UtcOffset::UTC).format(&Rfc3339).map_err(ser::Error::custom)?;
+    let text = at.format(&Rfc3339).map_err(ser::Error::custom)?;
     serializer.serialize_str(&text)
 }
 
@@ -17,5 +17,7 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
     let at = OffsetDateTime::parse(&text, &Rfc3339)
         .map_err(|error| de::Error::custom(format_args!("'{text}' is not an RFC 3339 timestamp: {error}")))?;
-    Ok(at.to_offset(UtcOffset::UTC))
+    // At the edge of the calendar the offset leads out of it.
+    at.checked_to_offset(UtcOffset::UTC)
+        .ok_or_else(|| de::Error::custom(format_args!("'{text}' is out of range: years 0000-9999 in UTC")))
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -11,7 +12,7 @@ use super::health::{HealthChecks, PassiveHealthCheck};
 use super::mesh::TrafficTls;
 use super::{default_namespace, enabled, timestamp};
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Algorithm {
     #[default]
@@ -24,7 +25,7 @@ pub enum Algorithm {
 }
 
 /// Fields in the order in which they are emitted.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Upstream {
     #[serde(default)]
@@ -62,12 +63,14 @@ pub struct Upstream {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_spec_id: Option<String>,
     #[serde(with = "timestamp", default = "timestamp::now")]
+    #[schemars(with = "String")]
     pub created_at: OffsetDateTime,
     #[serde(with = "timestamp", default = "timestamp::now")]
+    #[schemars(with = "String")]
     pub updated_at: OffsetDateTime,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Target {
     pub host: String,
     pub port: u16,
@@ -89,7 +92,7 @@ fn weight() -> u32 {
 }
 
 /// The targets whose tags contain every label.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Subset {
     pub name: String,
     pub labels: BTreeMap<String, String>,
@@ -97,7 +100,7 @@ pub struct Subset {
     pub traffic_policy: Option<SubsetTrafficPolicy>,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SubsetTrafficPolicy {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub load_balancer_algorithm: Option<Algorithm>,
@@ -107,7 +110,7 @@ pub struct SubsetTrafficPolicy {
 }
 
 /// Attributes of the cookie that `hash_on: cookie:<name>` issues.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct HashOnCookie {
     pub path: String,
@@ -129,7 +132,7 @@ impl Default for HashOnCookie {
 }
 
 /// What a mesh DestinationRule says for one port (§7.8).
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct PortOverride {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -154,7 +157,7 @@ pub struct PortOverride {
     pub h2_max_concurrent_streams: Option<u32>,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct TcpKeepalive {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -165,7 +168,7 @@ pub struct TcpKeepalive {
     pub probes: Option<u32>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct LocalityLbSetting {
     pub enabled: bool,
@@ -181,7 +184,7 @@ impl Default for LocalityLbSetting {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LocalityDistribution {
     pub from: String,
     /// Locality → weight.
@@ -189,7 +192,7 @@ pub struct LocalityDistribution {
     pub to: BTreeMap<String, u32>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LocalityFailover {
     pub from: String,
     pub to: String,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::security::MtlsMode;
@@ -87,7 +88,7 @@ pub struct ConsistentHash {
     pub use_source_ip: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TrafficTls {
     #[serde(default = "simple")]
     pub mode: MtlsMode,
