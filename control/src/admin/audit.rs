@@ -94,9 +94,12 @@ fn asked(query: &str) -> Result<(AuditFilter, Range), String> {
     let text = |name: &str| value(name).map(|raw| decoded(&raw.replace('+', " ")));
     // The + of an offset is no blank.
     let moment = |name: &str| match value(name) {
-        Some(raw) => OffsetDateTime::parse(&decoded(raw), &Rfc3339)
-            .map(Some)
-            .map_err(|error| format!("Invalid audit {name} timestamp: {error}")),
+        Some(raw) => {
+            let invalid = |reason: String| format!("Invalid audit {name} timestamp: {reason}");
+            let at = OffsetDateTime::parse(&decoded(raw), &Rfc3339).map_err(|error| invalid(error.to_string()))?;
+            let at = at.checked_to_offset(UtcOffset::UTC);
+            at.map(Some).ok_or_else(|| invalid("out of range: years 0000-9999 in UTC".to_owned()))
+        }
         None => Ok(None),
     };
     let filter = AuditFilter {

@@ -209,8 +209,8 @@ impl Store for Flaky {
         self.inner.load(namespace).await
     }
 
-    async fn changes(&self, namespace: &str, since: OffsetDateTime) -> Result<Changes, StoreError> {
-        self.ask()?.changes(namespace, since).await
+    async fn changes(&self, namespace: &str, known: &Document, since: OffsetDateTime) -> Result<Changes, StoreError> {
+        self.ask()?.changes(namespace, known, since).await
     }
 
     async fn page(&self, kind: Kind, namespace: &str, range: store::Range) -> Result<Page<Resource>, StoreError> {

@@ -18,6 +18,11 @@ pub(super) async fn start(settings: &Settings) -> Result<(Origin, Arc<Document>)
     let per_type_max = settings.limits.max_credentials_per_type;
     let source = DatabaseSource::connect(targets, namespace, ports, per_type_max).await.map_err(failed)?;
     let document = source.load().await.map_err(failed)?;
+    // What is written while it is read may refer to what was read before: only the second time is it wrong.
+    let document = match source.check(&document) {
+        Ok(_) => document,
+        Err(_) => source.load().await.map_err(failed)?,
+    };
     source.note(document.loaded_at);
     let document = checked(&source, document)?;
     tracing::info!(

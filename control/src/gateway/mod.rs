@@ -174,12 +174,15 @@ fn serve(
         .build()
         .map_err(|error| Fatal::new(format!("cannot start the control threads: {error}")))?;
     // Before anything slow, so that an early signal is remembered instead of ending the process.
-    let signals = {
+    let mut signals = {
         let _context = runtime.enter();
         Signals::install().map_err(|error| Fatal::new(format!("signal handlers: {error}")))?
     };
     let first = if settings.core.mode == Mode::Database {
-        runtime.block_on(database::start(settings))?
+        match runtime.block_on(signals.unless_stopped(database::start(settings))) {
+            Ok(started) => started?,
+            Err(Stopped) => return Ok(()),
+        }
     } else {
         let source = FileSource::new(settings, runtime.handle().clone());
         let document = source.load()?;

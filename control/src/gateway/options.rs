@@ -234,7 +234,7 @@ fn writes(settings: &Settings) -> WriteOptions {
         audit_enabled: settings.admin.admin_audit_enabled,
         backend_allow_ips: crate::source::address_policy(settings.client.backend_allow_ips),
         cert_expiry_warning_days: settings.tls.tls_cert_expiry_warning_days,
-        has_stream_listeners: settings.core.mode.name() != "cp",
+        has_stream_listeners: settings.core.mode != Mode::ControlPlane,
         stream_bind_address: settings.stream.stream_proxy_bind_address,
         reserved_ports: settings.reserved_ports(),
     }

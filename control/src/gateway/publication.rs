@@ -4,7 +4,7 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use engine::model::Document;
 use engine::publish::Fanout;
@@ -39,7 +39,7 @@ struct Loaded {
 /// What may become a configuration.
 enum Wanted {
     File(FileSource),
-    Database(Arc<DatabaseSource>, Box<Document>),
+    Database(Arc<DatabaseSource>, Box<Polled>),
 }
 
 /// A document of a database, if it can be served.
@@ -83,6 +83,10 @@ pub(super) fn compile(
     }
 }
 
+fn milliseconds(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1000.0
+}
+
 /// Where configurations come from.
 pub(super) enum Origin {
     File(FileSource),
@@ -116,6 +120,8 @@ pub(super) struct Publication {
     retired: Mutex<Vec<Configuration>>,
     /// Names of replaced configurations are still kept resolved. Locked while that changes.
     has_former_names: tokio::sync::Mutex<bool>,
+    /// One look at a time: what one reads first must not replace what another has read later.
+    looking: tokio::sync::Mutex<()>,
 }
 
 impl Publication {
@@ -133,6 +139,7 @@ impl Publication {
             document: Mutex::new(document),
             retired: Mutex::default(),
             has_former_names: tokio::sync::Mutex::default(),
+            looking: tokio::sync::Mutex::default(),
         }
     }
 
@@ -148,22 +155,33 @@ impl Publication {
 
     /// Looks for another configuration. One that cannot be served changes nothing.
     pub(super) async fn reload(self: &Arc<Self>) {
-        let (changed, cursor) = match &self.origin {
-            Origin::File(source) => (Wanted::File(source.clone()), None),
+        let _looking = self.looking.lock().await;
+        let began = Instant::now();
+        let wanted = match &self.origin {
+            Origin::File(source) => Wanted::File(source.clone()),
             Origin::Database(source) => match source.poll(&self.document()).await {
-                Ok(Polled::Changed { document, cursor }) => {
-                    (Wanted::Database(source.clone(), document), Some((source.clone(), cursor)))
-                }
+                Ok(polled) => Wanted::Database(source.clone(), Box::new(polled)),
                 // Why it failed has been said.
-                Ok(Polled::Same) | Err(_) => return,
+                Err(_) => return,
             },
         };
-        let loaded = self.aside(move |this| this.load(changed)).await.unwrap_or_else(|error| {
+        let cursor = match &wanted {
+            Wanted::File(_) => None,
+            Wanted::Database(source, polled) => Some((source.clone(), polled.cursor)),
+        };
+        let read = began.elapsed();
+        let loaded = self.aside(move |this| this.load(wanted)).await.unwrap_or_else(|error| {
             Err(SourceError { summary: format!("cannot compile the configuration: {error}"), errors: Vec::new() })
         });
         match loaded {
             Ok(loaded) => {
-                self.replace(loaded).await;
+                if let Some(loaded) = loaded {
+                    let compiled = began.elapsed();
+                    self.replace(loaded).await;
+                    let (read_ms, compile_ms) = (milliseconds(read), milliseconds(compiled - read));
+                    let publish_ms = milliseconds(began.elapsed() - compiled);
+                    tracing::info!(read_ms, compile_ms, publish_ms, "Configuration reloaded successfully");
+                }
                 if let Some((source, cursor)) = cursor {
                     source.note(cursor);
                 }
@@ -203,16 +221,20 @@ impl Publication {
         result.await.map_err(|_| io::Error::other("its thread panicked"))
     }
 
-    fn load(&self, wanted: Wanted) -> Result<Loaded, SourceError> {
+    /// Nothing when what is wanted is what is served.
+    fn load(&self, wanted: Wanted) -> Result<Option<Loaded>, SourceError> {
         let document = match wanted {
             Wanted::File(source) => source.load()?,
-            Wanted::Database(source, document) => checked(&source, *document)?,
+            Wanted::Database(source, polled) => match polled.over(&self.document()) {
+                Some(document) => checked(&source, document)?,
+                None => return Ok(None),
+            },
         };
         let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
         let snapshot =
             compile(&document, &self.options, &self.services, generation, self.snapshots.latest().as_deref())?;
         let (names, targets) = (needed_names(&document, &snapshot), targets(&snapshot));
-        Ok(Loaded { configuration: Configuration { snapshot, document }, names, targets })
+        Ok(Some(Loaded { configuration: Configuration { snapshot, document }, names, targets }))
     }
 
     async fn replace(&self, loaded: Loaded) {
@@ -231,7 +253,6 @@ impl Publication {
         self.retired.lock().unwrap_or_else(PoisonError::into_inner).extend(retired);
         self.capabilities.adopt(targets);
         self.capabilities.start_probing_new();
-        tracing::info!("Configuration reloaded successfully");
     }
 
     /// Once no core holds a replaced configuration. Not in the middle of a replacement.

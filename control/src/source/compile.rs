@@ -19,7 +19,7 @@ use engine::snapshot::{
     Snapshot, UpstreamRef,
 };
 use engine::tls::BackendTlsInputs;
-use plugins::catalog::{Checked, ConfiguredPlugin, ProxyAttachment, Refusal, Scope};
+use plugins::catalog::{Checked, ConfiguredPlugin, Faults, ProxyAttachment, Refusal, Scope};
 use plugins::{PluginSet, Specs};
 use rustc_hash::FxHashMap;
 use serde_json::Value;
@@ -61,10 +61,9 @@ pub fn compile(
     let routes: Vec<RouteSpec> =
         proxies.iter().map(|proxy| RouteSpec { hosts: proxy.hosts.clone(), path: proxy.listen_path.clone() }).collect();
     let routes = RouteTable::build(&routes)?;
-    let mut configured = configured(document);
-    let skipped = if options.skips_faulty_plugins { skip_faulty(&mut configured, &check) } else { Vec::new() };
-    let (mut plugins, mut warnings) = plugins::catalog::compile_with(&configured, &attachments(&proxies), check)?;
-    warnings.extend(skipped);
+    let faults = if options.skips_faulty_plugins { Faults::LeftOut } else { Faults::Refused };
+    let (mut plugins, mut warnings) =
+        plugins::catalog::compile_with(&configured(document), &attachments(&proxies), faults, check)?;
     carry_plugins(&mut plugins, previous);
     plugins.companion = ferrum_edge::adapter::companion(document, &places, &plugins);
     let upstreams = upstreams::compile(&document.upstreams, options, previous)?;
@@ -103,25 +102,6 @@ pub fn compile(
         .collect();
     options.backend_tls.keep_only(|inputs| used.contains(inputs));
     Ok((snapshot, warnings))
-}
-
-/// Takes out what cannot be made and need not be; says what.
-fn skip_faulty(
-    configured: &mut Vec<ConfiguredPlugin>,
-    check: impl Fn(&str, &Value) -> Result<Checked, Refusal>,
-) -> Vec<String> {
-    let mut skipped = Vec::new();
-    configured.retain(|plugin| {
-        let refused = if plugin.enabled { check(&plugin.name, &plugin.config).err() } else { None };
-        match refused {
-            Some(refusal) if !plugins::catalog::is_security(&plugin.name) => {
-                skipped.push(format!("Plugin '{}' (id={}) is left out: {refusal}", plugin.name, plugin.id));
-                false
-            }
-            _ => true,
-        }
-    });
-    skipped
 }
 
 /// A row that did not change goes on with the spec it had, and with what all cores count there.

@@ -39,8 +39,8 @@ impl Store for CurrentStore {
         self.now().load(namespace).await
     }
 
-    async fn changes(&self, namespace: &str, since: OffsetDateTime) -> Result<Changes, StoreError> {
-        self.now().changes(namespace, since).await
+    async fn changes(&self, namespace: &str, known: &Document, since: OffsetDateTime) -> Result<Changes, StoreError> {
+        self.now().changes(namespace, known, since).await
     }
 
     async fn page(&self, kind: Kind, namespace: &str, range: Range) -> Result<Page<Resource>, StoreError> {

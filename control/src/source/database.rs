@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 
 use super::delta::applied;
 use super::file::SourceError;
-use crate::store::{SqlStore, Store, StoreError, Target};
+use crate::store::{Changes, SqlStore, Store, StoreError, Target};
 
 /// A database that may move and may be away, and what was last read of it.
 pub struct DatabaseSource {
@@ -31,17 +31,35 @@ pub struct DatabaseSource {
 struct Progress {
     /// Changes from then on have not been read.
     cursor: OffsetDateTime,
+    /// What runs is of another database, so its changes mean nothing.
+    reads_all: bool,
     /// Which target the store is, and where its name led to.
     target: usize,
     addresses: BTreeSet<IpAddr>,
 }
 
-/// What a look at the database led to.
-pub enum Polled {
-    /// Nothing has changed.
-    Same,
-    /// Its cursor is given to [`DatabaseSource::note`] once it is in service.
-    Changed { document: Box<Document>, cursor: OffsetDateTime },
+/// What a look at the database has read.
+pub enum Read {
+    All(Box<Document>),
+    /// Since what runs was read.
+    Changes(Changes),
+}
+
+/// A look at the database, not in service yet.
+pub struct Polled {
+    read: Read,
+    /// Given to [`DatabaseSource::note`] once it is in service.
+    pub cursor: OffsetDateTime,
+}
+
+impl Polled {
+    /// What is to be in service instead; nothing when that is the same.
+    pub fn over(self, running: &Document) -> Option<Document> {
+        match self.read {
+            Read::All(document) => Some(*document),
+            Read::Changes(changes) => applied(running, changes, self.cursor),
+        }
+    }
 }
 
 impl DatabaseSource {
@@ -58,7 +76,7 @@ impl DatabaseSource {
         let (store, target) = first(&targets).await?;
         let addresses = addresses_of(&targets[target]).await;
         Ok(Self {
-            progress: Mutex::new(Progress { cursor: OffsetDateTime::UNIX_EPOCH, target, addresses }),
+            progress: Mutex::new(Progress { cursor: OffsetDateTime::UNIX_EPOCH, reads_all: false, target, addresses }),
             targets,
             namespace: namespace.to_owned(),
             reserved_ports,
@@ -88,80 +106,75 @@ impl DatabaseSource {
     /// What has changed since the last configuration that was put into service; everything, when that cannot be told.
     ///
     /// # Errors
-    /// No database answers. What runs goes on.
+    /// No database answers, or it has what cannot be read. What runs goes on.
     pub async fn poll(&self, running: &Document) -> Result<Polled, StoreError> {
-        let has_moved = self.follow_name().await;
-        let at = OffsetDateTime::now_utc();
-        let polled = if has_moved { Err(None) } else { self.changes(running, at).await.map_err(Some) };
-        let polled = match polled {
-            Ok(polled) => Ok(polled),
-            Err(failure) => {
-                if let Some(error) = failure {
-                    tracing::warn!("Incremental load failed, everything is read again: {error}");
-                }
-                self.everything(at).await
-            }
+        self.follow_name().await;
+        let cursor = OffsetDateTime::now_utc();
+        let read = match self.changes(running).await {
+            Some(changes) => Ok(Read::Changes(changes)),
+            None => self.everything().await.map(|document| Read::All(Box::new(document))),
         };
-        let was_away = self.is_away.swap(polled.is_err(), Ordering::AcqRel);
-        match (&polled, was_away) {
+        // One that says what is wrong with a row is there.
+        let is_away = read.as_ref().is_err_and(|error| !error.is_of_row());
+        let was_away = self.is_away.swap(is_away, Ordering::AcqRel);
+        match (&read, was_away) {
             (Ok(_), true) => tracing::info!("The database is back"),
-            (Err(error), false) => {
+            (Err(error), false) if is_away => {
                 tracing::error!("The database is away, the configuration stays as it is: {error}");
+            }
+            (Err(error), _) if !is_away => {
+                tracing::error!("The database cannot be read, the configuration stays as it is: {error}");
             }
             _ => {}
         }
-        polled
+        read.map(|read| Polled { read, cursor })
     }
 
-    async fn changes(&self, running: &Document, at: OffsetDateTime) -> Result<Polled, StoreError> {
-        let since = self.progress().cursor;
-        let changes = self.store().changes(&self.namespace, since).await?;
-        Ok(match applied(running, changes, at) {
-            Some(document) => Polled::Changed { document: Box::new(document), cursor: at },
-            None => {
-                self.note(at);
-                Polled::Same
-            }
-        })
+    /// None when everything has to be read.
+    async fn changes(&self, running: &Document) -> Option<Changes> {
+        let since = {
+            let progress = self.progress();
+            (!progress.reads_all).then_some(progress.cursor)?
+        };
+        let changes = self.store().changes(&self.namespace, running, since).await;
+        changes.inspect_err(|error| tracing::warn!("Incremental load failed, everything is read again: {error}")).ok()
     }
 
-    async fn everything(&self, at: OffsetDateTime) -> Result<Polled, StoreError> {
-        let document = match self.load().await {
-            Ok(document) => document,
-            Err(error) => {
+    async fn everything(&self) -> Result<Document, StoreError> {
+        match self.load().await {
+            Err(error) if !error.is_of_row() => {
                 tracing::warn!("Full load failed, the databases are tried in order: {error}");
                 let (store, target) = first(&self.targets).await?;
                 self.adopt(store, target).await;
-                self.load().await?
+                self.load().await
             }
-        };
-        Ok(Polled::Changed { document: Box::new(document), cursor: at })
+            loaded => loaded,
+        }
     }
 
     /// The configuration as of that time is in service.
     pub fn note(&self, cursor: OffsetDateTime) {
-        self.progress().cursor = cursor;
+        let mut progress = self.progress();
+        (progress.cursor, progress.reads_all) = (cursor, false);
     }
 
-    /// Connects anew when the database's name leads elsewhere. Answers whether it does.
-    async fn follow_name(&self) -> bool {
+    /// Connects anew when the database's name leads elsewhere.
+    async fn follow_name(&self) {
         let (target, known) = {
             let progress = self.progress();
             (progress.target, progress.addresses.clone())
         };
         let addresses = addresses_of(&self.targets[target]).await;
         if addresses.is_empty() || addresses == known {
-            return false;
+            return;
         }
         match SqlStore::connect(&self.targets[target]).await {
             Ok(store) => {
                 tracing::info!("{} leads elsewhere: connected anew", self.targets[target].shown());
                 self.adopt(Arc::new(store), target).await;
-                true
             }
             Err(error) => {
                 tracing::warn!("{} leads elsewhere and does not answer there: {error}", self.targets[target].shown());
-                false
             }
         }
     }
@@ -170,7 +183,7 @@ impl DatabaseSource {
         let addresses = addresses_of(&self.targets[target]).await;
         *self.store.write().unwrap_or_else(PoisonError::into_inner) = store;
         let mut progress = self.progress();
-        (progress.target, progress.addresses) = (target, addresses);
+        (progress.target, progress.addresses, progress.reads_all) = (target, addresses, true);
     }
 
     fn progress(&self) -> std::sync::MutexGuard<'_, Progress> {
@@ -225,9 +238,15 @@ impl DatabaseSource {
 async fn first(targets: &[Target]) -> Result<(Arc<SqlStore>, usize), StoreError> {
     let mut last = StoreError::Settings("no database is named: set FERRUM_DB_URL".to_owned());
     for (index, target) in targets.iter().enumerate() {
-        match SqlStore::connect(target).await {
-            Ok(store) => {
-                for (migration, ms) in store.migrate().await? {
+        // One that answers and lets nothing be written is no primary.
+        let attempt = async {
+            let store = SqlStore::connect(target).await?;
+            let applied = store.migrate().await?;
+            Ok::<_, StoreError>((store, applied))
+        };
+        match attempt.await {
+            Ok((store, applied)) => {
+                for (migration, ms) in applied {
                     tracing::info!("Migration V{}: {} ({ms} ms)", migration.version, migration.name);
                 }
                 if index > 0 {
@@ -236,7 +255,7 @@ async fn first(targets: &[Target]) -> Result<(Arc<SqlStore>, usize), StoreError>
                 return Ok((Arc::new(store), index));
             }
             Err(error) => {
-                tracing::warn!("{} does not answer: {error}", target.shown());
+                tracing::warn!("{} cannot be used: {error}", target.shown());
                 last = error;
             }
         }
@@ -291,13 +310,11 @@ mod tests {
 
     /// A poll, put into service.
     async fn followed(source: &DatabaseSource, running: &Document) -> Option<Document> {
-        match source.poll(running).await.unwrap() {
-            Polled::Same => None,
-            Polled::Changed { document, cursor } => {
-                source.note(cursor);
-                Some(*document)
-            }
-        }
+        let polled = source.poll(running).await.unwrap();
+        let cursor = polled.cursor;
+        let next = polled.over(running);
+        source.note(cursor);
+        next
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -324,7 +341,7 @@ mod tests {
         let empty = source.load().await.unwrap();
         source.store().apply(vec![Step::Insert(upstream("u", 1))]).await.unwrap();
         for _ in 0..2 {
-            assert!(matches!(source.poll(&empty).await.unwrap(), Polled::Changed { .. }), "refused, so not noted");
+            assert!(source.poll(&empty).await.unwrap().over(&empty).is_some(), "refused, so not noted");
         }
     }
 

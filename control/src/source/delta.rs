@@ -1,6 +1,6 @@
 //! A configuration brought up to what a database has now (control-plane sheet §8).
 
-use engine::model::Document;
+use engine::model::{Document, PluginAssociation, Proxy};
 use rustc_hash::{FxHashMap, FxHashSet};
 use time::OffsetDateTime;
 
@@ -57,16 +57,48 @@ pub fn applied(document: &Document, changes: Changes, at: OffsetDateTime) -> Opt
             },
         ),
     );
-    if let (None, None, None, None) = lists {
+    let (upstreams, consumers, proxies, configs) = lists;
+    let proxies = with_listed(proxies, document, &changes.listed, &config_ids);
+    if upstreams.is_none() && consumers.is_none() && proxies.is_none() && configs.is_none() {
         return None;
     }
-    let mut next = Document { loaded_at: at, ..document.clone() };
-    let (upstreams, consumers, proxies, configs) = lists;
-    next.upstreams = upstreams.unwrap_or(next.upstreams);
-    next.consumers = consumers.unwrap_or(next.consumers);
-    next.proxies = proxies.unwrap_or(next.proxies);
-    next.plugin_configs = configs.unwrap_or(next.plugin_configs);
-    Some(next)
+    Some(Document {
+        loaded_at: at,
+        upstreams: upstreams.unwrap_or_else(|| document.upstreams.clone()),
+        consumers: consumers.unwrap_or_else(|| document.consumers.clone()),
+        proxies: proxies.unwrap_or_else(|| document.proxies.clone()),
+        plugin_configs: configs.unwrap_or_else(|| document.plugin_configs.clone()),
+        ..Document::default()
+    })
+}
+
+/// The proxies, each with the plugin configs that it lists now; nothing when they are as they were. Deleting a config takes it
+/// out of lists without touching their proxies.
+fn with_listed(
+    proxies: Option<Vec<Proxy>>,
+    document: &Document,
+    listed: &[(String, String)],
+    config_ids: &[String],
+) -> Option<Vec<Proxy>> {
+    let configs: FxHashSet<&str> = config_ids.iter().map(String::as_str).collect();
+    let mut lists: FxHashMap<&str, Vec<&str>> = FxHashMap::default();
+    for (proxy, config) in listed.iter().filter(|(_, config)| configs.contains(config.as_str())) {
+        lists.entry(proxy).or_default().push(config);
+    }
+    let list = |proxy: &Proxy| lists.get(proxy.id.as_str()).map(Vec::as_slice).unwrap_or_default();
+    let differs = |proxy: &Proxy| {
+        let now = proxy.plugins.iter().map(|association| association.plugin_config_id.as_str());
+        !now.eq(list(proxy).iter().copied())
+    };
+    if !proxies.as_ref().unwrap_or(&document.proxies).iter().any(differs) {
+        return proxies;
+    }
+    let mut proxies = proxies.unwrap_or_else(|| document.proxies.clone());
+    for proxy in proxies.iter_mut().filter(|proxy| differs(proxy)) {
+        let association = |id: &&str| PluginAssociation { plugin_config_id: (*id).to_owned() };
+        proxy.plugins = list(proxy).iter().map(association).collect();
+    }
+    Some(proxies)
 }
 
 /// Where a kind stands in [`Changes::present`].
@@ -123,6 +155,7 @@ mod tests {
         Changes {
             changed: changed.into_iter().map(|row| Resource::Upstream(Box::new(row))).collect(),
             present: [present, Vec::new(), Vec::new(), Vec::new()],
+            listed: Vec::new(),
         }
     }
 
@@ -163,5 +196,33 @@ mod tests {
         changes.present[1] = vec!["u".to_owned()];
         let next = applied(&document, changes, OffsetDateTime::UNIX_EPOCH).unwrap();
         assert_eq!((next.upstreams.len(), next.consumers.len()), (1, 1));
+    }
+
+    fn proxy(listed: &[&str]) -> Proxy {
+        let listed: Vec<_> = listed.iter().map(|id| json!({"plugin_config_id": id})).collect();
+        let value = json!({"id": "p", "listen_path": "/", "backend_host": "h", "backend_port": 80, "plugins": listed,
+            "created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z"});
+        serde_json::from_value(value).unwrap()
+    }
+
+    /// What a proxy lists that ran with the first list, when the database has the second and these configs.
+    fn lists(running: &[&str], listed: &[&str], configs: &[&str]) -> Option<Vec<String>> {
+        let document = Document { proxies: vec![proxy(running)], ..Document::default() };
+        let owned = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
+        let changes = Changes {
+            changed: Vec::new(),
+            present: [Vec::new(), Vec::new(), owned(&["p"]), owned(configs)],
+            listed: listed.iter().map(|id| ("p".to_owned(), (*id).to_owned())).collect(),
+        };
+        let next = applied(&document, changes, OffsetDateTime::UNIX_EPOCH)?;
+        Some(next.proxies[0].plugins.iter().map(|listed| listed.plugin_config_id.clone()).collect())
+    }
+
+    #[test]
+    fn lists_of_plugins_change_without_their_proxies() {
+        assert_eq!(lists(&["a"], &["a"], &["a"]), None);
+        assert_eq!(lists(&["a", "b"], &["b"], &["b"]), Some(vec!["b".to_owned()]));
+        assert_eq!(lists(&[], &["a"], &["a"]), Some(vec!["a".to_owned()]));
+        assert_eq!(lists(&[], &["a"], &[]), None, "deleted between two queries");
     }
 }

@@ -43,7 +43,8 @@ impl From<sqlx::Error> for StoreError {
 }
 
 impl StoreError {
-    pub fn is_unavailable(&self) -> bool {
-        matches!(self, Self::Unavailable(_))
+    /// The database is there; a row of it is no resource.
+    pub fn is_of_row(&self) -> bool {
+        matches!(self, Self::Row { .. })
     }
 }

@@ -33,13 +33,16 @@ pub struct Range {
     pub limit: Option<u64>,
 }
 
-/// What has changed in a namespace since some time.
+/// How a namespace differs from a document that was read of it.
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
-    /// Rows changed at or after the time asked for. Some may be as they were.
+    /// Rows that the document lacks, has with another time of change, or that changed at or after the time asked for. Some may
+    /// be as they were.
     pub changed: Vec<Resource>,
     /// All ids there are now, by kind, from which the deleted ones follow.
     pub present: [Vec<String>; 4],
+    /// A proxy and a plugin config it lists, all of them, ordered. A list can change without its proxy.
+    pub listed: Vec<(String, String)>,
 }
 
 /// What must be unique within a namespace, as a question about the other rows.
@@ -115,7 +118,9 @@ pub trait Store: Send + Sync {
     /// Everything of a namespace, ordered by id. `loaded_at` is the time before the first query.
     async fn load(&self, namespace: &str) -> Result<Document, StoreError>;
 
-    async fn changes(&self, namespace: &str, since: OffsetDateTime) -> Result<Changes, StoreError>;
+    /// How the namespace differs from what is `known` of it. Whatever changed at or after `since` is read again, for its time of
+    /// change may be the same.
+    async fn changes(&self, namespace: &str, known: &Document, since: OffsetDateTime) -> Result<Changes, StoreError>;
 
     async fn page(&self, kind: Kind, namespace: &str, range: Range) -> Result<Page<Resource>, StoreError>;
 

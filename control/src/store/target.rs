@@ -99,15 +99,16 @@ impl Target {
         Self { kind, url: url.to_owned(), tls, pool, page_rows: 10_000, slow_threshold: None }
     }
 
-    /// The URL without what is secret: user, host and path.
+    /// The URL without what is secret: user, host and path. A password may have any letter in it, unescaped, so everything up to
+    /// the last `@` counts as one.
     pub fn shown(&self) -> String {
-        let url = self.url.split('?').next().unwrap_or_default();
-        match url.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?))) {
-            Some((scheme, (credentials, place))) => {
-                let user = credentials.split(':').next().unwrap_or_default();
-                format!("{scheme}://{user}@{place}")
+        let place = |rest: &str| rest.split('?').next().unwrap_or_default().to_owned();
+        match self.url.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?))) {
+            Some((scheme, (credentials, rest))) => {
+                let user = credentials.split([':', '/', '?']).next().unwrap_or_default();
+                format!("{scheme}://{user}@{}", place(rest))
             }
-            None => url.to_owned(),
+            None => place(&self.url),
         }
     }
 
@@ -134,6 +135,8 @@ mod tests {
             ("postgres://u:p@ss@h:5432/db?sslmode=require", "postgres://u@h:5432/db"),
             ("mysql://root@h/db", "mysql://root@h/db"),
             ("sqlite:///var/lib/f.db?mode=rwc", "sqlite:///var/lib/f.db"),
+            ("postgres://u:p@ss?x@h/db", "postgres://u@h/db"),
+            ("postgres://u:p?/@ss@h/db?a=b", "postgres://u@h/db"),
         ] {
             let target = Target::new(DatabaseKind::Postgres, url);
             assert_eq!(target.shown(), shown);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use serde_json::Value;
 
-use super::{Checked, Refusal, check};
+use super::{Checked, Refusal, check, is_security};
 use crate::{PluginRow, PluginSet};
 
 /// Where a plugin config applies.
@@ -54,13 +54,23 @@ pub fn compile(
     plugins: &[ConfiguredPlugin],
     proxies: &[ProxyAttachment],
 ) -> Result<(PluginSet, Vec<String>), Vec<String>> {
-    compile_with(plugins, proxies, check)
+    compile_with(plugins, proxies, Faults::Refused, check)
+}
+
+/// What a plugin that cannot be made does to the others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Faults {
+    /// The whole configuration is refused.
+    Refused,
+    /// It is left out with a warning, unless it secures something.
+    LeftOut,
 }
 
 /// [`compile`] with another way of checking, which may know more names.
 pub fn compile_with(
     plugins: &[ConfiguredPlugin],
     proxies: &[ProxyAttachment],
+    faults: Faults,
     check: impl Fn(&str, &Value) -> Result<Checked, Refusal>,
 ) -> Result<(PluginSet, Vec<String>), Vec<String>> {
     let mut rows = Rows::default();
@@ -71,6 +81,9 @@ pub fn compile_with(
                 let named = |warning: &String| format!("Plugin '{}' (id={}): {warning}", plugin.name, plugin.id);
                 warnings.extend(checked.warnings.iter().map(named));
                 rows.add(plugin, checked);
+            }
+            Err(refusal) if faults == Faults::LeftOut && !is_security(&plugin.name) => {
+                warnings.push(format!("Plugin '{}' (id={}) is left out: {refusal}", plugin.name, plugin.id));
             }
             Err(refusal) => errors.extend(error_texts(plugin, refusal)),
         }

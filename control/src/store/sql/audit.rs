@@ -15,7 +15,7 @@ const STAMP: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:9]Z");
 
 fn stamp(at: OffsetDateTime) -> Cell {
-    Cell::Text(at.to_offset(time::UtcOffset::UTC).format(STAMP).unwrap_or_default())
+    Cell::Text(at.format(STAMP).unwrap_or_default())
 }
 
 impl SqlStore {

@@ -1,6 +1,6 @@
 //! One way to talk to the three SQL databases: statements with `?`, values in and values out.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
@@ -9,11 +9,11 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
 use sqlx::{Column, Connection, Executor, MySql, Pool, Postgres, Row, Sqlite, Transaction, TypeInfo, ValueRef};
 
 use super::tls;
-use crate::store::target::{DatabaseKind, Target};
+use crate::store::target::{DatabaseKind, PoolSettings, Target};
 use crate::store::{PoolState, StoreError};
 
 /// What SQLite waits for another writer.
-const SQLITE_BUSY: std::time::Duration = std::time::Duration::from_secs(5);
+const SQLITE_BUSY: Duration = Duration::from_secs(5);
 
 /// A value of a statement or of a row.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,17 +44,49 @@ impl Cell {
 
 /// Connections to one database.
 #[derive(Clone)]
-pub enum Database {
+pub struct Database {
+    pool: Pools,
+    patience: Patience,
+}
+
+#[derive(Clone)]
+enum Pools {
     Sqlite(Pool<Sqlite>),
     Postgres(Pool<Postgres>),
     Mysql(Pool<MySql>),
 }
 
 /// A transaction, rolled back when it is dropped.
-pub enum Change<'c> {
+pub struct Change<'c> {
+    transaction: Transactions<'c>,
+    patience: Patience,
+}
+
+enum Transactions<'c> {
     Sqlite(Transaction<'c, Sqlite>),
     Postgres(Transaction<'c, Postgres>),
     Mysql(Transaction<'c, MySql>),
+}
+
+/// The longest that a server may be silent while it owes an answer: one that has vanished does not say so. None: for ever.
+#[derive(Clone, Copy)]
+struct Patience(Option<Duration>);
+
+impl Patience {
+    /// Longer than a server that is there needs to give a statement up, and than a connection may be waited for.
+    fn new(pool: &PoolSettings) -> Self {
+        let limit = pool.statement_timeout + pool.acquire_timeout + Duration::from_secs(5);
+        Self((!pool.statement_timeout.is_zero()).then_some(limit))
+    }
+
+    async fn with<T>(self, work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+        let Some(limit) = self.0 else { return work.await };
+        let silent = |_| {
+            let text = format!("no answer within {} s", limit.as_secs());
+            Err(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, text)))
+        };
+        tokio::time::timeout(limit, work).await.unwrap_or_else(silent)
+    }
 }
 
 /// A statement with its values in place.
@@ -207,7 +239,7 @@ impl Database {
                     let options: SqliteConnectOptions = url.parse().map_err(not_a_url)?;
                     let options =
                         options.foreign_keys(true).journal_mode(SqliteJournalMode::Wal).busy_timeout(SQLITE_BUSY);
-                    Ok(Self::Sqlite(pool_options!(SqlitePoolOptions).connect_with(options).await?))
+                    Ok(Pools::Sqlite(pool_options!(SqlitePoolOptions).connect_with(options).await?))
                 }
                 DatabaseKind::Postgres => {
                     let options: PgConnectOptions = url.parse().map_err(not_a_url)?;
@@ -215,7 +247,7 @@ impl Database {
                         0 => options,
                         ms => options.options([("statement_timeout", ms.to_string())]),
                     };
-                    Ok(Self::Postgres(pool_options!(PgPoolOptions).connect_with(options).await?))
+                    Ok(Pools::Postgres(pool_options!(PgPoolOptions).connect_with(options).await?))
                 }
                 DatabaseKind::Mysql => {
                     let connect: MySqlConnectOptions = url.parse().map_err(not_a_url)?;
@@ -233,32 +265,33 @@ impl Database {
                             Ok(())
                         })
                     });
-                    Ok(Self::Mysql(options.connect_with(connect).await?))
+                    Ok(Pools::Mysql(options.connect_with(connect).await?))
                 }
                 DatabaseKind::Mongodb => Err(StoreError::Settings("MongoDB is no SQL database".to_owned())),
             }
         };
-        match pool.connect_timeout {
+        let connected = match pool.connect_timeout {
             limit if limit.is_zero() => connecting.await,
             limit => tokio::time::timeout(limit, connecting)
                 .await
                 .unwrap_or_else(|_| Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut))),
-        }
+        };
+        Ok(Self { pool: connected?, patience: Patience::new(pool) })
     }
 
     pub fn kind(&self) -> DatabaseKind {
-        match self {
-            Self::Sqlite(_) => DatabaseKind::Sqlite,
-            Self::Postgres(_) => DatabaseKind::Postgres,
-            Self::Mysql(_) => DatabaseKind::Mysql,
+        match &self.pool {
+            Pools::Sqlite(_) => DatabaseKind::Sqlite,
+            Pools::Postgres(_) => DatabaseKind::Postgres,
+            Pools::Mysql(_) => DatabaseKind::Mysql,
         }
     }
 
     pub fn state(&self, target: &Target) -> PoolState {
-        let (size, idle) = match self {
-            Self::Sqlite(pool) => (pool.size(), pool.num_idle()),
-            Self::Postgres(pool) => (pool.size(), pool.num_idle()),
-            Self::Mysql(pool) => (pool.size(), pool.num_idle()),
+        let (size, idle) = match &self.pool {
+            Pools::Sqlite(pool) => (pool.size(), pool.num_idle()),
+            Pools::Postgres(pool) => (pool.size(), pool.num_idle()),
+            Pools::Mysql(pool) => (pool.size(), pool.num_idle()),
         };
         PoolState {
             size,
@@ -269,19 +302,19 @@ impl Database {
     }
 
     pub async fn ping(&self) -> Result<(), StoreError> {
-        match self {
-            Self::Sqlite(pool) => pool.acquire().await?.ping().await?,
-            Self::Postgres(pool) => pool.acquire().await?.ping().await?,
-            Self::Mysql(pool) => pool.acquire().await?.ping().await?,
+        match &self.pool {
+            Pools::Sqlite(pool) => self.patience.with(async { pool.acquire().await?.ping().await }).await?,
+            Pools::Postgres(pool) => self.patience.with(async { pool.acquire().await?.ping().await }).await?,
+            Pools::Mysql(pool) => self.patience.with(async { pool.acquire().await?.ping().await }).await?,
         }
         Ok(())
     }
 
     pub async fn close(&self) {
-        match self {
-            Self::Sqlite(pool) => pool.close().await,
-            Self::Postgres(pool) => pool.close().await,
-            Self::Mysql(pool) => pool.close().await,
+        match &self.pool {
+            Pools::Sqlite(pool) => pool.close().await,
+            Pools::Postgres(pool) => pool.close().await,
+            Pools::Mysql(pool) => pool.close().await,
         }
     }
 
@@ -292,23 +325,23 @@ impl Database {
         cells: &[Cell],
         mut take: impl FnMut(Vec<Cell>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        match self {
-            Self::Sqlite(pool) => {
+        match &self.pool {
+            Pools::Sqlite(pool) => {
                 let mut rows = bound!(sql, cells).fetch(pool);
-                while let Some(row) = rows.try_next().await? {
+                while let Some(row) = self.patience.with(rows.try_next()).await? {
                     take(sqlite_cells(&row)?)?;
                 }
             }
-            Self::Postgres(pool) => {
+            Pools::Postgres(pool) => {
                 let sql = numbered(sql);
                 let mut rows = bound!(&sql, cells).fetch(pool);
-                while let Some(row) = rows.try_next().await? {
+                while let Some(row) = self.patience.with(rows.try_next()).await? {
                     take(postgres_cells(&row)?)?;
                 }
             }
-            Self::Mysql(pool) => {
+            Pools::Mysql(pool) => {
                 let mut rows = bound!(sql, cells).fetch(pool);
-                while let Some(row) = rows.try_next().await? {
+                while let Some(row) = self.patience.with(rows.try_next()).await? {
                     take(mysql_cells(&row)?)?;
                 }
             }
@@ -351,48 +384,53 @@ impl Database {
 
     /// How many rows it changed.
     pub async fn execute(&self, sql: &str, cells: &[Cell]) -> Result<u64, StoreError> {
-        Ok(match self {
-            Self::Sqlite(pool) => bound!(sql, cells).execute(pool).await?.rows_affected(),
-            Self::Postgres(pool) => {
+        Ok(match &self.pool {
+            Pools::Sqlite(pool) => self.patience.with(bound!(sql, cells).execute(pool)).await?.rows_affected(),
+            Pools::Postgres(pool) => {
                 let sql = numbered(sql);
-                bound!(&sql, cells).execute(pool).await?.rows_affected()
+                self.patience.with(bound!(&sql, cells).execute(pool)).await?.rows_affected()
             }
-            Self::Mysql(pool) => bound!(sql, cells).execute(pool).await?.rows_affected(),
+            Pools::Mysql(pool) => self.patience.with(bound!(sql, cells).execute(pool)).await?.rows_affected(),
         })
     }
 
     pub async fn begin(&self) -> Result<Change<'static>, StoreError> {
-        Ok(match self {
+        let transaction = match &self.pool {
             // A reader that becomes a writer late could not be put after another writer.
-            Self::Sqlite(pool) => Change::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await?),
-            Self::Postgres(pool) => Change::Postgres(pool.begin().await?),
-            Self::Mysql(pool) => Change::Mysql(pool.begin().await?),
-        })
+            Pools::Sqlite(pool) => Transactions::Sqlite(self.patience.with(pool.begin_with("BEGIN IMMEDIATE")).await?),
+            Pools::Postgres(pool) => Transactions::Postgres(self.patience.with(pool.begin()).await?),
+            Pools::Mysql(pool) => Transactions::Mysql(self.patience.with(pool.begin()).await?),
+        };
+        Ok(Change { transaction, patience: self.patience })
     }
 }
 
 impl Change<'_> {
     pub async fn execute(&mut self, sql: &str, cells: &[Cell]) -> Result<u64, StoreError> {
-        Ok(match self {
-            Self::Sqlite(change) => bound!(sql, cells).execute(&mut **change).await?.rows_affected(),
-            Self::Postgres(change) => {
-                let sql = numbered(sql);
-                bound!(&sql, cells).execute(&mut **change).await?.rows_affected()
+        Ok(match &mut self.transaction {
+            Transactions::Sqlite(change) => {
+                self.patience.with(bound!(sql, cells).execute(&mut **change)).await?.rows_affected()
             }
-            Self::Mysql(change) => bound!(sql, cells).execute(&mut **change).await?.rows_affected(),
+            Transactions::Postgres(change) => {
+                let sql = numbered(sql);
+                self.patience.with(bound!(&sql, cells).execute(&mut **change)).await?.rows_affected()
+            }
+            Transactions::Mysql(change) => {
+                self.patience.with(bound!(sql, cells).execute(&mut **change)).await?.rows_affected()
+            }
         })
     }
 
-    /// A statement as it stands, which may be one that cannot be prepared.
+    /// A statement as it stands, which may be one that cannot be prepared, and takes as long as it takes: for migrations.
     pub async fn run(&mut self, sql: &str) -> Result<(), StoreError> {
-        match self {
-            Self::Sqlite(change) => {
+        match &mut self.transaction {
+            Transactions::Sqlite(change) => {
                 (&mut **change).execute(sql).await?;
             }
-            Self::Postgres(change) => {
+            Transactions::Postgres(change) => {
                 (&mut **change).execute(sql).await?;
             }
-            Self::Mysql(change) => {
+            Transactions::Mysql(change) => {
                 (&mut **change).execute(sql).await?;
             }
         }
@@ -400,28 +438,28 @@ impl Change<'_> {
     }
 
     pub async fn rows(&mut self, sql: &str, cells: &[Cell]) -> Result<Vec<Vec<Cell>>, StoreError> {
-        Ok(match self {
-            Self::Sqlite(change) => {
-                let rows = bound!(sql, cells).fetch_all(&mut **change).await?;
+        Ok(match &mut self.transaction {
+            Transactions::Sqlite(change) => {
+                let rows = self.patience.with(bound!(sql, cells).fetch_all(&mut **change)).await?;
                 rows.iter().map(sqlite_cells).collect::<sqlx::Result<_>>()?
             }
-            Self::Postgres(change) => {
+            Transactions::Postgres(change) => {
                 let sql = numbered(sql);
-                let rows = bound!(&sql, cells).fetch_all(&mut **change).await?;
+                let rows = self.patience.with(bound!(&sql, cells).fetch_all(&mut **change)).await?;
                 rows.iter().map(postgres_cells).collect::<sqlx::Result<_>>()?
             }
-            Self::Mysql(change) => {
-                let rows = bound!(sql, cells).fetch_all(&mut **change).await?;
+            Transactions::Mysql(change) => {
+                let rows = self.patience.with(bound!(sql, cells).fetch_all(&mut **change)).await?;
                 rows.iter().map(mysql_cells).collect::<sqlx::Result<_>>()?
             }
         })
     }
 
     pub async fn commit(self) -> Result<(), StoreError> {
-        match self {
-            Self::Sqlite(change) => change.commit().await?,
-            Self::Postgres(change) => change.commit().await?,
-            Self::Mysql(change) => change.commit().await?,
+        match self.transaction {
+            Transactions::Sqlite(change) => self.patience.with(change.commit()).await?,
+            Transactions::Postgres(change) => self.patience.with(change.commit()).await?,
+            Transactions::Mysql(change) => self.patience.with(change.commit()).await?,
         }
         Ok(())
     }

@@ -237,10 +237,11 @@ pub mod moment {
 
     pub fn read(cell: Cell) -> Result<OffsetDateTime, Reason> {
         let text = text::read(cell)?;
-        let rfc3339 = OffsetDateTime::parse(&text, &Rfc3339).map(|at| at.to_offset(UtcOffset::UTC));
+        let rfc3339 = OffsetDateTime::parse(&text, &Rfc3339).ok();
         let bare =
-            || PrimitiveDateTime::parse(text.get(..19).unwrap_or(&text), BARE).map(PrimitiveDateTime::assume_utc);
-        rfc3339.or_else(|_| bare()).map_err(|_| format!("'{text}' is not a time").into())
+            || PrimitiveDateTime::parse(text.get(..19).unwrap_or(&text), BARE).map(PrimitiveDateTime::assume_utc).ok();
+        let at = rfc3339.and_then(|at| at.checked_to_offset(UtcOffset::UTC)).or_else(bare);
+        at.ok_or_else(|| format!("'{text}' is not a time").into())
     }
 
     pub fn write(at: &OffsetDateTime) -> Cell {
@@ -248,7 +249,7 @@ pub mod moment {
     }
 
     pub fn shown(at: OffsetDateTime) -> String {
-        at.to_offset(UtcOffset::UTC).format(WRITTEN).unwrap_or_default()
+        at.format(WRITTEN).unwrap_or_default()
     }
 }
 

@@ -1,17 +1,21 @@
 //! Reading a namespace: whole, and what has changed (control-plane sheet §7 and §8).
 
-use engine::model::{Document, PluginConfig, Proxy};
-use rustc_hash::{FxHashMap, FxHashSet};
+use engine::model::{Document, Proxy};
+use rustc_hash::FxHashMap;
 use time::{Duration, OffsetDateTime};
 
-use super::driver::Cell;
+use super::driver::{Cell, timed};
 use super::forms::moment;
 use super::record::Record;
-use super::{SqlStore, attach};
-use crate::store::{Changes, Kind, Resource, StoreError};
+use super::{IDS_MAX, SqlStore, attach};
+use crate::store::{Changes, Kind, StoreError};
 
 /// Clocks of writers differ, and a transaction may commit after a later one: changes are read again for so long.
 const OVERLAP: Duration = Duration::seconds(1);
+
+/// Which plugin configs the proxies of a namespace list. The table keeps no order of its own.
+const LISTED: &str = "SELECT a.proxy_id, a.plugin_config_id FROM proxy_plugins a \
+                      JOIN proxies p ON p.id = a.proxy_id WHERE p.namespace = ? ORDER BY a.proxy_id, a.plugin_config_id";
 
 impl SqlStore {
     pub(super) async fn load_all(&self, namespace: &str) -> Result<Document, StoreError> {
@@ -37,11 +41,11 @@ impl SqlStore {
     }
 
     /// All rows of one kind, page by page: each page begins behind the last id, which costs the same however far it is.
-    async fn all<R: Record + HasId>(&self, namespace: &str) -> Result<Vec<R>, StoreError> {
+    async fn all<R: Record>(&self, namespace: &str) -> Result<Vec<R>, StoreError> {
         let limit = Cell::Integer(self.target.page_rows as i64);
         let mut all: Vec<R> = Vec::new();
         loop {
-            let after = all.last().map_or("", HasId::id);
+            let after = all.last().map_or("", Record::id);
             let cells = [Cell::text(namespace), Cell::text(after), limit.clone()];
             let page: Vec<R> = self.records("WHERE namespace = ? AND id > ? ORDER BY id LIMIT ?", &cells).await?;
             let is_last = (page.len() as u64) < self.target.page_rows;
@@ -55,27 +59,31 @@ impl SqlStore {
     async fn attach_all(&self, namespace: &str, proxies: &mut [Proxy]) -> Result<(), StoreError> {
         let mut places: FxHashMap<String, usize> = FxHashMap::default();
         places.extend(proxies.iter().enumerate().map(|(index, proxy)| (proxy.id.clone(), index)));
-        let sql = "SELECT a.proxy_id, a.plugin_config_id FROM proxy_plugins a \
-                   JOIN proxies p ON p.id = a.proxy_id WHERE p.namespace = ? ORDER BY a.proxy_id, a.plugin_config_id";
         self.database
-            .each(sql, &[Cell::text(namespace)], |row| {
+            .each(LISTED, &[Cell::text(namespace)], |row| {
                 attach(row, &places, proxies);
                 Ok(())
             })
             .await
     }
 
-    pub(super) async fn changes_since(&self, namespace: &str, since: OffsetDateTime) -> Result<Changes, StoreError> {
-        let since = Cell::Text(moment::shown(since - OVERLAP));
+    /// One look at the ids and times of all rows, then only those are read that the document does not have.
+    pub(super) async fn changes_from(
+        &self,
+        namespace: &str,
+        known: &Document,
+        since: OffsetDateTime,
+    ) -> Result<Changes, StoreError> {
+        let since = since - OVERLAP;
         let mut changes = Changes::default();
         for (kind, present) in Kind::ALL.into_iter().zip(&mut changes.present) {
-            let cells = [Cell::text(namespace), since.clone()];
-            let rest = "WHERE namespace = ? AND updated_at >= ? ORDER BY id";
-            changes.changed.extend(self.resources(kind, rest, &cells).await?);
-            let sql = format!("SELECT id FROM {} WHERE namespace = ? ORDER BY id", kind.table());
-            *present = self.database.texts(&sql, &[Cell::text(namespace)]).await?;
+            let unread = self.unread(namespace, kind, &stamps(known, kind), since, present).await?;
+            for chunk in unread.chunks(IDS_MAX) {
+                let rest = format!("WHERE id IN ({}) ORDER BY id", vec!["?"; chunk.len()].join(", "));
+                changes.changed.extend(self.resources(kind, &rest, chunk).await?);
+            }
         }
-        self.add_attached(namespace, &mut changes).await?;
+        changes.listed = self.listed(namespace).await?;
         for resource in &mut changes.changed {
             resource.set_api_spec_id(None);
             resource.normalize();
@@ -83,61 +91,59 @@ impl SqlStore {
         Ok(changes)
     }
 
-    /// A proxy is read again when a config that it lists has changed.
-    async fn add_attached(&self, namespace: &str, changes: &mut Changes) -> Result<(), StoreError> {
-        let configs = changes.changed.iter().filter(|row| row.kind() == Kind::PluginConfig);
-        let configs: Vec<Cell> = configs.map(|row| Cell::text(row.id())).collect();
-        let mut known: FxHashSet<String> =
-            changes.changed.iter().filter(|row| row.kind() == Kind::Proxy).map(|row| row.id().to_owned()).collect();
-        for chunk in configs.chunks(500) {
-            let marks = vec!["?"; chunk.len()].join(", ");
-            let rest = format!(
-                "WHERE namespace = ? AND id IN (SELECT proxy_id FROM proxy_plugins WHERE plugin_config_id IN ({marks})) \
-                 ORDER BY id"
-            );
-            let mut cells = vec![Cell::text(namespace)];
-            cells.extend_from_slice(chunk);
-            for resource in self.resources(Kind::Proxy, &rest, &cells).await? {
-                if known.insert(resource.id().to_owned()) {
-                    changes.changed.push(resource);
+    /// Ids of rows that are not as known, and in `present` all ids.
+    async fn unread(
+        &self,
+        namespace: &str,
+        kind: Kind,
+        known: &FxHashMap<&str, OffsetDateTime>,
+        since: OffsetDateTime,
+        present: &mut Vec<String>,
+    ) -> Result<Vec<Cell>, StoreError> {
+        let sql = format!("SELECT id, updated_at FROM {} WHERE namespace = ? ORDER BY id", kind.table());
+        let mut unread = Vec::new();
+        let look = |row: Vec<Cell>| {
+            let mut cells = row.into_iter();
+            if let (Some(Cell::Text(id)), Some(stamp)) = (cells.next(), cells.next()) {
+                // What cannot be read here says so when its row is read.
+                let is_known = moment::read(stamp).is_ok_and(|at| at < since && known.get(id.as_str()) == Some(&at));
+                if !is_known {
+                    unread.push(Cell::text(&id));
                 }
+                present.push(id);
             }
-        }
-        Ok(())
+            Ok(())
+        };
+        timed(&self.target, kind.table(), self.database.each(&sql, &[Cell::text(namespace)], look)).await?;
+        Ok(unread)
+    }
+
+    async fn listed(&self, namespace: &str) -> Result<Vec<(String, String)>, StoreError> {
+        let mut listed = Vec::new();
+        let take = |row: Vec<Cell>| {
+            let mut cells = row.into_iter();
+            if let (Some(Cell::Text(proxy)), Some(Cell::Text(config))) = (cells.next(), cells.next()) {
+                listed.push((proxy, config));
+            }
+            Ok(())
+        };
+        self.database.each(LISTED, &[Cell::text(namespace)], take).await?;
+        Ok(listed)
     }
 }
 
-/// What pages are ordered by.
-pub(super) trait HasId {
-    fn id(&self) -> &str;
-}
-
-impl HasId for Proxy {
-    fn id(&self) -> &str {
-        &self.id
+/// When each row of a kind was changed last, as far as the document knows.
+fn stamps(document: &Document, kind: Kind) -> FxHashMap<&str, OffsetDateTime> {
+    fn of<'a, T>(
+        rows: &'a [T],
+        stamp: impl Fn(&'a T) -> (&'a String, OffsetDateTime),
+    ) -> FxHashMap<&'a str, OffsetDateTime> {
+        rows.iter().map(stamp).map(|(id, at)| (id.as_str(), at)).collect()
     }
-}
-
-impl HasId for PluginConfig {
-    fn id(&self) -> &str {
-        &self.id
-    }
-}
-
-impl HasId for engine::model::Upstream {
-    fn id(&self) -> &str {
-        &self.id
-    }
-}
-
-impl HasId for engine::model::Consumer {
-    fn id(&self) -> &str {
-        &self.id
-    }
-}
-
-impl HasId for Resource {
-    fn id(&self) -> &str {
-        Resource::id(self)
+    match kind {
+        Kind::Upstream => of(&document.upstreams, |row| (&row.id, row.updated_at)),
+        Kind::Consumer => of(&document.consumers, |row| (&row.id, row.updated_at)),
+        Kind::Proxy => of(&document.proxies, |row| (&row.id, row.updated_at)),
+        Kind::PluginConfig => of(&document.plugin_configs, |row| (&row.id, row.updated_at)),
     }
 }

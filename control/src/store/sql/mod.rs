@@ -22,8 +22,8 @@ use write::{DISPATCHES, containing};
 
 pub use migrate::{Migration, MigrationStatus};
 
-/// Rows of one transaction when many are written.
-const BATCH_ROWS: usize = 1000;
+/// Ids in one statement, so that no database finds it too long.
+const IDS_MAX: usize = 500;
 
 /// One SQL database.
 pub struct SqlStore {
@@ -92,7 +92,6 @@ impl SqlStore {
 
     /// The associations of these proxies, by id: the table keeps no order of its own.
     async fn attach_plugins(&self, proxies: &mut [Proxy]) -> Result<(), StoreError> {
-        const IDS_MAX: usize = 500;
         let mut places: FxHashMap<String, usize> = FxHashMap::default();
         places.extend(proxies.iter().enumerate().map(|(index, proxy)| (proxy.id.clone(), index)));
         let ids: Vec<Cell> = proxies.iter().map(|proxy| Cell::text(&proxy.id)).collect();
@@ -146,8 +145,8 @@ impl Store for SqlStore {
         self.load_all(namespace).await
     }
 
-    async fn changes(&self, namespace: &str, since: OffsetDateTime) -> Result<Changes, StoreError> {
-        self.changes_since(namespace, since).await
+    async fn changes(&self, namespace: &str, known: &Document, since: OffsetDateTime) -> Result<Changes, StoreError> {
+        self.changes_from(namespace, known, since).await
     }
 
     async fn page(&self, kind: Kind, namespace: &str, range: Range) -> Result<Page<Resource>, StoreError> {

@@ -16,6 +16,9 @@ pub trait Record: Sized {
 
     fn read(row: Vec<Cell>) -> Result<Self, StoreError>;
 
+    /// What rows are ordered by.
+    fn id(&self) -> &str;
+
     /// One cell a column.
     fn write(&self) -> Vec<Cell>;
 }
@@ -73,6 +76,10 @@ macro_rules! record {
                     },)*
                     $($absent: $default,)*
                 })
+            }
+
+            fn id(&self) -> &str {
+                &self.id
             }
 
             fn write(&self) -> Vec<Cell> {

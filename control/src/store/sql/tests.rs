@@ -118,22 +118,38 @@ async fn a_change_keeps_the_time_of_creation(store: &SqlStore) {
 }
 
 async fn a_poll_sees_what_changed_and_what_is_gone(store: &SqlStore) {
+    async fn changed(store: &SqlStore, known: &Document, since: OffsetDateTime) -> (Vec<String>, Changes) {
+        let changes = store.changes("ferrum", known, since).await.unwrap();
+        let mut ids: Vec<String> = changes.changed.iter().map(|row| row.id().to_owned()).collect();
+        ids.sort_unstable();
+        (ids, changes)
+    }
+    let known = store.load("ferrum").await.unwrap();
     let since = OffsetDateTime::now_utc() + time::Duration::seconds(5);
-    let mut changed = proxy("p3", json!({}));
-    changed.set_updated_at(since);
-    store.apply(vec![Step::Replace(changed), Step::Delete(Kind::Proxy, "p2".into())]).await.unwrap();
-    let changes = store.changes("ferrum", since).await.unwrap();
-    assert_eq!(changes.changed.iter().map(Resource::id).collect::<Vec<_>>(), ["p3"]);
+    assert_eq!(changed(store, &known, since).await.0, Vec::<String>::new(), "all is known");
+    let mut third = proxy("p3", json!({}));
+    third.set_updated_at(since);
+    store.apply(vec![Step::Replace(third), Step::Delete(Kind::Proxy, "p2".into())]).await.unwrap();
+    let (ids, changes) = changed(store, &known, since).await;
+    assert_eq!(ids, ["p3"]);
     let [_, _, proxies, _] = &changes.present;
     assert_eq!(proxies, &["p1", "p3"]);
-    // A proxy comes with the config it lists.
+    // A list is known without its proxy.
+    assert_eq!(changes.listed, [("p1".to_owned(), "g".to_owned())]);
     let mut group = config("g", "proxy_group", json!(null));
     group.set_updated_at(since);
     store.apply(vec![Step::Replace(group)]).await.unwrap();
-    let changes = store.changes("ferrum", since).await.unwrap();
-    let mut found: Vec<&str> = changes.changed.iter().map(Resource::id).collect();
-    found.sort_unstable();
-    assert_eq!(found, ["g", "p1", "p3"]);
+    assert_eq!(changed(store, &known, since).await.0, ["g", "p3"]);
+    // Within the overlap, a row is read again although it is known.
+    let known = store.load("ferrum").await.unwrap();
+    assert_eq!(changed(store, &known, since).await.0, ["g", "p3"]);
+    // What is restored has the time that it had, long before.
+    add(store, vec![proxy("p2", json!({}))]).await;
+    let mut restored = proxy("p3", json!({"name": "restored"}));
+    restored.set_updated_at(OffsetDateTime::UNIX_EPOCH);
+    store.apply(vec![Step::Replace(restored)]).await.unwrap();
+    assert_eq!(changed(store, &known, since).await.0, ["g", "p2", "p3"]);
+    store.apply(vec![Step::Delete(Kind::Proxy, "p2".into())]).await.unwrap();
 }
 
 async fn what_nobody_wants_any_more_goes(store: &SqlStore) {
@@ -269,5 +285,5 @@ async fn a_database_that_is_not_there_is_unavailable() {
     let mut target = Target::new(DatabaseKind::Postgres, "postgres://u:secret@127.0.0.1:1/d");
     target.pool.acquire_timeout = std::time::Duration::from_millis(300);
     let error = SqlStore::connect(&target).await.err().unwrap();
-    assert!(error.is_unavailable() && !error.to_string().contains("secret"), "{error:?}");
+    assert!(matches!(error, StoreError::Unavailable(_)) && !error.to_string().contains("secret"), "{error:?}");
 }

@@ -2,22 +2,18 @@
 
 use engine::model::Proxy;
 
+use super::SqlStore;
 use super::driver::{Cell, Change};
 use super::record::{Record, insert, update, update_cells};
-use super::{BATCH_ROWS, SqlStore};
 use crate::store::{Kind, Resource, Step, StoreError};
 
 impl SqlStore {
-    /// One transaction per thousand steps; steps that belong together are few.
     pub(super) async fn apply_steps(&self, steps: Vec<Step>) -> Result<(), StoreError> {
-        for chunk in steps.chunks(BATCH_ROWS) {
-            let mut change = self.database.begin().await?;
-            for step in chunk {
-                apply(&mut change, step).await?;
-            }
-            change.commit().await?;
+        let mut change = self.database.begin().await?;
+        for step in &steps {
+            apply(&mut change, step).await?;
         }
-        Ok(())
+        change.commit().await
     }
 
     pub(super) async fn clear_namespace(&self, namespace: &str) -> Result<(), StoreError> {
