@@ -189,8 +189,8 @@ fn named<'v>(view: &'v impl View, place: u16, name: &str) -> Option<&'v [u8]> {
     }
     let field = view.headers().at(usize::from(place))?;
     let name = name.as_bytes();
-    let is_it = field.name == name
-        || (field.name.eq_ignore_ascii_case(name) && !name.iter().any(|letter| letter.is_ascii_uppercase()));
+    // Maps are filled with small letters; another spelling is a plugin's, even if it is that of the field.
+    let is_it = !name.iter().any(u8::is_ascii_uppercase) && field.name.eq_ignore_ascii_case(name);
     (is_it && !view.hides(&field)).then_some(field.value)
 }
 
@@ -411,6 +411,26 @@ mod tests {
             let mut set: Vec<&str> = found.set.iter().map(|(name, _)| name.as_str()).collect();
             set.sort_unstable();
             assert!((set == ["B", "own"] || set == ["own"]) && found.removed.is_empty(), "{set:?}");
+        }
+    }
+
+    #[test]
+    fn a_plugin_s_spelling_of_a_name_overrules_the_client_s_whatever_the_order_of_the_map() {
+        let names = ["A", "B", "C", "D", "E", "F", "G", "H"];
+        for _ in 0..200 {
+            // Each map has an order of its own.
+            let mut shown = Shown::default();
+            for round in 0..2 {
+                let fields: Vec<(&str, &[u8])> = names.iter().map(|name| (*name, &b"the client's"[..])).collect();
+                let mut head = request(&fields);
+                shown.fill(&OfRequest(&head));
+                let present = names.iter().map(|name| shown.map.get(&name.to_ascii_lowercase()).map(String::as_str));
+                assert!(present.into_iter().all(|value| value == Some("the client's")), "{:?}", shown.map);
+                assert_eq!(shown.map.len(), names.len(), "round {round}: {:?}", shown.map);
+                shown.map.insert("B".to_owned(), "the plugin's".to_owned());
+                changes(&shown.map, &shown.places, &OfRequest(&head)).unwrap().apply_to_request(&mut head.headers);
+                assert_eq!(head.headers.all("b").collect::<Vec<_>>(), [b"the plugin's"]);
+            }
         }
     }
 
