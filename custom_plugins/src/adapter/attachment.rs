@@ -266,6 +266,11 @@ impl Seen {
         let revision = Some(cx.head.headers.revision());
         let is_copied = self.keeps_headers && (stage == Stage::BeforeProxy || self.outgoing.is_some());
         if stage == Stage::Sent {
+            // Nobody has looked at this request before: what hangs in the map is of another one.
+            if self.headers.is_none() {
+                fill(&mut views.ctx.headers, &mut views.places, &OfRequest(&cx.head));
+                self.headers = revision;
+            }
             return;
         }
         if self.headers != revision && self.outgoing.is_none() {
@@ -442,4 +447,45 @@ fn show_overridden_proxy(ctx: &mut RequestContext, cx: &Native) {
     let upstream = ctx.route_override_upstream_id.as_deref().and_then(|id| World::of(&cx.facts)?.upstream(id));
     let upstreams = upstream.into_iter().map(|upstream| (upstream.id.clone(), Arc::new(upstream))).collect();
     ctx.matched_proxy = Some(ctx.apply_route_overrides_with_upstreams(proxy, &upstreams));
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+
+    use super::super::headers::Map;
+    use super::super::testing::Rig;
+    use super::*;
+    use crate::plugins::{Plugin, PluginResult};
+
+    /// Shows the header map of the request's context to whoever gets the response.
+    struct ShowsLate;
+
+    #[async_trait]
+    impl Plugin for ShowsLate {
+        fn name(&self) -> &str {
+            "shows_late"
+        }
+
+        async fn after_proxy(&self, ctx: &mut RequestContext, _status: u16, headers: &mut Map) -> PluginResult {
+            headers.insert("x-shown".to_owned(), format!("{:?}", ctx.headers.get("x-a")));
+            PluginResult::Continue
+        }
+    }
+
+    #[tokio::test]
+    async fn a_plugin_that_looks_behind_the_backend_only_sees_its_own_request() {
+        let rig = Rig::new(vec![Arc::new(ShowsLate)]);
+        let requests: [(&[(&str, &str)], &str); 4] = [
+            (&[("X-A", "secret of one")], r#"Some("secret of one")"#),
+            (&[("X-A", "of another")], r#"Some("of another")"#),
+            (&[], "None"),
+            (&[("X-A", "again")], r#"Some("again")"#),
+        ];
+        for (headers, shown) in requests {
+            let mut cx = rig.request("/", headers);
+            rig.send(&mut cx).await;
+            assert_eq!(rig.answer(&mut cx).await.headers.get("x-shown"), Some(shown));
+        }
+    }
 }

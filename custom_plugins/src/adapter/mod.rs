@@ -16,6 +16,8 @@ mod native_plugin;
 mod rejection;
 mod running;
 mod summary;
+#[cfg(test)]
+mod testing;
 mod watch;
 mod websocket;
 mod world;
