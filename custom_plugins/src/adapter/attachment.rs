@@ -231,15 +231,8 @@ impl Attachment {
         if views.ctx.path.as_bytes() != cx.recorded_path() || views.ctx.method.as_bytes() != cx.recorded_method() {
             cx.recorded_as = Some(Box::new((views.ctx.method.clone(), views.ctx.path.clone())));
         }
-        if stage < Stage::Sent && views.ctx.has_route_overrides() {
-            seen.has_overrides = true;
-            warn_of_unserved(&views.ctx);
-            cx.route_override = Some(Box::new(RouteOverride {
-                upstream_id: views.ctx.route_override_upstream_id.clone(),
-                backend_host: views.ctx.route_override_backend_host.clone(),
-                backend_port: views.ctx.route_override_backend_port,
-                read_timeout_ms: views.ctx.route_override_backend_read_timeout_ms,
-            }));
+        if stage < Stage::Sent {
+            seen.carry_overrides(&views.ctx, cx);
         }
         self.note_io(cx);
     }
@@ -348,6 +341,22 @@ impl Seen {
         cx.auth_method = ctx.auth_method;
     }
 
+    /// What counts is what is left when all hooks before the backend are done.
+    fn carry_overrides(&mut self, ctx: &RequestContext, cx: &mut Native) {
+        let had_overrides = std::mem::replace(&mut self.has_overrides, ctx.has_route_overrides());
+        if self.has_overrides {
+            warn_of_unserved(ctx);
+            cx.route_override = Some(Box::new(RouteOverride {
+                upstream_id: ctx.route_override_upstream_id.clone(),
+                backend_host: ctx.route_override_backend_host.clone(),
+                backend_port: ctx.route_override_backend_port,
+                read_timeout_ms: ctx.route_override_backend_read_timeout_ms,
+            }));
+        } else if had_overrides {
+            cx.route_override = None;
+        }
+    }
+
     fn refresh_metadata(&mut self, ctx: &mut RequestContext, cx: &Native) {
         if self.metadata == Some(cx.metadata.revision()) {
             return;
@@ -451,6 +460,8 @@ fn show_overridden_proxy(ctx: &mut RequestContext, cx: &Native) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use async_trait::async_trait;
 
     use super::super::headers::Map;
@@ -486,6 +497,51 @@ mod tests {
             let mut cx = rig.request("/", headers);
             rig.send(&mut cx).await;
             assert_eq!(rig.answer(&mut cx).await.headers.get("x-shown"), Some(shown));
+        }
+    }
+
+    /// Says in each hook where the request shall go.
+    struct Routes {
+        early: Option<&'static str>,
+        late: Option<&'static str>,
+        seen: Mutex<Vec<String>>,
+    }
+
+    #[async_trait]
+    impl Plugin for Routes {
+        fn name(&self) -> &str {
+            "routes"
+        }
+
+        async fn authorize(&self, ctx: &mut RequestContext) -> PluginResult {
+            ctx.route_override_backend_host = self.early.map(str::to_owned);
+            PluginResult::Continue
+        }
+
+        async fn before_proxy(&self, ctx: &mut RequestContext, _headers: &mut Map) -> PluginResult {
+            ctx.route_override_backend_host = self.late.map(str::to_owned);
+            PluginResult::Continue
+        }
+
+        async fn after_proxy(&self, ctx: &mut RequestContext, _status: u16, _headers: &mut Map) -> PluginResult {
+            let proxy = ctx.matched_proxy.as_ref().unwrap();
+            self.seen.lock().unwrap().push(proxy.backend_host.clone());
+            PluginResult::Continue
+        }
+    }
+
+    #[tokio::test]
+    async fn an_override_counts_as_it_is_when_the_last_hook_before_the_backend_is_done() {
+        let ways = [(Some("a"), None, "10.9.0.4"), (Some("a"), Some("b"), "b"), (None, Some("b"), "b")];
+        for (early, late, goes_to) in ways {
+            let plugin = Arc::new(Routes { early, late, seen: Mutex::default() });
+            let rig = Rig::new(vec![plugin.clone()]);
+            let mut cx = rig.request("/", &[]);
+            rig.send(&mut cx).await;
+            let host = cx.route_override.as_ref().and_then(|route| route.backend_host.as_deref());
+            assert_eq!(host, late);
+            rig.answer(&mut cx).await;
+            assert_eq!(*plugin.seen.lock().unwrap(), [goes_to]);
         }
     }
 }
