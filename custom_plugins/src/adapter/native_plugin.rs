@@ -14,7 +14,6 @@ use super::instance::Instance;
 use super::running::{self, Panicked, Polled, Running};
 use super::world::World;
 use super::{rejection, summary, websocket};
-use crate::plugins::defaults::Hook;
 use crate::plugins::{Plugin, PluginResult, RequestContext};
 
 /// What a hook gives back with its answer.
@@ -38,11 +37,6 @@ impl Held {
     fn plugin(&self) -> &dyn Plugin {
         &*self.instance.plugin
     }
-
-    /// Calls a hook and learns whether it is overridden.
-    fn call<R>(&self, hook: Hook, call: impl FnOnce() -> R) -> R {
-        self.instance.unused.learn(self.plugin(), hook, call)
-    }
 }
 
 /// What a status becomes that cannot end an exchange (plugins sheet §1.5).
@@ -56,10 +50,7 @@ mod invalid_status {
 
 /// Calls a hook that looks at the request, and nothing but the request.
 macro_rules! on_request {
-    ($self:ident, $cx:ident, $hook:expr, $stage:expr, $invalid:expr, |$held:ident, $views:ident| $call:expr) => {{
-        if $self.leaves($hook) {
-            return Flow::Continue;
-        }
+    ($self:ident, $cx:ident, $stage:expr, $invalid:expr, |$held:ident, $views:ident| $call:expr) => {{
         let mut $views = $self.views($cx, $stage);
         let $held = $self.core.clone();
         let running = Box::pin(async move {
@@ -76,10 +67,6 @@ macro_rules! on_request {
 impl OnCore {
     pub(super) fn new(instance: Arc<Instance>) -> Self {
         Self { core: Arc::new(Held { instance }) }
-    }
-
-    fn leaves(&self, hook: Hook) -> bool {
-        self.core.instance.unused.has(hook)
     }
 
     /// The documented context, up to date. The request has none until it is given back.
@@ -172,27 +159,30 @@ impl native::Plugin for OnCore {
     }
 
     fn on_request_received<'a>(&'a self, cx: &'a mut Native) -> Flow<'a> {
-        on_request!(self, cx, Hook::Received, Stage::Received, invalid_status::ANYWHERE, |held, views| held
-            .call(Hook::Received, || held.plugin().on_request_received(&mut views.ctx)))
+        on_request!(self, cx, Stage::Received, invalid_status::ANYWHERE, |held, views| held
+            .plugin()
+            .on_request_received(&mut views.ctx))
     }
 
     fn authenticate<'a>(&'a self, cx: &'a mut Native) -> Flow<'a> {
         let Some(index) = World::of(&cx.facts).map(|world| world.consumer_index().clone()) else {
             return Flow::Continue;
         };
-        on_request!(self, cx, Hook::Authenticate, Stage::Identity, invalid_status::IN_AUTHENTICATE, |held, views| held
-            .call(Hook::Authenticate, || held.plugin().authenticate(&mut views.ctx, &index)))
+        on_request!(self, cx, Stage::Identity, invalid_status::IN_AUTHENTICATE, |held, views| held
+            .plugin()
+            .authenticate(&mut views.ctx, &index))
     }
 
     fn authorize<'a>(&'a self, cx: &'a mut Native) -> Flow<'a> {
-        on_request!(self, cx, Hook::Authorize, Stage::Identity, invalid_status::IN_AUTHORIZE, |held, views| held
-            .call(Hook::Authorize, || held.plugin().authorize(&mut views.ctx)))
+        on_request!(self, cx, Stage::Identity, invalid_status::IN_AUTHORIZE, |held, views| held
+            .plugin()
+            .authorize(&mut views.ctx))
     }
 
     fn before_proxy<'a>(&'a self, cx: &'a mut Native) -> Flow<'a> {
-        on_request!(self, cx, Hook::BeforeProxy, Stage::BeforeProxy, invalid_status::ANYWHERE, |held, views| {
+        on_request!(self, cx, Stage::BeforeProxy, invalid_status::ANYWHERE, |held, views| {
             let Views { ctx, outgoing, .. } = &mut *views;
-            held.call(Hook::BeforeProxy, || held.plugin().before_proxy(ctx, &mut outgoing.map))
+            held.plugin().before_proxy(ctx, &mut outgoing.map)
         })
     }
 
@@ -205,16 +195,12 @@ impl native::Plugin for OnCore {
     }
 
     fn transform_request_body<'a>(&'a self, cx: &'a mut Native) -> Flow<'a> {
-        if self.leaves(Hook::TransformRequest) {
-            return Flow::Continue;
-        }
         let mut views = self.views(cx, Stage::Sent);
         show_outgoing(cx, &mut views);
         let (held, body) = (self.core.clone(), cx.body.take().unwrap_or_default());
         let running = Box::pin(async move {
             let headers = &views.outgoing.map;
-            let hook = || held.plugin().transform_request_body(&body, content_type(headers), headers);
-            let answer = held.call(Hook::TransformRequest, hook).await;
+            let answer = held.plugin().transform_request_body(&body, content_type(headers), headers).await;
             Done { views, body, answer }
         });
         self.run(cx, running, |cx, done| {
@@ -225,15 +211,11 @@ impl native::Plugin for OnCore {
     }
 
     fn on_final_request_body<'a>(&'a self, cx: &'a mut Native) -> Flow<'a> {
-        if self.leaves(Hook::FinalRequest) {
-            return Flow::Continue;
-        }
         let mut views = self.views(cx, Stage::Sent);
         show_outgoing(cx, &mut views);
         let (held, body) = (self.core.clone(), cx.body.take().unwrap_or_default());
         let running = Box::pin(async move {
-            let hook = || held.plugin().on_final_request_body(&views.outgoing.map, &body);
-            let answer = held.call(Hook::FinalRequest, hook).await;
+            let answer = held.plugin().on_final_request_body(&views.outgoing.map, &body).await;
             Done { views, body, answer }
         });
         self.run(cx, running, |cx, done| {
@@ -248,16 +230,12 @@ impl native::Plugin for OnCore {
     }
 
     fn after_proxy<'a>(&'a self, cx: &'a mut Native, response: &'a mut ResponseHead) -> Flow<'a> {
-        if self.leaves(Hook::AfterProxy) {
-            return Flow::Continue;
-        }
         let mut views = self.views(cx, Stage::Sent);
         views.response.fill(&OfResponse::new(&response.headers));
         let (held, status) = (self.core.clone(), response.status);
         let running = Box::pin(async move {
             let Views { ctx, response, .. } = &mut *views;
-            let answer =
-                held.call(Hook::AfterProxy, || held.plugin().after_proxy(ctx, status, &mut response.map)).await;
+            let answer = held.plugin().after_proxy(ctx, status, &mut response.map).await;
             Done { views, body: Vec::new(), answer }
         });
         self.run(cx, running, move |cx, done| {
@@ -271,17 +249,13 @@ impl native::Plugin for OnCore {
     }
 
     fn on_rejection<'a>(&'a self, cx: &'a mut Native, answer: &'a mut Rejection) -> Flow<'a> {
-        if self.leaves(Hook::AfterProxy) {
-            return Flow::Continue;
-        }
         let mut views = self.views(cx, Stage::Sent);
         rejection::show(answer, &mut views.response);
         views.ctx.metadata.insert(REJECTION.to_owned(), "true".to_owned());
         let (held, status) = (self.core.clone(), answer.status);
         let running = Box::pin(async move {
             let Views { ctx, response, .. } = &mut *views;
-            let answer =
-                held.call(Hook::AfterProxy, || held.plugin().after_proxy(ctx, status, &mut response.map)).await;
+            let answer = held.plugin().after_proxy(ctx, status, &mut response.map).await;
             views.ctx.metadata.remove(REJECTION);
             Done { views, body: Vec::new(), answer }
         });
@@ -293,17 +267,12 @@ impl native::Plugin for OnCore {
     }
 
     fn on_response_body<'a>(&'a self, cx: &'a mut Native, response: &'a mut WholeResponse<'_>) -> Flow<'a> {
-        if self.leaves(Hook::ResponseBody) {
-            return Flow::Continue;
-        }
         let mut views = self.views(cx, Stage::Sent);
         views.response.fill(&OfResponse::new(&response.head.headers));
         let (held, status, body) = (self.core.clone(), response.head.status, std::mem::take(&mut response.body));
         let running = Box::pin(async move {
             let Views { ctx, response, .. } = &mut *views;
-            let answer = held
-                .call(Hook::ResponseBody, || held.plugin().on_response_body(ctx, status, &response.map, &body))
-                .await;
+            let answer = held.plugin().on_response_body(ctx, status, &response.map, &body).await;
             Done { views, body, answer }
         });
         self.run(cx, running, move |cx, done| {
@@ -314,16 +283,12 @@ impl native::Plugin for OnCore {
     }
 
     fn transform_response_body<'a>(&'a self, cx: &'a mut Native, response: &'a mut WholeResponse<'_>) -> Flow<'a> {
-        if self.leaves(Hook::TransformResponse) {
-            return Flow::Continue;
-        }
         let mut views = self.views(cx, Stage::Sent);
         views.response.fill(&OfResponse::new(&response.head.headers));
         let (held, body) = (self.core.clone(), std::mem::take(&mut response.body));
         let running = Box::pin(async move {
             let headers = &views.response.map;
-            let hook = || held.plugin().transform_response_body(&body, content_type(headers), headers);
-            let answer = held.call(Hook::TransformResponse, hook).await;
+            let answer = held.plugin().transform_response_body(&body, content_type(headers), headers).await;
             Done { views, body, answer }
         });
         self.run(cx, running, move |cx, done| {
@@ -334,17 +299,12 @@ impl native::Plugin for OnCore {
     }
 
     fn on_final_response_body<'a>(&'a self, cx: &'a mut Native, response: &'a mut WholeResponse<'_>) -> Flow<'a> {
-        if self.leaves(Hook::FinalResponse) {
-            return Flow::Continue;
-        }
         let mut views = self.views(cx, Stage::Sent);
         views.response.fill(&OfResponse::new(&response.head.headers));
         let (held, status, body) = (self.core.clone(), response.head.status, std::mem::take(&mut response.body));
         let running = Box::pin(async move {
             let Views { ctx, response, .. } = &mut *views;
-            let answer = held
-                .call(Hook::FinalResponse, || held.plugin().on_final_response_body(ctx, status, &response.map, &body))
-                .await;
+            let answer = held.plugin().on_final_response_body(ctx, status, &response.map, &body).await;
             Done { views, body, answer }
         });
         self.run(cx, running, move |cx, done| {
@@ -356,15 +316,12 @@ impl native::Plugin for OnCore {
 
     /// Begins here and goes on elsewhere if it waits: nobody is held up by it.
     fn log(&self, cx: &Native, outcome: &Outcome) {
-        if self.leaves(Hook::Log) {
-            return;
-        }
         let summary = match cx.attachment.as_ref().and_then(|attachment| attachment.downcast_ref::<Kept>()) {
             Some(kept) => summary::of(&mut kept.borrow_mut(), cx, outcome),
             None => summary::of(Kept::default().get_mut(), cx, outcome),
         };
         let held = self.core.clone();
-        let running = Box::pin(async move { held.call(Hook::Log, || held.plugin().log(&summary)).await });
+        let running = Box::pin(async move { held.plugin().log(&summary).await });
         running::detach(&self.core.instance, running);
     }
 
