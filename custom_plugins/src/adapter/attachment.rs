@@ -86,7 +86,7 @@ const KEPT_TEXT_BYTES_MAX: usize = 4096;
 thread_local! {
     #[expect(clippy::vec_box, reason = "they are handed on in their boxes")]
     static FREE: RefCell<Vec<Box<Views>>> = const { RefCell::new(Vec::new()) };
-    static FREE_SUMMARIES: RefCell<Vec<TransactionSummary>> = const { RefCell::new(Vec::new()) };
+    static FREE_SUMMARIES: RefCell<Vec<Arc<TransactionSummary>>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Views {
@@ -139,7 +139,7 @@ impl Views {
     }
 }
 
-fn overwrite(text: &mut String, bytes: &[u8]) {
+pub(super) fn overwrite(text: &mut String, bytes: &[u8]) {
     text.clear();
     match std::str::from_utf8(bytes) {
         Ok(shown) => text.push_str(shown),
@@ -147,18 +147,21 @@ fn overwrite(text: &mut String, bytes: &[u8]) {
     }
 }
 
-/// Memory for a summary.
-pub(super) fn free_summary() -> TransactionSummary {
+/// Memory for a summary, held by nobody else.
+pub(super) fn free_summary() -> Arc<TransactionSummary> {
     FREE_SUMMARIES.with(|free| free.borrow_mut().pop()).unwrap_or_default()
 }
 
 impl Drop for Attachment {
     fn drop(&mut self) {
         // A thread that ends has no free lists any more.
-        if let Some(summary) = self.summary.take().and_then(Arc::into_inner) {
+        // A log hook that waits still has its summary.
+        if let Some(mut summary) = self.summary.take()
+            && Arc::get_mut(&mut summary).is_some_and(|free| free.request_path.capacity() <= KEPT_TEXT_BYTES_MAX)
+        {
             let _ = FREE_SUMMARIES.try_with(|free| {
                 let mut free = free.borrow_mut();
-                if free.len() < FREE_MAX && summary.request_path.capacity() <= KEPT_TEXT_BYTES_MAX {
+                if free.len() < FREE_MAX {
                     free.push(summary);
                 }
             });
@@ -235,6 +238,11 @@ impl Attachment {
             seen.carry_overrides(&views.ctx, cx);
         }
         self.note_io(cx);
+    }
+
+    /// How hooks see this address, if they have seen the request.
+    pub(super) fn ip_text(&self, ip: IpAddr) -> Option<&str> {
+        self.views.as_ref().filter(|views| views.ip == Some(ip)).map(|views| views.ctx.client_ip.as_str())
     }
 
     /// Time of tracked calls since it was last looked.

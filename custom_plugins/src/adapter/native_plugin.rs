@@ -316,10 +316,10 @@ impl native::Plugin for OnCore {
 
     /// Begins here and goes on elsewhere if it waits: nobody is held up by it.
     fn log(&self, cx: &Native, outcome: &Outcome) {
-        let summary = match cx.attachment.as_ref().and_then(|attachment| attachment.downcast_ref::<Kept>()) {
-            Some(kept) => summary::of(&mut kept.borrow_mut(), cx, outcome),
-            None => summary::of(Kept::default().get_mut(), cx, outcome),
-        };
+        // Dropped behind the hook, so that the summary's memory is free again.
+        let own = Kept::default();
+        let kept = cx.attachment.as_ref().and_then(|attachment| attachment.downcast_ref::<Kept>()).unwrap_or(&own);
+        let summary = summary::of(&mut kept.borrow_mut(), cx, outcome);
         let held = self.core.clone();
         let running = Box::pin(async move { held.plugin().log(&summary).await });
         running::detach(&self.core.instance, running);
