@@ -3,12 +3,14 @@
 use std::any::Any;
 use std::collections::BTreeSet;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crossbeam_utils::CachePadded;
 use native::{Buffering, CoreEnv, Phases, Protocol, Protocols, Specs};
 use tokio::runtime::Handle;
 
+use super::backlog::Backlog;
 use super::native_plugin::OnCore;
 use super::{local, watch};
 use crate::plugins::defaults::{Hook, Overridden};
@@ -34,8 +36,8 @@ pub(super) struct Instance {
     pub number: u64,
     /// Its hooks run on threads of their own.
     blocks: AtomicBool,
-    /// Log hooks that wait.
-    pub logging: AtomicUsize,
+    /// Log hooks that wait. On a line of its own, because cores write it.
+    pub backlog: CachePadded<Backlog>,
 }
 
 impl Instance {
@@ -51,7 +53,7 @@ impl Instance {
             runtime,
             number: watch::next_number(),
             blocks: AtomicBool::new(false),
-            logging: AtomicUsize::new(0),
+            backlog: CachePadded::default(),
         });
         watch::add(&instance);
         instance

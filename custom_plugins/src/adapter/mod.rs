@@ -7,6 +7,7 @@
 //! thread is found out ([`watch`]) and moved to threads where that harms nobody ([`running`]).
 
 mod attachment;
+mod backlog;
 mod catalog;
 mod clock;
 mod headers;
