@@ -317,7 +317,7 @@ impl Seen {
     fn refresh_identity(&mut self, ctx: &mut RequestContext, cx: &Native) {
         if self.consumer != cx.consumer {
             self.consumer = cx.consumer;
-            ctx.identified_consumer = cx.consumer.and_then(|id| World::of(&cx.facts)?.consumer(id));
+            ctx.identified_consumer = cx.consumer.and_then(|id| local::consumer(World::of(&cx.facts)?, id));
             self.consumer_at = address_of(ctx);
         }
         if ctx.authenticated_identity != cx.external_identity {
@@ -462,7 +462,7 @@ fn show_query(ctx: &mut RequestContext, cx: &Native) {
 fn show_overridden_proxy(ctx: &mut RequestContext, cx: &Native) {
     let Some(proxy) = ctx.matched_proxy.take() else { return };
     let upstream = ctx.route_override_upstream_id.as_deref().and_then(|id| World::of(&cx.facts)?.upstream(id));
-    let upstreams = upstream.into_iter().map(|upstream| (upstream.id.clone(), Arc::new(upstream))).collect();
+    let upstreams = upstream.into_iter().map(|upstream| (upstream.id.clone(), upstream)).collect();
     ctx.matched_proxy = Some(ctx.apply_route_overrides_with_upstreams(proxy, &upstreams));
 }
 

@@ -13,7 +13,7 @@ use super::headers::{Map, OfRequest, OfResponse, changes};
 use super::instance::Instance;
 use super::running::{self, Panicked, Polled, Running};
 use super::world::World;
-use super::{rejection, summary, websocket};
+use super::{local, rejection, summary, websocket};
 use crate::plugins::{Plugin, PluginResult, RequestContext};
 
 /// What a hook gives back with its answer.
@@ -34,7 +34,7 @@ pub(super) struct Held {
 }
 
 impl Held {
-    fn plugin(&self) -> &dyn Plugin {
+    pub(super) fn plugin(&self) -> &dyn Plugin {
         &*self.instance.plugin
     }
 }
@@ -165,7 +165,7 @@ impl native::Plugin for OnCore {
     }
 
     fn authenticate<'a>(&'a self, cx: &'a mut Native) -> Flow<'a> {
-        let Some(index) = World::of(&cx.facts).map(|world| world.consumer_index().clone()) else {
+        let Some(index) = World::of(&cx.facts).map(local::consumer_index) else {
             return Flow::Continue;
         };
         on_request!(self, cx, Stage::Identity, invalid_status::IN_AUTHENTICATE, |held, views| held
@@ -331,7 +331,7 @@ impl native::Plugin for OnCore {
         direction: Direction,
         message: &'a Message,
     ) -> MessageFlow<'a> {
-        websocket::on_message(&self.core.instance, session, direction, message)
+        websocket::on_message(&self.core, session, direction, message)
     }
 
     fn on_websocket_end(&self, end: &WebSocketEnd<'_>) {
