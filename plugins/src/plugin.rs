@@ -220,7 +220,7 @@ pub trait Plugin {
     }
 
     /// Whether it wants this one; asked only if it may want any.
-    fn wants_request_body(&self, _cx: &RequestContext) -> bool {
+    fn wants_request_body(&self, _cx: &mut RequestContext) -> bool {
         true
     }
 
@@ -234,8 +234,8 @@ pub trait Plugin {
         Flow::Continue
     }
 
-    /// Whether this plugin wants the response whole; asked before the backend is.
-    fn wants_response_body(&self, _cx: &RequestContext) -> bool {
+    /// Whether this plugin wants the response whole; asked once, before the backend is.
+    fn wants_response_body(&self, _cx: &mut RequestContext) -> bool {
         true
     }
 

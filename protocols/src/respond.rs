@@ -72,8 +72,8 @@ impl<S: BackendResponse> Respond<'_, '_, S> {
         {
             return Err(Failure::new(ErrorClass::ResponseBodyTooLarge, Answer::ResponseTooLarge));
         }
-        let is_wanted_whole = transaction.wants_response_body
-            && transaction.cx.as_ref().is_some_and(|cx| chain.wants_body_of(cx, self.head));
+        let wanting = transaction.wants_response_body;
+        let is_wanted_whole = transaction.cx.as_ref().is_some_and(|cx| chain.wants_body_of(cx, self.head, wanting));
         let plan = self.plan(length, is_wanted_whole);
         let delivery = Delivery { respond: self, length, limit };
         let clean = match plan {

@@ -27,7 +27,7 @@ pub async fn collect<B: Body>(
     by: Buffering,
     bytes_max: u64,
 ) -> Result<(), Failure> {
-    let Some(cx) = &transaction.cx else { return Ok(()) };
+    let Some(cx) = &mut transaction.cx else { return Ok(()) };
     if cx.body.is_some() || body.size() == BodySize::Empty || !chain.wants_request_body(cx, by) {
         return Ok(());
     }

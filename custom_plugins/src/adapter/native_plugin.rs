@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use engine::core::count_panic;
 use engine::http::ResponseHead;
+use futures_util::future::BoxFuture;
 use native::websocket::{Direction, Message, MessageFlow, WebSocketEnd, WebSocketSession};
 use native::{Buffering, Flow, Outcome, Phases, Rejection, RequestContext as Native, WholeResponse};
 
@@ -13,7 +14,7 @@ use super::headers::{Map, OfRequest, OfResponse, changes};
 use super::instance::Instance;
 use super::running::{self, Panicked, Polled, Running};
 use super::world::World;
-use super::{local, rejection, summary, websocket};
+use super::{local, rejection, summary, watch, websocket};
 use crate::plugins::{Plugin, PluginResult, RequestContext};
 
 /// What a hook gives back with its answer.
@@ -64,6 +65,9 @@ macro_rules! on_request {
     }};
 }
 
+/// A hook that judges a whole response.
+type Judge = for<'h> fn(&'h dyn Plugin, &'h mut RequestContext, u16, &'h Map, &'h [u8]) -> BoxFuture<'h, PluginResult>;
+
 impl OnCore {
     pub(super) fn new(instance: Arc<Instance>) -> Self {
         Self { core: Arc::new(Held { instance }) }
@@ -93,22 +97,47 @@ impl OnCore {
         }
     }
 
+    /// `after_proxy` over the response in the views, which may be a rejection.
+    fn decorate(&self, mut views: Box<Views>, status: u16) -> Running<Done<PluginResult>> {
+        let held = self.core.clone();
+        Box::pin(async move {
+            let Views { ctx, response, .. } = &mut *views;
+            let answer = held.plugin().after_proxy(ctx, status, &mut response.map).await;
+            Done { views, body: Vec::new(), answer }
+        })
+    }
+
+    fn judge_whole<'a>(&'a self, cx: &'a mut Native, response: &'a mut WholeResponse<'_>, judge: Judge) -> Flow<'a> {
+        let mut views = self.views(cx, Stage::Sent);
+        views.response.fill(&OfResponse::new(&response.head.headers));
+        let (held, status, body) = (self.core.clone(), response.head.status, std::mem::take(&mut response.body));
+        let running = Box::pin(async move {
+            let Views { ctx, response, .. } = &mut *views;
+            let answer = judge(held.plugin(), ctx, status, &response.map, &body).await;
+            Done { views, body, answer }
+        });
+        self.run(cx, running, move |cx, done| {
+            give_back(cx, done.views, Stage::Sent);
+            response.body = done.body;
+            rejected(done.answer, invalid_status::OF_RESPONSE_BODY)
+        })
+    }
+
     /// Asks a question that is answered at once; one that panics is answered with no.
-    fn ask(&self, cx: &Native, question: impl FnOnce(&dyn Plugin, &RequestContext) -> bool) -> bool {
-        let answer = |views: &Views| {
-            let asked = catch_unwind(AssertUnwindSafe(|| question(self.core.plugin(), &views.ctx)));
-            asked.unwrap_or_else(|panic| {
-                count_panic();
-                let text = running::panic_text(&*panic);
-                tracing::error!(plugin = self.core.instance.name, "a plugin panicked when it was asked: {text}");
-                false
-            })
-        };
+    fn ask(&self, cx: &mut Native, question: impl FnOnce(&dyn Plugin, &RequestContext) -> bool) -> bool {
+        let mut kept = attachment::of(cx);
         // Bodies are asked about before they are there, so headers and identity are all there is to know.
-        match cx.attachment.as_ref().and_then(|attachment| attachment.downcast_ref::<Kept>()) {
-            Some(kept) => answer(kept.borrow_mut().refresh_to_ask(cx)),
-            None => answer(Kept::default().get_mut().refresh_to_ask(cx)),
-        }
+        let ctx = &kept.get_mut().refresh_to_ask(cx).ctx;
+        let instance = &self.core.instance;
+        let asked =
+            watch::during(instance.number, || catch_unwind(AssertUnwindSafe(|| question(self.core.plugin(), ctx))));
+        cx.attachment = Some(kept);
+        asked.unwrap_or_else(|panic| {
+            count_panic();
+            let text = running::panic_text(&*panic);
+            tracing::error!(plugin = instance.name, "a plugin panicked when it was asked: {text}");
+            false
+        })
     }
 }
 
@@ -190,7 +219,7 @@ impl native::Plugin for OnCore {
         self.core.instance.capabilities.request_buffering
     }
 
-    fn wants_request_body(&self, cx: &Native) -> bool {
+    fn wants_request_body(&self, cx: &mut Native) -> bool {
         self.ask(cx, |plugin, ctx| plugin.should_buffer_request_body(ctx))
     }
 
@@ -225,20 +254,14 @@ impl native::Plugin for OnCore {
         })
     }
 
-    fn wants_response_body(&self, cx: &Native) -> bool {
+    fn wants_response_body(&self, cx: &mut Native) -> bool {
         self.ask(cx, |plugin, ctx| plugin.should_buffer_response_body(ctx))
     }
 
     fn after_proxy<'a>(&'a self, cx: &'a mut Native, response: &'a mut ResponseHead) -> Flow<'a> {
         let mut views = self.views(cx, Stage::Sent);
         views.response.fill(&OfResponse::new(&response.headers));
-        let (held, status) = (self.core.clone(), response.status);
-        let running = Box::pin(async move {
-            let Views { ctx, response, .. } = &mut *views;
-            let answer = held.plugin().after_proxy(ctx, status, &mut response.map).await;
-            Done { views, body: Vec::new(), answer }
-        });
-        self.run(cx, running, move |cx, done| {
+        self.run(cx, self.decorate(views, response.status), move |cx, done| {
             let shown = &done.views.response;
             if let Some(changes) = changes(&shown.map, &shown.places, &OfResponse::new(&response.headers)) {
                 changes.apply_to_response(&mut response.headers);
@@ -252,14 +275,8 @@ impl native::Plugin for OnCore {
         let mut views = self.views(cx, Stage::Sent);
         rejection::show(answer, &mut views.response);
         views.ctx.metadata.insert(REJECTION.to_owned(), "true".to_owned());
-        let (held, status) = (self.core.clone(), answer.status);
-        let running = Box::pin(async move {
-            let Views { ctx, response, .. } = &mut *views;
-            let answer = held.plugin().after_proxy(ctx, status, &mut response.map).await;
-            views.ctx.metadata.remove(REJECTION);
-            Done { views, body: Vec::new(), answer }
-        });
-        self.run(cx, running, move |cx, done| {
+        self.run(cx, self.decorate(views, answer.status), move |cx, mut done| {
+            done.views.ctx.metadata.remove(REJECTION);
             rejection::carry_back(&done.views.response, answer);
             give_back(cx, done.views, Stage::Sent);
             rejected(done.answer, invalid_status::ANYWHERE)
@@ -267,18 +284,8 @@ impl native::Plugin for OnCore {
     }
 
     fn on_response_body<'a>(&'a self, cx: &'a mut Native, response: &'a mut WholeResponse<'_>) -> Flow<'a> {
-        let mut views = self.views(cx, Stage::Sent);
-        views.response.fill(&OfResponse::new(&response.head.headers));
-        let (held, status, body) = (self.core.clone(), response.head.status, std::mem::take(&mut response.body));
-        let running = Box::pin(async move {
-            let Views { ctx, response, .. } = &mut *views;
-            let answer = held.plugin().on_response_body(ctx, status, &response.map, &body).await;
-            Done { views, body, answer }
-        });
-        self.run(cx, running, move |cx, done| {
-            give_back(cx, done.views, Stage::Sent);
-            response.body = done.body;
-            rejected(done.answer, invalid_status::OF_RESPONSE_BODY)
+        self.judge_whole(cx, response, |plugin, ctx, status, headers, body| {
+            plugin.on_response_body(ctx, status, headers, body)
         })
     }
 
@@ -299,18 +306,8 @@ impl native::Plugin for OnCore {
     }
 
     fn on_final_response_body<'a>(&'a self, cx: &'a mut Native, response: &'a mut WholeResponse<'_>) -> Flow<'a> {
-        let mut views = self.views(cx, Stage::Sent);
-        views.response.fill(&OfResponse::new(&response.head.headers));
-        let (held, status, body) = (self.core.clone(), response.head.status, std::mem::take(&mut response.body));
-        let running = Box::pin(async move {
-            let Views { ctx, response, .. } = &mut *views;
-            let answer = held.plugin().on_final_response_body(ctx, status, &response.map, &body).await;
-            Done { views, body, answer }
-        });
-        self.run(cx, running, move |cx, done| {
-            give_back(cx, done.views, Stage::Sent);
-            response.body = done.body;
-            rejected(done.answer, invalid_status::OF_RESPONSE_BODY)
+        self.judge_whole(cx, response, |plugin, ctx, status, headers, body| {
+            plugin.on_final_response_body(ctx, status, headers, body)
         })
     }
 
@@ -336,5 +333,54 @@ impl native::Plugin for OnCore {
 
     fn on_websocket_end(&self, end: &WebSocketEnd<'_>) {
         websocket::on_end(&self.core.instance, end);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use async_trait::async_trait;
+
+    use super::super::testing::Rig;
+    use super::*;
+
+    /// Wants to see a response only as long as nobody has answered, and notes when it was asked.
+    #[derive(Default)]
+    struct Wants(Mutex<Vec<bool>>);
+
+    #[async_trait]
+    impl Plugin for Wants {
+        fn name(&self) -> &str {
+            "wants"
+        }
+
+        fn requires_response_body_buffering(&self) -> bool {
+            true
+        }
+
+        fn should_buffer_response_body(&self, ctx: &RequestContext) -> bool {
+            let wants = !ctx.metadata.contains_key("answered");
+            self.0.lock().unwrap().push(wants);
+            wants
+        }
+
+        async fn after_proxy(&self, ctx: &mut RequestContext, _status: u16, _headers: &mut Map) -> PluginResult {
+            ctx.metadata.insert("answered".to_owned(), "yes".to_owned());
+            PluginResult::Continue
+        }
+    }
+
+    #[tokio::test]
+    async fn a_plugin_is_asked_once_whether_it_wants_a_response_whole_before_the_backend_is() {
+        let plugin = Arc::new(Wants::default());
+        let rig = Rig::new(vec![plugin.clone()]);
+        let mut cx = rig.request("/", &[]);
+        rig.send(&mut cx).await;
+        let wanting = rig.chain.wants_response_body(&mut cx);
+        assert!(cx.attachment.is_some(), "the next hook goes on with what was shown");
+        let response = rig.answer(&mut cx).await;
+        assert!(rig.chain.wants_body_of(&cx, &response, wanting));
+        assert_eq!(*plugin.0.lock().unwrap(), [true]);
     }
 }
