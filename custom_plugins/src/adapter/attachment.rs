@@ -8,12 +8,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Once};
 
 use engine::consumers::ConsumerId;
-use engine::http::{Known, Version};
+use engine::http::Known;
 use native::{RequestContext as Native, RouteOverride};
 
 use super::headers::{OfRequest, Places, Shown, changes, fill};
 use super::world::World;
-use super::{clock, local};
+use super::{clock, local, query};
 use crate::plugins::{RequestContext, TransactionSummary};
 
 /// The key under which plugins find the text of a body. It is theirs only and never logged.
@@ -26,6 +26,7 @@ pub(super) struct Views {
     pub ctx: RequestContext,
     /// Of the headers in the context.
     places: Places,
+    query: query::Copy,
     /// Request headers where they are not those of the context.
     pub outgoing: Shown,
     pub response: Shown,
@@ -100,6 +101,7 @@ impl Views {
             Box::new(Self {
                 ctx: RequestContext::new(String::new(), String::new(), String::new()),
                 places: Places::default(),
+                query: query::Copy::default(),
                 outgoing: Shown::default(),
                 response: Shown::default(),
                 ip: None,
@@ -113,6 +115,7 @@ impl Views {
             [&self.ctx.headers, &self.ctx.query_params, &self.ctx.metadata, &self.outgoing.map, &self.response.map];
         let texts = || maps.iter().flat_map(|map| map.values());
         maps.iter().all(|map| map.len() <= KEPT_NAMES_MAX)
+            && self.query.text_bytes() <= KEPT_TEXT_BYTES_MAX
             && texts().chain([&self.ctx.path]).all(|text| text.capacity() <= KEPT_TEXT_BYTES_MAX)
     }
 
@@ -154,8 +157,7 @@ pub(super) fn free_summary() -> Arc<TransactionSummary> {
 
 impl Drop for Attachment {
     fn drop(&mut self) {
-        // A thread that ends has no free lists any more.
-        // A log hook that waits still has its summary.
+        // One whose log hook waits is not free. And a thread that ends has no free lists any more.
         if let Some(mut summary) = self.summary.take()
             && Arc::get_mut(&mut summary).is_some_and(|free| free.request_path.capacity() <= KEPT_TEXT_BYTES_MAX)
         {
@@ -197,9 +199,11 @@ impl Attachment {
         let views = views.get_or_insert_with(Views::free);
         seen.is_sent |= stage >= Stage::BeforeProxy;
         seen.refresh_headers(views, cx, stage);
-        if stage > Stage::Received && !seen.has_query {
-            seen.has_query = true;
-            show_query(&mut views.ctx, cx);
+        if stage > Stage::Received && (!seen.has_query || !cx.query_edits.is_empty()) {
+            if std::mem::replace(&mut seen.has_query, true) {
+                views.ctx.query_params.clear();
+            }
+            query::fill(&mut views.ctx.query_params, &mut views.query, cx);
         }
         seen.refresh_identity(&mut views.ctx, cx);
         seen.refresh_metadata(&mut views.ctx, cx);
@@ -224,6 +228,9 @@ impl Attachment {
         seen.carry_headers(views, cx, stage);
         seen.carry_identity(&views.ctx, cx);
         seen.carry_metadata(&views.ctx, cx);
+        if seen.has_query {
+            query::carry_back(&views.ctx.query_params, &mut views.query, cx);
+        }
         if views.ctx.client_ip != views.ip_text
             && let Ok(ip) = views.ctx.client_ip.parse()
         {
@@ -442,19 +449,6 @@ fn native_consumer(consumer: &crate::config::types::Consumer) -> engine::consume
         custom_id: consumer.custom_id.clone(),
         acl_groups: consumer.acl_groups.clone(),
         credentials: consumer.credentials.iter().map(|(kind, value)| (kind.clone(), value.clone())).collect(),
-    }
-}
-
-fn show_query(ctx: &mut RequestContext, cx: &Native) {
-    let query = cx.head.query();
-    if query.is_empty() {
-        return;
-    }
-    ctx.set_raw_query_string(String::from_utf8_lossy(query).into_owned());
-    if cx.head.version == Version::Http3 {
-        ctx.materialize_query_params_raw();
-    } else {
-        ctx.materialize_query_params();
     }
 }
 

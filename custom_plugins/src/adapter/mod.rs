@@ -14,6 +14,7 @@ mod headers;
 mod instance;
 mod local;
 mod native_plugin;
+mod query;
 mod rejection;
 mod running;
 mod summary;
