@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use engine::core::Ticks;
-use engine::http::ResponseHead;
+use engine::http::{Headers, ResponseHead};
 use engine::logring::LogRing;
 use futures_util::future::LocalBoxFuture;
 
@@ -117,6 +117,8 @@ pub enum Buffering {
 pub struct WholeResponse<'r> {
     pub head: &'r mut ResponseHead,
     pub body: Vec<u8>,
+    /// What came behind the body of a gRPC response, to look at: they are sent as they came.
+    pub trailers: Option<&'r Headers>,
 }
 
 impl WholeResponse<'_> {
@@ -131,6 +133,7 @@ impl WholeResponse<'_> {
             self.head.headers.append(name, value.as_bytes());
         }
         self.body = rejection.body;
+        self.trailers = None;
     }
 }
 

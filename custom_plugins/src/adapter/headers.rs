@@ -208,6 +208,19 @@ impl Shown {
     pub(super) fn fill(&mut self, view: &impl View) {
         fill(&mut self.map, &mut self.places, view);
     }
+
+    /// Shows a response that is whole: trailers stand among its headers, where those do not have the name.
+    pub(super) fn fill_whole(&mut self, headers: &Headers, trailers: Option<&Headers>) {
+        self.fill(&OfResponse::new(headers));
+        let Some(trailers) = trailers.map(OfResponse::new) else { return };
+        for field in trailers.headers.iter() {
+            let Ok(name) = std::str::from_utf8(field.name) else { continue };
+            let name = name.to_ascii_lowercase();
+            if let Some(value) = value(&trailers, &name) {
+                self.map.entry(name).or_insert_with(|| value.into_owned());
+            }
+        }
+    }
 }
 
 /// How many entries a map has that shows each field by itself.
@@ -541,6 +554,20 @@ mod tests {
         headers.append("Set-Cookie", b"a=1, x");
         headers.append("set-cookie", b"b=2");
         assert_eq!(shown(&OfResponse::new(&headers)), pairs(&[("set-cookie", "a=1, x\nb=2"), ("vary", "a, b")]));
+    }
+
+    #[test]
+    fn trailers_are_shown_among_the_headers_of_one_response_and_not_of_the_next() {
+        let (mut headers, mut trailers) = (Headers::new(), Headers::new());
+        headers.append("Content-Type", b"application/grpc");
+        trailers.append("Grpc-Status", b"0");
+        trailers.append("content-type", b"not this one");
+        let mut shown = Shown::default();
+        shown.fill_whole(&headers, Some(&trailers));
+        let of = |list: &[(&str, &str)]| pairs(list).into_iter().collect::<Map>();
+        assert_eq!(shown.map, of(&[("content-type", "application/grpc"), ("grpc-status", "0")]));
+        shown.fill_whole(&headers, None);
+        assert_eq!(shown.map, of(&[("content-type", "application/grpc")]));
     }
 
     #[test]

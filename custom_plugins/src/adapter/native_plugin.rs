@@ -109,7 +109,7 @@ impl OnCore {
 
     fn judge_whole<'a>(&'a self, cx: &'a mut Native, response: &'a mut WholeResponse<'_>, judge: Judge) -> Flow<'a> {
         let mut views = self.views(cx, Stage::Sent);
-        views.response.fill(&OfResponse::new(&response.head.headers));
+        views.response.fill_whole(&response.head.headers, response.trailers);
         let (held, status, body) = (self.core.clone(), response.head.status, std::mem::take(&mut response.body));
         let running = Box::pin(async move {
             let Views { ctx, response, .. } = &mut *views;
@@ -291,7 +291,7 @@ impl native::Plugin for OnCore {
 
     fn transform_response_body<'a>(&'a self, cx: &'a mut Native, response: &'a mut WholeResponse<'_>) -> Flow<'a> {
         let mut views = self.views(cx, Stage::Sent);
-        views.response.fill(&OfResponse::new(&response.head.headers));
+        views.response.fill_whole(&response.head.headers, response.trailers);
         let (held, body) = (self.core.clone(), std::mem::take(&mut response.body));
         let running = Box::pin(async move {
             let headers = &views.response.map;

@@ -75,7 +75,7 @@ fn header_rules_edit_rejections_too() {
 /// The response after the rules.
 fn body(rules: Value, content_type: &str, body: &str) -> String {
     let mut head = head(&[("content-type", content_type)]);
-    let mut response = WholeResponse { head: &mut head, body: body.as_bytes().to_vec() };
+    let mut response = WholeResponse { head: &mut head, body: body.as_bytes().to_vec(), trailers: None };
     assert!(!ready(chain(rules).response_body(&mut request("GET /", &[]), &mut response)));
     String::from_utf8(response.body).unwrap()
 }
@@ -127,7 +127,7 @@ fn a_plugin_takes_part_only_where_it_has_rules() {
 fn a_long_body_is_rewritten_elsewhere() {
     let text = format!("{{\"a\":\"{}\"}}", "b".repeat(SCANNED_BYTES_MAX));
     let mut head = head(&[("content-type", "application/json")]);
-    let mut response = WholeResponse { head: &mut head, body: text.clone().into_bytes() };
+    let mut response = WholeResponse { head: &mut head, body: text.clone().into_bytes(), trailers: None };
     let mut cx = request("GET /", &[]);
     let rules = json!([{"target": "body", "operation": "add", "key": "b", "value": 1}]);
     let plugin = ResponseTransformer::parse(&json!({"rules": rules})).unwrap().spec.build(&core().0);
