@@ -178,6 +178,7 @@ fn detach_within(waiting_max: usize, instance: &Arc<Instance>, running: Running<
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
     use std::time::{Duration, Instant};
 
     use tokio::runtime::Handle;
@@ -235,6 +236,38 @@ mod tests {
         assert!(began.elapsed() < Duration::from_millis(50), "the thread that starts it is not blocked");
         assert_ne!(waiting.await.unwrap(), here);
         assert!(run::<()>(&instance, async { panic!("elsewhere") }).await.is_err());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn no_more_blocking_hooks_run_at_a_time_than_the_bound_and_the_others_have_their_turn() {
+        let instance = instance();
+        instance.blocks_its_thread();
+        // Those that run, and the most that ever ran.
+        let running = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
+        let (open, _) = tokio::sync::watch::channel(false);
+        let hook = || {
+            let (running, mut gate) = (running.clone(), open.subscribe());
+            async move {
+                let now = running.0.fetch_add(1, Relaxed) + 1;
+                running.1.fetch_max(now, Relaxed);
+                let _ = gate.wait_for(|is_open| *is_open).await;
+                running.0.fetch_sub(1, Relaxed);
+            }
+        };
+        let all: Vec<_> = (0..BLOCKING_MAX + 2)
+            .map(|_| match start(&instance, Box::pin(hook())) {
+                Polled::Waits(waiting) => tokio::spawn(waiting),
+                Polled::Done(_) => panic!("it runs elsewhere"),
+            })
+            .collect();
+        while running.0.load(Relaxed) < BLOCKING_MAX {
+            tokio::task::yield_now().await;
+        }
+        open.send_replace(true);
+        for ended in all {
+            ended.await.unwrap().unwrap();
+        }
+        assert_eq!(running.1.load(Relaxed), BLOCKING_MAX);
     }
 
     #[tokio::test(flavor = "multi_thread")]
