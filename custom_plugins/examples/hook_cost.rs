@@ -1,6 +1,8 @@
-//! What a documented plugin adds to a request: `cargo run --release -p custom_plugins --example hook_cost`.
+//! What a documented plugin adds to a request: `cargo run --release -p custom_plugins --example hook_cost
+//! --features test-plugins`.
 //!
-//! One request of a browser and its response pass a chain of nothing but `example_plugin`, again and again.
+//! One request of a browser and its response pass a chain of nothing but `example_plugin`, again and again: the guide's, which
+//! is there with the tests' plugins only, and overrides more hooks than the gateway's own.
 
 use std::future::Future;
 use std::net::IpAddr;

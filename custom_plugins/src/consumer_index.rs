@@ -7,13 +7,18 @@ use crate::config::types::Consumer;
 
 /// One consistent view of the consumers of a configuration.
 pub struct ConsumerIndex {
-    tables: RwLock<Arc<Tables>>,
+    tables: RwLock<Tables>,
 }
 
 /// Never changed, only replaced.
-#[derive(Default)]
 struct Tables {
     consumers: Arc<Vec<Arc<Consumer>>>,
+    keys: Arc<Keys>,
+}
+
+/// Where consumers stand, by what they present.
+#[derive(Default)]
+struct Keys {
     by_api_key: HashMap<String, usize>,
     by_basic_username: HashMap<String, usize>,
     by_mtls_identity: HashMap<String, usize>,
@@ -23,31 +28,30 @@ struct Tables {
 impl Tables {
     /// Later consumers win where identities clash.
     fn new(consumers: Vec<Arc<Consumer>>) -> Self {
-        let mut tables = Self::default();
+        let mut keys = Keys::default();
         for (number, consumer) in consumers.iter().enumerate() {
             for key in consumer.credential_texts("keyauth", "key") {
-                tables.by_api_key.insert(key.to_owned(), number);
+                keys.by_api_key.insert(key.to_owned(), number);
             }
             for identity in consumer.credential_texts("mtls_auth", "identity") {
-                tables.by_mtls_identity.insert(identity.to_owned(), number);
+                keys.by_mtls_identity.insert(identity.to_owned(), number);
             }
             if consumer.has_credential("basicauth") {
-                tables.by_basic_username.insert(consumer.username.clone(), number);
+                keys.by_basic_username.insert(consumer.username.clone(), number);
             }
             for name in
                 [Some(&consumer.username), Some(&consumer.id), consumer.custom_id.as_ref()].into_iter().flatten()
             {
                 if !name.is_empty() {
-                    tables.by_identity.insert(name.clone(), number);
+                    keys.by_identity.insert(name.clone(), number);
                 }
             }
         }
-        tables.consumers = Arc::new(consumers);
-        tables
+        Self { consumers: Arc::new(consumers), keys: Arc::new(keys) }
     }
 
-    fn find(&self, table: &HashMap<String, usize>, key: &str) -> Option<Arc<Consumer>> {
-        table.get(key).and_then(|number| self.consumers.get(*number)).cloned()
+    fn find(&self, table: impl FnOnce(&Keys) -> &HashMap<String, usize>, key: &str) -> Option<Arc<Consumer>> {
+        table(&self.keys).get(key).and_then(|number| self.consumers.get(*number)).cloned()
     }
 
     fn count(&self, cred_type: &str) -> usize {
@@ -61,69 +65,76 @@ impl ConsumerIndex {
     }
 
     pub(crate) fn of(consumers: Vec<Arc<Consumer>>) -> Self {
-        Self { tables: RwLock::new(Arc::new(Tables::new(consumers))) }
+        Self { tables: RwLock::new(Tables::new(consumers)) }
     }
 
-    fn tables(&self) -> Arc<Tables> {
-        self.tables.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The same consumers under a lock of its own, and a list of them with a count of its own: for a core, because what all cores
+    /// write is what no request may touch.
+    pub(crate) fn apart(&self) -> Self {
+        let tables =
+            self.look(|tables| Tables { consumers: Arc::new(tables.consumers.to_vec()), keys: tables.keys.clone() });
+        Self { tables: RwLock::new(tables) }
+    }
+
+    fn look<R>(&self, at: impl FnOnce(&Tables) -> R) -> R {
+        at(&self.tables.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn replace(&self, consumers: Vec<Arc<Consumer>>) {
-        let tables = Arc::new(Tables::new(consumers));
+        let tables = Tables::new(consumers);
         *self.tables.write().unwrap_or_else(PoisonError::into_inner) = tables;
     }
 
     /// All of them, in the order of the configuration.
     pub fn consumers(&self) -> Arc<Vec<Arc<Consumer>>> {
-        self.tables().consumers.clone()
+        self.look(|tables| tables.consumers.clone())
     }
 
     /// By any `credentials.keyauth[].key`, compared exactly.
     pub fn find_by_api_key(&self, api_key: &str) -> Option<Arc<Consumer>> {
-        let tables = self.tables();
-        tables.find(&tables.by_api_key, api_key)
+        self.look(|tables| tables.find(|keys| &keys.by_api_key, api_key))
     }
 
     /// Only those that have a `basicauth` credential.
     pub fn find_by_username(&self, username: &str) -> Option<Arc<Consumer>> {
-        let tables = self.tables();
-        tables.find(&tables.by_basic_username, username)
+        self.look(|tables| tables.find(|keys| &keys.by_basic_username, username))
     }
 
     /// By `username`, `id` or `custom_id`.
     pub fn find_by_identity(&self, identity: &str) -> Option<Arc<Consumer>> {
-        let tables = self.tables();
-        tables.find(&tables.by_identity, identity)
+        self.look(|tables| tables.find(|keys| &keys.by_identity, identity))
     }
 
     /// By any `credentials.mtls_auth[].identity`.
     pub fn find_by_mtls_identity(&self, identity: &str) -> Option<Arc<Consumer>> {
-        let tables = self.tables();
-        tables.find(&tables.by_mtls_identity, identity)
+        self.look(|tables| tables.find(|keys| &keys.by_mtls_identity, identity))
     }
 
     pub fn consumer_count(&self) -> usize {
-        self.tables().consumers.len()
+        self.look(|tables| tables.consumers.len())
     }
 
     /// Entries of the tables of API keys, basic usernames and identities.
     pub fn index_len(&self) -> usize {
-        let tables = self.tables();
-        tables.by_api_key.len() + tables.by_basic_username.len() + tables.by_identity.len()
+        self.look(|tables| {
+            let keys = &tables.keys;
+            keys.by_api_key.len() + keys.by_basic_username.len() + keys.by_identity.len()
+        })
     }
 
     /// Consumers with `keyauth`, `basicauth`, `mtls_auth`, `jwt` and `hmac_auth` credentials, identities, and consumers.
     pub fn auth_type_counts(&self) -> (usize, usize, usize, usize, usize, usize, usize) {
-        let tables = self.tables();
-        (
-            tables.count("keyauth"),
-            tables.count("basicauth"),
-            tables.count("mtls_auth"),
-            tables.count("jwt"),
-            tables.count("hmac_auth"),
-            tables.by_identity.len(),
-            tables.consumers.len(),
-        )
+        self.look(|tables| {
+            (
+                tables.count("keyauth"),
+                tables.count("basicauth"),
+                tables.count("mtls_auth"),
+                tables.count("jwt"),
+                tables.count("hmac_auth"),
+                tables.keys.by_identity.len(),
+                tables.consumers.len(),
+            )
+        })
     }
 
     pub fn rebuild(&self, consumers: &[Consumer]) {
@@ -188,5 +199,15 @@ mod tests {
         assert_eq!(before.len(), 2);
         index.rebuild(&[]);
         assert_eq!(index.consumer_count(), 0);
+    }
+
+    #[test]
+    fn an_index_of_one_core_has_the_same_consumers_and_shares_no_count_of_its_list() {
+        let index = index();
+        let apart = index.apart();
+        assert_eq!(apart.auth_type_counts(), index.auth_type_counts());
+        assert_eq!(name(apart.find_by_api_key("b")).as_deref(), Some("alice"));
+        assert!(!Arc::ptr_eq(&apart.consumers(), &index.consumers()));
+        assert!(Arc::ptr_eq(&apart.consumers()[0], &index.consumers()[0]), "consumers themselves are kept once");
     }
 }

@@ -77,6 +77,16 @@ impl BodyLists {
     }
 }
 
+/// Which plugins of a chain want a response whole, in the order of those that may. The last bit stands for all from the 64th on.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Wanting(u64);
+
+impl Wanting {
+    fn bit(number: usize) -> u64 {
+        1 << number.min(63)
+    }
+}
+
 fn list(plugins: &[Rc<dyn Plugin>], phase: Phases) -> List {
     plugins.iter().filter(|plugin| plugin.phases().has(phase)).cloned().collect()
 }
@@ -211,7 +221,7 @@ impl Chain {
     }
 
     /// Whether a plugin wants the body of this request whole by that phase.
-    pub fn wants_request_body(&self, cx: &RequestContext, by: Buffering) -> bool {
+    pub fn wants_request_body(&self, cx: &mut RequestContext, by: Buffering) -> bool {
         let plugins = self.bodies.iter().flat_map(|bodies| &bodies.request_buffer);
         plugins.filter(|plugin| plugin.request_buffering() >= by).any(|plugin| plugin.wants_request_body(cx))
     }
@@ -230,16 +240,21 @@ impl Chain {
         run!(bodies.request_final, cx, |plugin, cx| plugin.on_final_request_body(cx))
     }
 
-    /// Whether a plugin wants the response whole.
-    pub fn wants_response_body(&self, cx: &RequestContext) -> bool {
-        let mut plugins = self.bodies.iter().flat_map(|bodies| &bodies.response_buffer);
-        plugins.any(|plugin| plugin.wants_response_body(cx))
+    /// Which plugins want the response whole.
+    pub fn wants_response_body(&self, cx: &mut RequestContext) -> Wanting {
+        let plugins = self.bodies.iter().flat_map(|bodies| &bodies.response_buffer);
+        let wanting = plugins.enumerate().filter(|(_, plugin)| plugin.wants_response_body(cx));
+        Wanting(wanting.fold(0, |wanting, (number, _)| wanting | Wanting::bit(number)))
     }
 
     /// Whether a plugin that wanted the response whole still does when it sees the head.
-    pub fn wants_body_of(&self, cx: &RequestContext, response: &ResponseHead) -> bool {
-        let mut plugins = self.bodies.iter().flat_map(|bodies| &bodies.response_buffer);
-        plugins.any(|plugin| plugin.wants_response_body(cx) && plugin.wants_body_of(cx, response))
+    pub fn wants_body_of(&self, cx: &RequestContext, response: &ResponseHead, wanting: Wanting) -> bool {
+        if wanting == Wanting::default() {
+            return false;
+        }
+        let plugins = self.bodies.iter().flat_map(|bodies| &bodies.response_buffer);
+        let mut wanting = plugins.enumerate().filter(|(number, _)| wanting.0 & Wanting::bit(*number) != 0);
+        wanting.any(|(_, plugin)| plugin.wants_body_of(cx, response))
     }
 
     /// Whether a plugin looks at responses that are whole for whatever reason.

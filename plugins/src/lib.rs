@@ -25,7 +25,7 @@ pub mod transaction;
 pub mod websocket;
 
 pub use certificate::ClientCertificate;
-pub use chain::{Chain, Panicked, Verdict};
+pub use chain::{Chain, Panicked, Verdict, Wanting};
 pub use codec::Codec;
 pub use context::{Facts, Metadata, Outcome, RequestContext, RouteOverride};
 pub use plugin::{Buffering, CoreEnv, Flow, Phases, Plugin, Protocol, Protocols, Rejection, WholeResponse};

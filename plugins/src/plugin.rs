@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use engine::core::Ticks;
-use engine::http::ResponseHead;
+use engine::http::{Headers, ResponseHead};
 use engine::logring::LogRing;
 use futures_util::future::LocalBoxFuture;
 
@@ -117,6 +117,8 @@ pub enum Buffering {
 pub struct WholeResponse<'r> {
     pub head: &'r mut ResponseHead,
     pub body: Vec<u8>,
+    /// What came behind the body of a gRPC response, to look at: they are sent as they came.
+    pub trailers: Option<&'r Headers>,
 }
 
 impl WholeResponse<'_> {
@@ -131,6 +133,7 @@ impl WholeResponse<'_> {
             self.head.headers.append(name, value.as_bytes());
         }
         self.body = rejection.body;
+        self.trailers = None;
     }
 }
 
@@ -220,7 +223,7 @@ pub trait Plugin {
     }
 
     /// Whether it wants this one; asked only if it may want any.
-    fn wants_request_body(&self, _cx: &RequestContext) -> bool {
+    fn wants_request_body(&self, _cx: &mut RequestContext) -> bool {
         true
     }
 
@@ -234,8 +237,8 @@ pub trait Plugin {
         Flow::Continue
     }
 
-    /// Whether this plugin wants the response whole; asked before the backend is.
-    fn wants_response_body(&self, _cx: &RequestContext) -> bool {
+    /// Whether this plugin wants the response whole; asked once, before the backend is.
+    fn wants_response_body(&self, _cx: &mut RequestContext) -> bool {
         true
     }
 

@@ -28,6 +28,20 @@ pub fn parameter<'a>(cx: &'a RequestContext, name: &str) -> Option<Cow<'a, str>>
     }
 }
 
+/// All parameters as [`parameter`] shows them, in no order; of a name that comes twice, the one that counts comes last.
+pub fn all(cx: &RequestContext) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+    let is_raw = cx.head.version == Version::Http3;
+    let pairs = cx.head.query().split(|byte| *byte == b'&').filter(|pair| !pair.is_empty());
+    let came = pairs.filter_map(move |pair| match memchr::memchr(b'=', pair) {
+        Some(at) if is_raw => Some((String::from_utf8_lossy(&pair[..at]), String::from_utf8_lossy(&pair[at + 1..]))),
+        Some(at) => Some((decode(&pair[..at]), decode(&pair[at + 1..]))),
+        None => (!is_raw).then(|| (decode(pair), Cow::Borrowed(""))),
+    });
+    let edits = cx.query_edits.iter();
+    let set = edits.filter_map(|(name, value)| Some((Cow::Borrowed(name.as_str()), Cow::Borrowed(value.as_deref()?))));
+    came.filter(|(name, _)| edited(cx, name).is_none()).chain(set)
+}
+
 /// From now on plugins see this value under that name, or none.
 pub fn set(cx: &mut RequestContext, name: &str, value: Option<String>) {
     match cx.query_edits.iter_mut().find(|(edited, _)| edited == name) {
@@ -85,6 +99,8 @@ fn hex(digit: u8) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
     use crate::testing::request;
 
@@ -139,5 +155,26 @@ mod tests {
         set(&mut cx, "a", None);
         assert_eq!(seen(&cx), [None, Some("again".into()), Some(String::new())]);
         assert_eq!(cx.head.query(), b"a=1&b=2&b=3", "the backend gets what came");
+    }
+
+    #[test]
+    fn all_parameters_are_those_that_are_found_one_by_one() {
+        let mut cx = request("GET /?a=1&&b&c=%20&%63=x%ff&d", &[]);
+        let seen = |cx: &RequestContext| {
+            let all: HashMap<String, String> = all(cx).map(|(name, value)| (name.into(), value.into())).collect();
+            for (name, value) in &all {
+                assert_eq!(parameter(cx, name).as_deref(), Some(value.as_str()), "{name}");
+            }
+            let mut names: Vec<_> = all.into_keys().collect();
+            names.sort();
+            names.join(" ")
+        };
+        assert_eq!(seen(&cx), "a b c d");
+        set(&mut cx, "a", None);
+        set(&mut cx, "c", Some("new".into()));
+        set(&mut cx, "e", Some(String::new()));
+        assert_eq!(seen(&cx), "b c d e");
+        cx.head.version = Version::Http3;
+        assert_eq!(seen(&cx), "%63 c e");
     }
 }

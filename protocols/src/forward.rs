@@ -71,8 +71,9 @@ pub async fn exchange<B: Body, R: Responder>(
     slot: Option<Slot>,
 ) {
     let mut responder = Some(responder);
-    transaction.wants_response_body =
-        transaction.cx.as_ref().is_some_and(|cx| forwarding.chain.wants_response_body(cx));
+    if let Some(cx) = &mut transaction.cx {
+        transaction.wants_response_body = forwarding.chain.wants_response_body(cx);
+    }
     let failure = match too_large(&forwarding, body.size()) {
         Some(failure) => Err(failure),
         None => attempts(&forwarding, transaction, body, &mut responder, slot).await,

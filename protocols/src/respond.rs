@@ -72,8 +72,8 @@ impl<S: BackendResponse> Respond<'_, '_, S> {
         {
             return Err(Failure::new(ErrorClass::ResponseBodyTooLarge, Answer::ResponseTooLarge));
         }
-        let is_wanted_whole = transaction.wants_response_body
-            && transaction.cx.as_ref().is_some_and(|cx| chain.wants_body_of(cx, self.head));
+        let wanting = transaction.wants_response_body;
+        let is_wanted_whole = transaction.cx.as_ref().is_some_and(|cx| chain.wants_body_of(cx, self.head, wanting));
         let plan = self.plan(length, is_wanted_whole);
         let delivery = Delivery { respond: self, length, limit };
         let clean = match plan {
@@ -316,16 +316,17 @@ impl<S: BackendResponse> Delivery<'_, '_, S> {
         // The backend has done its part; a slow client is not its fault.
         forwarding.deadline.clear();
         let clean = body.leaves_connection_clean();
-        let mut trailers = body.take_trailers().and_then(passed_trailers);
-        let mut response = WholeResponse { head: &mut *head, body: whole };
+        let trailers = body.take_trailers().and_then(passed_trailers);
+        let shown = trailers.as_ref().filter(|_| forwarding.kind.is_grpc());
+        let mut response = WholeResponse { head: &mut *head, body: whole, trailers: shown };
+        let mut was_replaced = false;
         if let Some(cx) = &mut transaction.cx {
             let began = Instant::now();
-            if forwarding.chain.response_body(cx, &mut response).await {
-                trailers = None;
-            }
+            was_replaced = forwarding.chain.response_body(cx, &mut response).await;
             transaction.outcome.plugin_ns += elapsed_ns(began);
         }
         let whole = response.body;
+        let trailers = trailers.filter(|_| !was_replaced);
         let size = whole_size(&whole, trailers.as_ref());
         let Some(mut stream) = start(forwarding, head, transaction, responder, size).await else { return Ok(false) };
         let sent = async {

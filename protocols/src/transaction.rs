@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use engine::counters::ErrorClass;
 use engine::http::{Method, RequestHead};
-use plugins::{Outcome, Rejection, RequestContext};
+use plugins::{Outcome, Rejection, RequestContext, Wanting};
 
 use crate::exchange::Kind;
 use crate::generation::Generation;
@@ -24,8 +24,8 @@ pub struct Transaction {
     pub answer_began: bool,
     /// The client was waited for while plugins had nothing to do.
     pub waited_ns: u64,
-    /// A plugin wants the response whole.
-    pub wants_response_body: bool,
+    /// Who wants the response whole.
+    pub wants_response_body: Wanting,
     ended: bool,
     recorded: bool,
 }
@@ -40,7 +40,7 @@ impl Transaction {
             kind,
             answer_began: false,
             waited_ns: 0,
-            wants_response_body: false,
+            wants_response_body: Wanting::default(),
             ended: false,
             recorded: false,
         }

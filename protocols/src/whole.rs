@@ -27,7 +27,7 @@ pub async fn collect<B: Body>(
     by: Buffering,
     bytes_max: u64,
 ) -> Result<(), Failure> {
-    let Some(cx) = &transaction.cx else { return Ok(()) };
+    let Some(cx) = &mut transaction.cx else { return Ok(()) };
     if cx.body.is_some() || body.size() == BodySize::Empty || !chain.wants_request_body(cx, by) {
         return Ok(());
     }
@@ -133,7 +133,7 @@ pub async fn answer_for_backend<R: Responder>(
         transaction.note_grpc(&answer);
     } else if let Some(cx) = &mut transaction.cx {
         let mut head = ResponseHead::new(answer.status);
-        let mut response = WholeResponse { head: &mut head, body: Vec::new() };
+        let mut response = WholeResponse { head: &mut head, body: Vec::new(), trailers: None };
         response.replace(answer);
         answer = match chain.after_proxy(cx, response.head).await {
             Ok(()) => {
@@ -160,7 +160,7 @@ pub async fn answer_for_backend<R: Responder>(
 pub async fn through_after_proxy(transaction: &mut Transaction, chain: &Chain, answer: Rejection) -> Rejection {
     let Some(cx) = &mut transaction.cx else { return answer };
     let mut head = ResponseHead::new(answer.status);
-    let mut response = WholeResponse { head: &mut head, body: Vec::new() };
+    let mut response = WholeResponse { head: &mut head, body: Vec::new(), trailers: None };
     response.replace(answer);
     let body = response.body;
     match chain.after_proxy(cx, &mut head).await {

@@ -289,10 +289,13 @@ impl Plugin for Probe {
         &self,
         ctx: &mut RequestContext,
         _response_status: u16,
-        _response_headers: &HashMap<String, String>,
+        response_headers: &HashMap<String, String>,
         body: &[u8],
     ) -> PluginResult {
         ctx.metadata.insert(format!("saw.{}", self.tag), String::from_utf8_lossy(body).into_owned());
+        if let Some(status) = response_headers.get("grpc-status") {
+            ctx.metadata.insert(format!("status.{}", self.tag), status.clone());
+        }
         self.on_context("on_response_body", ctx).await
     }
 

@@ -8,12 +8,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Once};
 
 use engine::consumers::ConsumerId;
-use engine::http::{Known, Version};
+use engine::http::Known;
 use native::{RequestContext as Native, RouteOverride};
 
 use super::headers::{OfRequest, Places, Shown, changes, fill};
 use super::world::World;
-use super::{clock, local};
+use super::{clock, local, query};
 use crate::plugins::{RequestContext, TransactionSummary};
 
 /// The key under which plugins find the text of a body. It is theirs only and never logged.
@@ -26,6 +26,7 @@ pub(super) struct Views {
     pub ctx: RequestContext,
     /// Of the headers in the context.
     places: Places,
+    query: query::Copy,
     /// Request headers where they are not those of the context.
     pub outgoing: Shown,
     pub response: Shown,
@@ -86,7 +87,7 @@ const KEPT_TEXT_BYTES_MAX: usize = 4096;
 thread_local! {
     #[expect(clippy::vec_box, reason = "they are handed on in their boxes")]
     static FREE: RefCell<Vec<Box<Views>>> = const { RefCell::new(Vec::new()) };
-    static FREE_SUMMARIES: RefCell<Vec<TransactionSummary>> = const { RefCell::new(Vec::new()) };
+    static FREE_SUMMARIES: RefCell<Vec<Arc<TransactionSummary>>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Views {
@@ -100,6 +101,7 @@ impl Views {
             Box::new(Self {
                 ctx: RequestContext::new(String::new(), String::new(), String::new()),
                 places: Places::default(),
+                query: query::Copy::default(),
                 outgoing: Shown::default(),
                 response: Shown::default(),
                 ip: None,
@@ -113,6 +115,7 @@ impl Views {
             [&self.ctx.headers, &self.ctx.query_params, &self.ctx.metadata, &self.outgoing.map, &self.response.map];
         let texts = || maps.iter().flat_map(|map| map.values());
         maps.iter().all(|map| map.len() <= KEPT_NAMES_MAX)
+            && self.query.text_bytes() <= KEPT_TEXT_BYTES_MAX
             && texts().chain([&self.ctx.path]).all(|text| text.capacity() <= KEPT_TEXT_BYTES_MAX)
     }
 
@@ -139,7 +142,7 @@ impl Views {
     }
 }
 
-fn overwrite(text: &mut String, bytes: &[u8]) {
+pub(super) fn overwrite(text: &mut String, bytes: &[u8]) {
     text.clear();
     match std::str::from_utf8(bytes) {
         Ok(shown) => text.push_str(shown),
@@ -147,18 +150,20 @@ fn overwrite(text: &mut String, bytes: &[u8]) {
     }
 }
 
-/// Memory for a summary.
-pub(super) fn free_summary() -> TransactionSummary {
+/// Memory for a summary, held by nobody else.
+pub(super) fn free_summary() -> Arc<TransactionSummary> {
     FREE_SUMMARIES.with(|free| free.borrow_mut().pop()).unwrap_or_default()
 }
 
 impl Drop for Attachment {
     fn drop(&mut self) {
-        // A thread that ends has no free lists any more.
-        if let Some(summary) = self.summary.take().and_then(Arc::into_inner) {
+        // One whose log hook waits is not free. And a thread that ends has no free lists any more.
+        if let Some(mut summary) = self.summary.take()
+            && Arc::get_mut(&mut summary).is_some_and(|free| free.request_path.capacity() <= KEPT_TEXT_BYTES_MAX)
+        {
             let _ = FREE_SUMMARIES.try_with(|free| {
                 let mut free = free.borrow_mut();
-                if free.len() < FREE_MAX && summary.request_path.capacity() <= KEPT_TEXT_BYTES_MAX {
+                if free.len() < FREE_MAX {
                     free.push(summary);
                 }
             });
@@ -194,9 +199,11 @@ impl Attachment {
         let views = views.get_or_insert_with(Views::free);
         seen.is_sent |= stage >= Stage::BeforeProxy;
         seen.refresh_headers(views, cx, stage);
-        if stage > Stage::Received && !seen.has_query {
-            seen.has_query = true;
-            show_query(&mut views.ctx, cx);
+        if stage > Stage::Received && (!seen.has_query || !cx.query_edits.is_empty()) {
+            if std::mem::replace(&mut seen.has_query, true) {
+                views.ctx.query_params.clear();
+            }
+            query::fill(&mut views.ctx.query_params, &mut views.query, cx);
         }
         seen.refresh_identity(&mut views.ctx, cx);
         seen.refresh_metadata(&mut views.ctx, cx);
@@ -221,6 +228,9 @@ impl Attachment {
         seen.carry_headers(views, cx, stage);
         seen.carry_identity(&views.ctx, cx);
         seen.carry_metadata(&views.ctx, cx);
+        if seen.has_query {
+            query::carry_back(&views.ctx.query_params, &mut views.query, cx);
+        }
         if views.ctx.client_ip != views.ip_text
             && let Ok(ip) = views.ctx.client_ip.parse()
         {
@@ -231,17 +241,15 @@ impl Attachment {
         if views.ctx.path.as_bytes() != cx.recorded_path() || views.ctx.method.as_bytes() != cx.recorded_method() {
             cx.recorded_as = Some(Box::new((views.ctx.method.clone(), views.ctx.path.clone())));
         }
-        if stage < Stage::Sent && views.ctx.has_route_overrides() {
-            seen.has_overrides = true;
-            warn_of_unserved(&views.ctx);
-            cx.route_override = Some(Box::new(RouteOverride {
-                upstream_id: views.ctx.route_override_upstream_id.clone(),
-                backend_host: views.ctx.route_override_backend_host.clone(),
-                backend_port: views.ctx.route_override_backend_port,
-                read_timeout_ms: views.ctx.route_override_backend_read_timeout_ms,
-            }));
+        if stage < Stage::Sent {
+            seen.carry_overrides(&views.ctx, cx);
         }
         self.note_io(cx);
+    }
+
+    /// How hooks see this address, if they have seen the request.
+    pub(super) fn ip_text(&self, ip: IpAddr) -> Option<&str> {
+        self.views.as_ref().filter(|views| views.ip == Some(ip)).map(|views| views.ctx.client_ip.as_str())
     }
 
     /// Time of tracked calls since it was last looked.
@@ -266,6 +274,11 @@ impl Seen {
         let revision = Some(cx.head.headers.revision());
         let is_copied = self.keeps_headers && (stage == Stage::BeforeProxy || self.outgoing.is_some());
         if stage == Stage::Sent {
+            // Nobody has looked at this request before: what hangs in the map is of another one.
+            if self.headers.is_none() {
+                fill(&mut views.ctx.headers, &mut views.places, &OfRequest(&cx.head));
+                self.headers = revision;
+            }
             return;
         }
         if self.headers != revision && self.outgoing.is_none() {
@@ -311,7 +324,7 @@ impl Seen {
     fn refresh_identity(&mut self, ctx: &mut RequestContext, cx: &Native) {
         if self.consumer != cx.consumer {
             self.consumer = cx.consumer;
-            ctx.identified_consumer = cx.consumer.and_then(|id| World::of(&cx.facts)?.consumer(id));
+            ctx.identified_consumer = cx.consumer.and_then(|id| local::consumer(World::of(&cx.facts)?, id));
             self.consumer_at = address_of(ctx);
         }
         if ctx.authenticated_identity != cx.external_identity {
@@ -341,6 +354,22 @@ impl Seen {
             cx.external_display.clone_from(&ctx.authenticated_identity_header);
         }
         cx.auth_method = ctx.auth_method;
+    }
+
+    /// What counts is what is left when all hooks before the backend are done.
+    fn carry_overrides(&mut self, ctx: &RequestContext, cx: &mut Native) {
+        let had_overrides = std::mem::replace(&mut self.has_overrides, ctx.has_route_overrides());
+        if self.has_overrides {
+            warn_of_unserved(ctx);
+            cx.route_override = Some(Box::new(RouteOverride {
+                upstream_id: ctx.route_override_upstream_id.clone(),
+                backend_host: ctx.route_override_backend_host.clone(),
+                backend_port: ctx.route_override_backend_port,
+                read_timeout_ms: ctx.route_override_backend_read_timeout_ms,
+            }));
+        } else if had_overrides {
+            cx.route_override = None;
+        }
     }
 
     fn refresh_metadata(&mut self, ctx: &mut RequestContext, cx: &Native) {
@@ -423,23 +452,98 @@ fn native_consumer(consumer: &crate::config::types::Consumer) -> engine::consume
     }
 }
 
-fn show_query(ctx: &mut RequestContext, cx: &Native) {
-    let query = cx.head.query();
-    if query.is_empty() {
-        return;
-    }
-    ctx.set_raw_query_string(String::from_utf8_lossy(query).into_owned());
-    if cx.head.version == Version::Http3 {
-        ctx.materialize_query_params_raw();
-    } else {
-        ctx.materialize_query_params();
-    }
-}
-
 /// Behind `before_proxy` plugins see the proxy as this request did.
 fn show_overridden_proxy(ctx: &mut RequestContext, cx: &Native) {
     let Some(proxy) = ctx.matched_proxy.take() else { return };
     let upstream = ctx.route_override_upstream_id.as_deref().and_then(|id| World::of(&cx.facts)?.upstream(id));
-    let upstreams = upstream.into_iter().map(|upstream| (upstream.id.clone(), Arc::new(upstream))).collect();
+    let upstreams = upstream.into_iter().map(|upstream| (upstream.id.clone(), upstream)).collect();
     ctx.matched_proxy = Some(ctx.apply_route_overrides_with_upstreams(proxy, &upstreams));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use async_trait::async_trait;
+
+    use super::super::headers::Map;
+    use super::super::testing::Rig;
+    use super::*;
+    use crate::plugins::{Plugin, PluginResult};
+
+    /// Shows the header map of the request's context to whoever gets the response.
+    struct ShowsLate;
+
+    #[async_trait]
+    impl Plugin for ShowsLate {
+        fn name(&self) -> &str {
+            "shows_late"
+        }
+
+        async fn after_proxy(&self, ctx: &mut RequestContext, _status: u16, headers: &mut Map) -> PluginResult {
+            headers.insert("x-shown".to_owned(), format!("{:?}", ctx.headers.get("x-a")));
+            PluginResult::Continue
+        }
+    }
+
+    #[tokio::test]
+    async fn a_plugin_that_looks_behind_the_backend_only_sees_its_own_request() {
+        let rig = Rig::new(vec![Arc::new(ShowsLate)]);
+        let requests: [(&[(&str, &str)], &str); 4] = [
+            (&[("X-A", "secret of one")], r#"Some("secret of one")"#),
+            (&[("X-A", "of another")], r#"Some("of another")"#),
+            (&[], "None"),
+            (&[("X-A", "again")], r#"Some("again")"#),
+        ];
+        for (headers, shown) in requests {
+            let mut cx = rig.request("/", headers);
+            rig.send(&mut cx).await;
+            assert_eq!(rig.answer(&mut cx).await.headers.get("x-shown"), Some(shown));
+        }
+    }
+
+    /// Says in each hook where the request shall go.
+    struct Routes {
+        early: Option<&'static str>,
+        late: Option<&'static str>,
+        seen: Mutex<Vec<String>>,
+    }
+
+    #[async_trait]
+    impl Plugin for Routes {
+        fn name(&self) -> &str {
+            "routes"
+        }
+
+        async fn authorize(&self, ctx: &mut RequestContext) -> PluginResult {
+            ctx.route_override_backend_host = self.early.map(str::to_owned);
+            PluginResult::Continue
+        }
+
+        async fn before_proxy(&self, ctx: &mut RequestContext, _headers: &mut Map) -> PluginResult {
+            ctx.route_override_backend_host = self.late.map(str::to_owned);
+            PluginResult::Continue
+        }
+
+        async fn after_proxy(&self, ctx: &mut RequestContext, _status: u16, _headers: &mut Map) -> PluginResult {
+            let proxy = ctx.matched_proxy.as_ref().unwrap();
+            self.seen.lock().unwrap().push(proxy.backend_host.clone());
+            PluginResult::Continue
+        }
+    }
+
+    #[tokio::test]
+    async fn an_override_counts_as_it_is_when_the_last_hook_before_the_backend_is_done() {
+        let ways = [(Some("a"), None, "10.9.0.4"), (Some("a"), Some("b"), "b"), (None, Some("b"), "b")];
+        for (early, late, goes_to) in ways {
+            let plugin = Arc::new(Routes { early, late, seen: Mutex::default() });
+            let rig = Rig::new(vec![plugin.clone()]);
+            let mut cx = rig.request("/", &[]);
+            rig.send(&mut cx).await;
+            let host = cx.route_override.as_ref().and_then(|route| route.backend_host.as_deref());
+            assert_eq!(host, late);
+            rig.answer(&mut cx).await;
+            assert_eq!(*plugin.seen.lock().unwrap(), [goes_to]);
+        }
+    }
 }

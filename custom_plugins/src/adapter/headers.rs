@@ -1,9 +1,9 @@
 //! Headers as plugins see them, in a map, and what they change in it (plugin API sheet §4.5).
 //!
 //! A map keeps its memory from request to request, names and values included, and so it keeps its order. With it go the
-//! [`Places`] of the fields behind its entries. Most requests have the names of the one before in the order of the one before:
-//! then filling a map means to overwrite a few texts, and what a hook has changed is found in one pass. Anything else is
-//! looked up name by name.
+//! [`Places`] of the fields behind its entries, and the names it was filled with. Most requests have the names of the one before
+//! in the order of the one before: then filling a map means to overwrite a few texts, and what a hook has changed is found in one
+//! pass. Anything else is looked up name by name.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -102,7 +102,8 @@ impl View for OfResponse<'_> {
     }
 
     fn may_hide(&self) -> bool {
-        true
+        // What names further ones is one of these itself.
+        self.headers.has_any(HOP)
     }
 
     fn joins(&self, name: &[u8]) -> Option<&'static str> {
@@ -151,16 +152,50 @@ fn count(view: &impl View) -> usize {
     count
 }
 
-/// Where the fields are behind the entries of a map, in the order of the map.
+/// What a map was last filled from, in the order of the map.
 #[derive(Default)]
 pub(super) struct Places {
-    at: Vec<u16>,
-    /// They are of what the map was last filled from, and that has not changed since.
+    at: Vec<Place>,
+    /// The names in the map as it was filled, one after the other.
+    names: String,
+    /// Every field that is shown is behind one entry, and has not changed since.
     are_exact: bool,
+}
+
+/// Where an entry comes from.
+#[derive(Clone, Copy)]
+struct Place {
+    field: u16,
+    known: Known,
+    /// Where its name ends among the names; it begins where the one before ends.
+    name_end: u32,
 }
 
 /// Not a field, but what stands for one.
 const IMPLIED: u16 = u16::MAX;
+
+/// Meets the entries of a map in its order, and tells those that it was filled with from those that a plugin has added.
+struct Walk<'p> {
+    places: &'p Places,
+    next: usize,
+    name_start: usize,
+}
+
+impl Walk<'_> {
+    fn meet(&mut self, name: &str) -> Option<Place> {
+        let place = *self.places.at.get(self.next)?;
+        let name_end = place.name_end as usize;
+        if self.places.names.as_bytes()[self.name_start..name_end] != *name.as_bytes() {
+            return None;
+        }
+        (self.next, self.name_start) = (self.next + 1, name_end);
+        Some(place)
+    }
+
+    fn has_met_all(&self) -> bool {
+        self.next == self.places.at.len()
+    }
+}
 
 /// A map, and where its entries come from.
 #[derive(Default)]
@@ -173,6 +208,19 @@ impl Shown {
     pub(super) fn fill(&mut self, view: &impl View) {
         fill(&mut self.map, &mut self.places, view);
     }
+
+    /// Shows a response that is whole: trailers stand among its headers, where those do not have the name.
+    pub(super) fn fill_whole(&mut self, headers: &Headers, trailers: Option<&Headers>) {
+        self.fill(&OfResponse::new(headers));
+        let Some(trailers) = trailers.map(OfResponse::new) else { return };
+        for field in trailers.headers.iter() {
+            let Ok(name) = std::str::from_utf8(field.name) else { continue };
+            let name = name.to_ascii_lowercase();
+            if let Some(value) = value(&trailers, &name) {
+                self.map.entry(name).or_insert_with(|| value.into_owned());
+            }
+        }
+    }
 }
 
 /// How many entries a map has that shows each field by itself.
@@ -182,16 +230,24 @@ fn fields(view: &impl View) -> usize {
     headers.len() - hidden + usize::from(view.implied().is_some())
 }
 
-/// The bytes of the field at that place, if its name is this one in small letters and plugins see it.
-fn named<'v>(view: &'v impl View, place: u16, name: &str) -> Option<&'v [u8]> {
-    if place == IMPLIED {
+/// The bytes that stand at that place now, if they are of the name that they were of.
+fn value_at<'v>(view: &'v impl View, place: Place, name: &str) -> Option<&'v [u8]> {
+    if place.field == IMPLIED {
         return view.implied().filter(|(implied, _)| *implied == name).map(|(_, value)| value.as_bytes());
     }
-    let field = view.headers().at(usize::from(place))?;
-    let name = name.as_bytes();
-    let is_it = field.name == name
-        || (field.name.eq_ignore_ascii_case(name) && !name.iter().any(|letter| letter.is_ascii_uppercase()));
-    (is_it && !view.hides(&field)).then_some(field.value)
+    let field = view.headers().at(usize::from(place.field))?;
+    let is_it = field.known == place.known
+        && (field.known != Known::Other || field.name.eq_ignore_ascii_case(name.as_bytes()))
+        && !view.hides(&field);
+    is_it.then_some(field.value)
+}
+
+/// The same where it is known that nothing has changed.
+fn unchanged_at(view: &impl View, place: Place) -> Option<&[u8]> {
+    if place.field == IMPLIED {
+        return view.implied().map(|(_, value)| value.as_bytes());
+    }
+    view.headers().at(usize::from(place.field)).map(|field| field.value)
 }
 
 /// Makes the map show what the view does.
@@ -206,16 +262,25 @@ pub(super) fn fill(map: &mut Map, places: &mut Places, view: &impl View) {
 
 /// Overwrites the values, if the names are those that were there before. Entries that plugins have added are dropped.
 fn fill_again(map: &mut Map, places: &Places, view: &impl View) -> bool {
-    let mut found = 0;
+    let (mut walk, mut are_same) = (places.walk(), true);
     map.retain(|name, kept| {
-        let place = places.at.get(found);
-        let Some(value) = place.and_then(|place| named(view, *place, name)).and_then(text) else { return false };
-        kept.clear();
-        kept.push_str(value);
-        found += 1;
+        if !are_same {
+            // What is left is looked up name by name.
+            return true;
+        }
+        let Some(place) = walk.meet(name) else { return false };
+        match value_at(view, place, name).and_then(text) {
+            // On a connection that is kept, nearly all are what they were.
+            Some(value) if kept == value => {}
+            Some(value) => {
+                kept.clear();
+                kept.push_str(value);
+            }
+            None => are_same = false,
+        }
         true
     });
-    found == places.at.len() && found == fields(view)
+    are_same && walk.has_met_all() && places.at.len() == fields(view)
 }
 
 fn fill_anew(map: &mut Map, view: &impl View) {
@@ -248,14 +313,24 @@ fn fill_anew(map: &mut Map, view: &impl View) {
 }
 
 impl Places {
+    fn walk(&self) -> Walk<'_> {
+        Walk { places: self, next: 0, name_start: 0 }
+    }
+
     /// Of a map that was just filled. None are known if a name has several fields.
     fn find(&mut self, map: &Map, view: &impl View) {
         self.at.clear();
+        self.names.clear();
         for name in map.keys() {
-            let fields = (0..view.headers().len() as u16).filter(|place| named(view, *place, name).is_some());
-            let mut fields = fields.chain(named(view, IMPLIED, name).map(|_| IMPLIED));
-            let (Some(place), None) = (fields.next(), fields.next()) else { break };
-            self.at.push(place);
+            let is_it = |field: &Field<'_>| field.name.eq_ignore_ascii_case(name.as_bytes()) && !view.hides(field);
+            let mut fields = view.headers().iter().enumerate().filter(|(_, field)| is_it(field));
+            let (field, known) = match (fields.next(), fields.next()) {
+                (Some((at, field)), None) => (at as u16, field.known),
+                (None, None) => (IMPLIED, Known::Other),
+                _ => break,
+            };
+            self.names.push_str(name);
+            self.at.push(Place { field, known, name_end: self.names.len() as u32 });
         }
         self.are_exact = self.at.len() == map.len() && self.at.len() == fields(view);
     }
@@ -268,34 +343,43 @@ impl Places {
 
 /// What has become of the fields in the map; nothing when nothing has.
 #[derive(Default)]
-pub(super) struct Changes {
-    set: Vec<(String, String)>,
-    removed: Vec<String>,
+pub(super) struct Changes<'m> {
+    set: Vec<Set<'m>>,
+    removed: Vec<Cow<'m, str>>,
+}
+
+struct Set<'m> {
+    name: &'m str,
+    value: &'m str,
+    /// No field has that name yet.
+    is_new: bool,
 }
 
 /// Compares the map with what it was filled from.
-pub(super) fn changes(map: &Map, places: &Places, view: &impl View) -> Option<Changes> {
+pub(super) fn changes<'m>(map: &'m Map, places: &Places, view: &impl View) -> Option<Changes<'m>> {
     let changes = additions(map, places, view).unwrap_or_else(|| differences(map, view));
     (!changes.set.is_empty() || !changes.removed.is_empty()).then_some(changes)
 }
 
 /// What was set, if all names are still there that the map was filled with; else nothing is known.
-fn additions(map: &Map, places: &Places, view: &impl View) -> Option<Changes> {
+fn additions<'m>(map: &'m Map, places: &Places, view: &impl View) -> Option<Changes<'m>> {
     if !places.are_exact {
         return None;
     }
-    let (mut found, mut changes) = (0, Changes::default());
+    let (mut walk, mut changes) = (places.walk(), Changes::default());
     for (name, new) in map {
-        let old = places.at.get(found).and_then(|place| named(view, *place, name));
-        found += usize::from(old.is_some());
-        if old != Some(new.as_bytes()) {
-            changes.note(name, new);
+        match walk.meet(name) {
+            Some(place) if unchanged_at(view, place) == Some(new.as_bytes()) => {}
+            Some(_) => changes.note(name, new, false),
+            // A plugin's spelling of a name that is there, or a name that it does not see.
+            None if view.headers().all(name).next().is_some() || changes.sets(name) => return None,
+            None => changes.note(name, new, true),
         }
     }
-    (found == places.at.len()).then_some(changes)
+    walk.has_met_all().then_some(changes)
 }
 
-fn differences(map: &Map, view: &impl View) -> Changes {
+fn differences<'m>(map: &'m Map, view: &impl View) -> Changes<'m> {
     // A name in another spelling is a plugin's; it goes before the one that was there.
     let respelled: Vec<&String> =
         map.keys().filter(|name| name.bytes().any(|byte| byte.is_ascii_uppercase())).collect();
@@ -306,55 +390,56 @@ fn differences(map: &Map, view: &impl View) -> Changes {
         if value(view, name).is_some_and(|old| old == new.as_str()) {
             continue;
         }
-        found.note(name, new);
+        found.note(name, new, false);
     }
     for field in view.headers().iter() {
         let Ok(name) = std::str::from_utf8(field.name) else { continue };
         let is_there = || map.keys().any(|present| present.eq_ignore_ascii_case(name));
         if !view.hides(&field) && text(field.value).is_some() && !is_there() {
-            found.removed.push(name.to_owned());
+            found.removed.push(Cow::Owned(name.to_owned()));
         }
     }
     found
 }
 
-impl Changes {
-    fn note(&mut self, name: &str, new: &str) {
-        if native::config::is_token(name) && new.split('\n').all(|line| text(line.as_bytes()).is_some()) {
-            self.set.push((name.to_owned(), new.to_owned()));
+impl<'m> Changes<'m> {
+    fn sets(&self, name: &str) -> bool {
+        self.set.iter().any(|set| set.name.eq_ignore_ascii_case(name))
+    }
+
+    fn note(&mut self, name: &'m str, value: &'m str, is_new: bool) {
+        if native::config::is_token(name) && value.split('\n').all(|line| text(line.as_bytes()).is_some()) {
+            self.set.push(Set { name, value, is_new });
         } else {
             // What no field can be is not sent, and neither is what it was to replace.
-            self.removed.push(name.to_owned());
+            self.removed.push(Cow::Borrowed(name));
         }
     }
 
     /// Of a request. A value with a line break in it is no value there.
     pub(super) fn apply_to_request(self, headers: &mut Headers) {
-        for name in self.removed {
-            headers.remove(&name);
-        }
-        for (name, value) in self.set {
-            if value.contains('\n') {
-                headers.remove(&name);
-            } else {
-                headers.set(&name, value.as_bytes());
-            }
+        self.remove_from(headers);
+        for set in self.set.iter().filter(|set| !set.value.contains('\n')) {
+            headers.append(set.name, set.value.as_bytes());
         }
     }
 
     /// Of a response: each line of cookies is a field.
     pub(super) fn apply_to_response(self, headers: &mut Headers) {
-        for name in self.removed {
-            headers.remove(&name);
-        }
-        for (name, value) in self.set {
-            headers.remove(&name);
+        self.remove_from(headers);
+        for Set { name, value, .. } in self.set {
             if name.eq_ignore_ascii_case("set-cookie") {
-                value.split('\n').for_each(|line| headers.append(&name, line.as_bytes()));
+                value.split('\n').for_each(|line| headers.append(name, line.as_bytes()));
             } else if !value.contains('\n') {
-                headers.append(&name, value.as_bytes());
+                headers.append(name, value.as_bytes());
             }
         }
+    }
+
+    /// What is gone, and what is replaced.
+    fn remove_from(&self, headers: &mut Headers) {
+        self.removed.iter().for_each(|name| headers.remove(name));
+        self.set.iter().filter(|set| !set.is_new).for_each(|set| headers.remove(set.name));
     }
 }
 
@@ -408,9 +493,29 @@ mod tests {
             shown.map.insert("own".to_owned(), value.clone());
             shown.map.insert("B".to_owned(), value.clone());
             let found = changes(&shown.map, &shown.places, &OfRequest(&head)).unwrap();
-            let mut set: Vec<&str> = found.set.iter().map(|(name, _)| name.as_str()).collect();
-            set.sort_unstable();
-            assert!((set == ["B", "own"] || set == ["own"]) && found.removed.is_empty(), "{set:?}");
+            // What it respells has the value that it had.
+            let set: Vec<&str> = found.set.iter().map(|set| set.name).collect();
+            assert!(set == ["own"] && found.removed.is_empty(), "{set:?}");
+        }
+    }
+
+    #[test]
+    fn a_plugin_s_spelling_of_a_name_overrules_the_client_s_whatever_the_order_of_the_map() {
+        let names = ["A", "B", "C", "D", "E", "F", "G", "H"];
+        for _ in 0..200 {
+            // Each map has an order of its own.
+            let mut shown = Shown::default();
+            for round in 0..2 {
+                let fields: Vec<(&str, &[u8])> = names.iter().map(|name| (*name, &b"the client's"[..])).collect();
+                let mut head = request(&fields);
+                shown.fill(&OfRequest(&head));
+                let present = names.iter().map(|name| shown.map.get(&name.to_ascii_lowercase()).map(String::as_str));
+                assert!(present.into_iter().all(|value| value == Some("the client's")), "{:?}", shown.map);
+                assert_eq!(shown.map.len(), names.len(), "round {round}: {:?}", shown.map);
+                shown.map.insert("B".to_owned(), "the plugin's".to_owned());
+                changes(&shown.map, &shown.places, &OfRequest(&head)).unwrap().apply_to_request(&mut head.headers);
+                assert_eq!(head.headers.all("b").collect::<Vec<_>>(), [b"the plugin's"]);
+            }
         }
     }
 
@@ -421,7 +526,7 @@ mod tests {
         map.remove("b");
         map.insert("d".into(), "4".into());
         let found = changes(&map, &places, &OfRequest(&head)).unwrap();
-        assert_eq!((found.removed, found.set.len()), (vec!["b".to_owned()], 1));
+        assert!(found.removed == ["b"] && found.set.len() == 1);
     }
 
     fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -449,6 +554,20 @@ mod tests {
         headers.append("Set-Cookie", b"a=1, x");
         headers.append("set-cookie", b"b=2");
         assert_eq!(shown(&OfResponse::new(&headers)), pairs(&[("set-cookie", "a=1, x\nb=2"), ("vary", "a, b")]));
+    }
+
+    #[test]
+    fn trailers_are_shown_among_the_headers_of_one_response_and_not_of_the_next() {
+        let (mut headers, mut trailers) = (Headers::new(), Headers::new());
+        headers.append("Content-Type", b"application/grpc");
+        trailers.append("Grpc-Status", b"0");
+        trailers.append("content-type", b"not this one");
+        let mut shown = Shown::default();
+        shown.fill_whole(&headers, Some(&trailers));
+        let of = |list: &[(&str, &str)]| pairs(list).into_iter().collect::<Map>();
+        assert_eq!(shown.map, of(&[("content-type", "application/grpc"), ("grpc-status", "0")]));
+        shown.fill_whole(&headers, None);
+        assert_eq!(shown.map, of(&[("content-type", "application/grpc")]));
     }
 
     #[test]

@@ -3,15 +3,17 @@
 use std::any::Any;
 use std::collections::BTreeSet;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crossbeam_utils::CachePadded;
 use native::{Buffering, CoreEnv, Phases, Protocol, Protocols, Specs};
 use tokio::runtime::Handle;
 
+use super::backlog::Backlog;
 use super::native_plugin::OnCore;
 use super::{local, watch};
-use crate::plugins::defaults::Unused;
+use crate::plugins::defaults::{Hook, Overridden};
 use crate::plugins::{Plugin, ProxyProtocol};
 
 /// What the plugin answers once and for all.
@@ -29,27 +31,29 @@ pub(super) struct Instance {
     pub name: &'static str,
     pub plugin: Arc<dyn Plugin>,
     pub capabilities: Capabilities,
-    pub unused: Unused,
     pub runtime: Handle,
     /// Tells instances apart.
     pub number: u64,
     /// Its hooks run on threads of their own.
     blocks: AtomicBool,
-    /// Log hooks that wait.
-    pub logging: AtomicUsize,
+    /// Log hooks that wait. On a line of its own, because cores write it.
+    pub backlog: CachePadded<Backlog>,
 }
 
 impl Instance {
     pub(super) fn new(plugin: Arc<dyn Plugin>, runtime: Handle) -> Arc<Self> {
+        let capabilities = {
+            let _entered = runtime.enter();
+            capabilities(&*plugin)
+        };
         let instance = Arc::new(Self {
             name: interned(plugin.name()),
-            capabilities: capabilities(&*plugin),
+            capabilities,
             plugin,
-            unused: Unused::default(),
             runtime,
             number: watch::next_number(),
             blocks: AtomicBool::new(false),
-            logging: AtomicUsize::new(0),
+            backlog: CachePadded::default(),
         });
         watch::add(&instance);
         instance
@@ -108,26 +112,28 @@ fn capabilities(plugin: &dyn Plugin) -> Capabilities {
     let protocols: Vec<Protocol> =
         plugin.supported_protocols().iter().map(|protocol| native_protocol(*protocol)).collect();
     let is_auth = plugin.is_auth_plugin();
-    let mut phases = Phases::RECEIVED
-        .and(Phases::BEFORE_PROXY)
-        .and(Phases::FINAL_REQUEST_BODY)
-        .and(Phases::AFTER_PROXY)
-        .and(Phases::RESPONSE_BODY)
-        .and(Phases::RESPONSE_TRANSFORM)
-        .and(Phases::FINAL_RESPONSE_BODY)
-        .and(Phases::LOG);
-    let optional = [
+    let overridden = Overridden::of(plugin);
+    let has = |hook: Hook| overridden.has(hook);
+    let all = [
+        (has(Hook::Received), Phases::RECEIVED),
+        // Whether it overrides the hook or not: what it says is that nobody passes unidentified.
         (is_auth, Phases::AUTHENTICATE),
-        (plugin.is_authorize_plugin(), Phases::AUTHORIZE),
-        (plugin.modifies_request_body(), Phases::REQUEST_BODY),
+        (has(Hook::Authorize) && plugin.is_authorize_plugin(), Phases::AUTHORIZE),
+        (has(Hook::BeforeProxy), Phases::BEFORE_PROXY),
+        (has(Hook::TransformRequest) && plugin.modifies_request_body(), Phases::REQUEST_BODY),
+        (has(Hook::FinalRequest), Phases::FINAL_REQUEST_BODY),
+        (has(Hook::AfterProxy), Phases::AFTER_PROXY),
+        (has(Hook::AfterProxy) && plugin.applies_after_proxy_on_reject(), Phases::REJECTION),
         (plugin.requires_response_body_buffering(), Phases::RESPONSE_BUFFERING),
-        (plugin.applies_after_proxy_on_reject(), Phases::REJECTION),
+        (has(Hook::ResponseBody), Phases::RESPONSE_BODY),
+        (has(Hook::TransformResponse), Phases::RESPONSE_TRANSFORM),
+        (has(Hook::FinalResponse), Phases::FINAL_RESPONSE_BODY),
+        (has(Hook::Log), Phases::LOG),
         (plugin.requires_ws_frame_hooks(), Phases::WEBSOCKET_MESSAGE),
         (plugin.requires_ws_disconnect_hooks(), Phases::WEBSOCKET_END),
     ];
-    for (_, phase) in optional.into_iter().filter(|(takes_part, _)| *takes_part) {
-        phases = phases.and(phase);
-    }
+    let taken = all.into_iter().filter(|(takes_part, _)| *takes_part);
+    let phases = taken.fold(Phases::NONE, |phases, (_, phase)| phases.and(phase));
     let request_buffering = match () {
         () if !plugin.requires_request_body_buffering() => Buffering::Never,
         () if plugin.requires_request_body_before_authenticate() => Buffering::BeforeAuthenticate,
@@ -203,6 +209,44 @@ mod tests {
         let instance = Instance::new(Arc::new(Ends(Some(sender))), Handle::current());
         std::thread::spawn(move || drop(instance)).join().unwrap();
         told.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_plugin_takes_part_in_the_phases_whose_hooks_it_overrides() {
+        struct Decorates {
+            on_reject: bool,
+            is_auth: bool,
+        }
+        #[async_trait::async_trait]
+        impl Plugin for Decorates {
+            fn name(&self) -> &str {
+                "decorates"
+            }
+
+            fn is_auth_plugin(&self) -> bool {
+                self.is_auth
+            }
+
+            fn applies_after_proxy_on_reject(&self) -> bool {
+                self.on_reject
+            }
+
+            async fn after_proxy(
+                &self,
+                _ctx: &mut crate::plugins::RequestContext,
+                _response_status: u16,
+                _response_headers: &mut std::collections::HashMap<String, String>,
+            ) -> crate::plugins::PluginResult {
+                crate::plugins::PluginResult::Continue
+            }
+        }
+        let phases = |on_reject, is_auth| {
+            let instance = Instance::new(Arc::new(Decorates { on_reject, is_auth }), Handle::current());
+            instance.capabilities.phases
+        };
+        assert_eq!(phases(false, false), Phases::AFTER_PROXY);
+        assert_eq!(phases(true, false), Phases::AFTER_PROXY.and(Phases::REJECTION));
+        assert_eq!(phases(false, true), Phases::AFTER_PROXY.and(Phases::AUTHENTICATE), "nobody passes unidentified");
     }
 
     #[test]

@@ -7,15 +7,19 @@
 //! thread is found out ([`watch`]) and moved to threads where that harms nobody ([`running`]).
 
 mod attachment;
+mod backlog;
 mod catalog;
 mod clock;
 mod headers;
 mod instance;
 mod local;
 mod native_plugin;
+mod query;
 mod rejection;
 mod running;
 mod summary;
+#[cfg(test)]
+mod testing;
 mod watch;
 mod websocket;
 mod world;

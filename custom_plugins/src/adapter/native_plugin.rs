@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use engine::core::count_panic;
 use engine::http::ResponseHead;
+use futures_util::future::BoxFuture;
 use native::websocket::{Direction, Message, MessageFlow, WebSocketEnd, WebSocketSession};
 use native::{Buffering, Flow, Outcome, Phases, Rejection, RequestContext as Native, WholeResponse};
 
@@ -13,8 +14,7 @@ use super::headers::{Map, OfRequest, OfResponse, changes};
 use super::instance::Instance;
 use super::running::{self, Panicked, Polled, Running};
 use super::world::World;
-use super::{rejection, summary, websocket};
-use crate::plugins::defaults::Hook;
+use super::{local, rejection, summary, watch, websocket};
 use crate::plugins::{Plugin, PluginResult, RequestContext};
 
 /// What a hook gives back with its answer.
@@ -35,13 +35,8 @@ pub(super) struct Held {
 }
 
 impl Held {
-    fn plugin(&self) -> &dyn Plugin {
+    pub(super) fn plugin(&self) -> &dyn Plugin {
         &*self.instance.plugin
-    }
-
-    /// Calls a hook and learns whether it is overridden.
-    fn call<R>(&self, hook: Hook, call: impl FnOnce() -> R) -> R {
-        self.instance.unused.learn(self.plugin(), hook, call)
     }
 }
 
@@ -56,10 +51,7 @@ mod invalid_status {
 
 /// Calls a hook that looks at the request, and nothing but the request.
 macro_rules! on_request {
-    ($self:ident, $cx:ident, $hook:expr, $stage:expr, $invalid:expr, |$held:ident, $views:ident| $call:expr) => {{
-        if $self.leaves($hook) {
-            return Flow::Continue;
-        }
+    ($self:ident, $cx:ident, $stage:expr, $invalid:expr, |$held:ident, $views:ident| $call:expr) => {{
         let mut $views = $self.views($cx, $stage);
         let $held = $self.core.clone();
         let running = Box::pin(async move {
@@ -73,13 +65,12 @@ macro_rules! on_request {
     }};
 }
 
+/// A hook that judges a whole response.
+type Judge = for<'h> fn(&'h dyn Plugin, &'h mut RequestContext, u16, &'h Map, &'h [u8]) -> BoxFuture<'h, PluginResult>;
+
 impl OnCore {
     pub(super) fn new(instance: Arc<Instance>) -> Self {
         Self { core: Arc::new(Held { instance }) }
-    }
-
-    fn leaves(&self, hook: Hook) -> bool {
-        self.core.instance.unused.has(hook)
     }
 
     /// The documented context, up to date. The request has none until it is given back.
@@ -106,22 +97,47 @@ impl OnCore {
         }
     }
 
+    /// `after_proxy` over the response in the views, which may be a rejection.
+    fn decorate(&self, mut views: Box<Views>, status: u16) -> Running<Done<PluginResult>> {
+        let held = self.core.clone();
+        Box::pin(async move {
+            let Views { ctx, response, .. } = &mut *views;
+            let answer = held.plugin().after_proxy(ctx, status, &mut response.map).await;
+            Done { views, body: Vec::new(), answer }
+        })
+    }
+
+    fn judge_whole<'a>(&'a self, cx: &'a mut Native, response: &'a mut WholeResponse<'_>, judge: Judge) -> Flow<'a> {
+        let mut views = self.views(cx, Stage::Sent);
+        views.response.fill_whole(&response.head.headers, response.trailers);
+        let (held, status, body) = (self.core.clone(), response.head.status, std::mem::take(&mut response.body));
+        let running = Box::pin(async move {
+            let Views { ctx, response, .. } = &mut *views;
+            let answer = judge(held.plugin(), ctx, status, &response.map, &body).await;
+            Done { views, body, answer }
+        });
+        self.run(cx, running, move |cx, done| {
+            give_back(cx, done.views, Stage::Sent);
+            response.body = done.body;
+            rejected(done.answer, invalid_status::OF_RESPONSE_BODY)
+        })
+    }
+
     /// Asks a question that is answered at once; one that panics is answered with no.
-    fn ask(&self, cx: &Native, question: impl FnOnce(&dyn Plugin, &RequestContext) -> bool) -> bool {
-        let answer = |views: &Views| {
-            let asked = catch_unwind(AssertUnwindSafe(|| question(self.core.plugin(), &views.ctx)));
-            asked.unwrap_or_else(|panic| {
-                count_panic();
-                let text = running::panic_text(&*panic);
-                tracing::error!(plugin = self.core.instance.name, "a plugin panicked when it was asked: {text}");
-                false
-            })
-        };
+    fn ask(&self, cx: &mut Native, question: impl FnOnce(&dyn Plugin, &RequestContext) -> bool) -> bool {
+        let mut kept = attachment::of(cx);
         // Bodies are asked about before they are there, so headers and identity are all there is to know.
-        match cx.attachment.as_ref().and_then(|attachment| attachment.downcast_ref::<Kept>()) {
-            Some(kept) => answer(kept.borrow_mut().refresh_to_ask(cx)),
-            None => answer(Kept::default().get_mut().refresh_to_ask(cx)),
-        }
+        let ctx = &kept.get_mut().refresh_to_ask(cx).ctx;
+        let instance = &self.core.instance;
+        let asked =
+            watch::during(instance.number, || catch_unwind(AssertUnwindSafe(|| question(self.core.plugin(), ctx))));
+        cx.attachment = Some(kept);
+        asked.unwrap_or_else(|panic| {
+            count_panic();
+            let text = running::panic_text(&*panic);
+            tracing::error!(plugin = instance.name, "a plugin panicked when it was asked: {text}");
+            false
+        })
     }
 }
 
@@ -172,27 +188,30 @@ impl native::Plugin for OnCore {
     }
 
     fn on_request_received<'a>(&'a self, cx: &'a mut Native) -> Flow<'a> {
-        on_request!(self, cx, Hook::Received, Stage::Received, invalid_status::ANYWHERE, |held, views| held
-            .call(Hook::Received, || held.plugin().on_request_received(&mut views.ctx)))
+        on_request!(self, cx, Stage::Received, invalid_status::ANYWHERE, |held, views| held
+            .plugin()
+            .on_request_received(&mut views.ctx))
     }
 
     fn authenticate<'a>(&'a self, cx: &'a mut Native) -> Flow<'a> {
-        let Some(index) = World::of(&cx.facts).map(|world| world.consumer_index().clone()) else {
+        let Some(index) = World::of(&cx.facts).map(local::consumer_index) else {
             return Flow::Continue;
         };
-        on_request!(self, cx, Hook::Authenticate, Stage::Identity, invalid_status::IN_AUTHENTICATE, |held, views| held
-            .call(Hook::Authenticate, || held.plugin().authenticate(&mut views.ctx, &index)))
+        on_request!(self, cx, Stage::Identity, invalid_status::IN_AUTHENTICATE, |held, views| held
+            .plugin()
+            .authenticate(&mut views.ctx, &index))
     }
 
     fn authorize<'a>(&'a self, cx: &'a mut Native) -> Flow<'a> {
-        on_request!(self, cx, Hook::Authorize, Stage::Identity, invalid_status::IN_AUTHORIZE, |held, views| held
-            .call(Hook::Authorize, || held.plugin().authorize(&mut views.ctx)))
+        on_request!(self, cx, Stage::Identity, invalid_status::IN_AUTHORIZE, |held, views| held
+            .plugin()
+            .authorize(&mut views.ctx))
     }
 
     fn before_proxy<'a>(&'a self, cx: &'a mut Native) -> Flow<'a> {
-        on_request!(self, cx, Hook::BeforeProxy, Stage::BeforeProxy, invalid_status::ANYWHERE, |held, views| {
+        on_request!(self, cx, Stage::BeforeProxy, invalid_status::ANYWHERE, |held, views| {
             let Views { ctx, outgoing, .. } = &mut *views;
-            held.call(Hook::BeforeProxy, || held.plugin().before_proxy(ctx, &mut outgoing.map))
+            held.plugin().before_proxy(ctx, &mut outgoing.map)
         })
     }
 
@@ -200,21 +219,17 @@ impl native::Plugin for OnCore {
         self.core.instance.capabilities.request_buffering
     }
 
-    fn wants_request_body(&self, cx: &Native) -> bool {
+    fn wants_request_body(&self, cx: &mut Native) -> bool {
         self.ask(cx, |plugin, ctx| plugin.should_buffer_request_body(ctx))
     }
 
     fn transform_request_body<'a>(&'a self, cx: &'a mut Native) -> Flow<'a> {
-        if self.leaves(Hook::TransformRequest) {
-            return Flow::Continue;
-        }
         let mut views = self.views(cx, Stage::Sent);
         show_outgoing(cx, &mut views);
         let (held, body) = (self.core.clone(), cx.body.take().unwrap_or_default());
         let running = Box::pin(async move {
             let headers = &views.outgoing.map;
-            let hook = || held.plugin().transform_request_body(&body, content_type(headers), headers);
-            let answer = held.call(Hook::TransformRequest, hook).await;
+            let answer = held.plugin().transform_request_body(&body, content_type(headers), headers).await;
             Done { views, body, answer }
         });
         self.run(cx, running, |cx, done| {
@@ -225,15 +240,11 @@ impl native::Plugin for OnCore {
     }
 
     fn on_final_request_body<'a>(&'a self, cx: &'a mut Native) -> Flow<'a> {
-        if self.leaves(Hook::FinalRequest) {
-            return Flow::Continue;
-        }
         let mut views = self.views(cx, Stage::Sent);
         show_outgoing(cx, &mut views);
         let (held, body) = (self.core.clone(), cx.body.take().unwrap_or_default());
         let running = Box::pin(async move {
-            let hook = || held.plugin().on_final_request_body(&views.outgoing.map, &body);
-            let answer = held.call(Hook::FinalRequest, hook).await;
+            let answer = held.plugin().on_final_request_body(&views.outgoing.map, &body).await;
             Done { views, body, answer }
         });
         self.run(cx, running, |cx, done| {
@@ -243,24 +254,14 @@ impl native::Plugin for OnCore {
         })
     }
 
-    fn wants_response_body(&self, cx: &Native) -> bool {
+    fn wants_response_body(&self, cx: &mut Native) -> bool {
         self.ask(cx, |plugin, ctx| plugin.should_buffer_response_body(ctx))
     }
 
     fn after_proxy<'a>(&'a self, cx: &'a mut Native, response: &'a mut ResponseHead) -> Flow<'a> {
-        if self.leaves(Hook::AfterProxy) {
-            return Flow::Continue;
-        }
         let mut views = self.views(cx, Stage::Sent);
         views.response.fill(&OfResponse::new(&response.headers));
-        let (held, status) = (self.core.clone(), response.status);
-        let running = Box::pin(async move {
-            let Views { ctx, response, .. } = &mut *views;
-            let answer =
-                held.call(Hook::AfterProxy, || held.plugin().after_proxy(ctx, status, &mut response.map)).await;
-            Done { views, body: Vec::new(), answer }
-        });
-        self.run(cx, running, move |cx, done| {
+        self.run(cx, self.decorate(views, response.status), move |cx, done| {
             let shown = &done.views.response;
             if let Some(changes) = changes(&shown.map, &shown.places, &OfResponse::new(&response.headers)) {
                 changes.apply_to_response(&mut response.headers);
@@ -271,21 +272,11 @@ impl native::Plugin for OnCore {
     }
 
     fn on_rejection<'a>(&'a self, cx: &'a mut Native, answer: &'a mut Rejection) -> Flow<'a> {
-        if self.leaves(Hook::AfterProxy) {
-            return Flow::Continue;
-        }
         let mut views = self.views(cx, Stage::Sent);
         rejection::show(answer, &mut views.response);
         views.ctx.metadata.insert(REJECTION.to_owned(), "true".to_owned());
-        let (held, status) = (self.core.clone(), answer.status);
-        let running = Box::pin(async move {
-            let Views { ctx, response, .. } = &mut *views;
-            let answer =
-                held.call(Hook::AfterProxy, || held.plugin().after_proxy(ctx, status, &mut response.map)).await;
-            views.ctx.metadata.remove(REJECTION);
-            Done { views, body: Vec::new(), answer }
-        });
-        self.run(cx, running, move |cx, done| {
+        self.run(cx, self.decorate(views, answer.status), move |cx, mut done| {
+            done.views.ctx.metadata.remove(REJECTION);
             rejection::carry_back(&done.views.response, answer);
             give_back(cx, done.views, Stage::Sent);
             rejected(done.answer, invalid_status::ANYWHERE)
@@ -293,37 +284,18 @@ impl native::Plugin for OnCore {
     }
 
     fn on_response_body<'a>(&'a self, cx: &'a mut Native, response: &'a mut WholeResponse<'_>) -> Flow<'a> {
-        if self.leaves(Hook::ResponseBody) {
-            return Flow::Continue;
-        }
-        let mut views = self.views(cx, Stage::Sent);
-        views.response.fill(&OfResponse::new(&response.head.headers));
-        let (held, status, body) = (self.core.clone(), response.head.status, std::mem::take(&mut response.body));
-        let running = Box::pin(async move {
-            let Views { ctx, response, .. } = &mut *views;
-            let answer = held
-                .call(Hook::ResponseBody, || held.plugin().on_response_body(ctx, status, &response.map, &body))
-                .await;
-            Done { views, body, answer }
-        });
-        self.run(cx, running, move |cx, done| {
-            give_back(cx, done.views, Stage::Sent);
-            response.body = done.body;
-            rejected(done.answer, invalid_status::OF_RESPONSE_BODY)
+        self.judge_whole(cx, response, |plugin, ctx, status, headers, body| {
+            plugin.on_response_body(ctx, status, headers, body)
         })
     }
 
     fn transform_response_body<'a>(&'a self, cx: &'a mut Native, response: &'a mut WholeResponse<'_>) -> Flow<'a> {
-        if self.leaves(Hook::TransformResponse) {
-            return Flow::Continue;
-        }
         let mut views = self.views(cx, Stage::Sent);
-        views.response.fill(&OfResponse::new(&response.head.headers));
+        views.response.fill_whole(&response.head.headers, response.trailers);
         let (held, body) = (self.core.clone(), std::mem::take(&mut response.body));
         let running = Box::pin(async move {
             let headers = &views.response.map;
-            let hook = || held.plugin().transform_response_body(&body, content_type(headers), headers);
-            let answer = held.call(Hook::TransformResponse, hook).await;
+            let answer = held.plugin().transform_response_body(&body, content_type(headers), headers).await;
             Done { views, body, answer }
         });
         self.run(cx, running, move |cx, done| {
@@ -334,37 +306,19 @@ impl native::Plugin for OnCore {
     }
 
     fn on_final_response_body<'a>(&'a self, cx: &'a mut Native, response: &'a mut WholeResponse<'_>) -> Flow<'a> {
-        if self.leaves(Hook::FinalResponse) {
-            return Flow::Continue;
-        }
-        let mut views = self.views(cx, Stage::Sent);
-        views.response.fill(&OfResponse::new(&response.head.headers));
-        let (held, status, body) = (self.core.clone(), response.head.status, std::mem::take(&mut response.body));
-        let running = Box::pin(async move {
-            let Views { ctx, response, .. } = &mut *views;
-            let answer = held
-                .call(Hook::FinalResponse, || held.plugin().on_final_response_body(ctx, status, &response.map, &body))
-                .await;
-            Done { views, body, answer }
-        });
-        self.run(cx, running, move |cx, done| {
-            give_back(cx, done.views, Stage::Sent);
-            response.body = done.body;
-            rejected(done.answer, invalid_status::OF_RESPONSE_BODY)
+        self.judge_whole(cx, response, |plugin, ctx, status, headers, body| {
+            plugin.on_final_response_body(ctx, status, headers, body)
         })
     }
 
     /// Begins here and goes on elsewhere if it waits: nobody is held up by it.
     fn log(&self, cx: &Native, outcome: &Outcome) {
-        if self.leaves(Hook::Log) {
-            return;
-        }
-        let summary = match cx.attachment.as_ref().and_then(|attachment| attachment.downcast_ref::<Kept>()) {
-            Some(kept) => summary::of(&mut kept.borrow_mut(), cx, outcome),
-            None => summary::of(Kept::default().get_mut(), cx, outcome),
-        };
+        // Dropped behind the hook, so that the summary's memory is free again.
+        let own = Kept::default();
+        let kept = cx.attachment.as_ref().and_then(|attachment| attachment.downcast_ref::<Kept>()).unwrap_or(&own);
+        let summary = summary::of(&mut kept.borrow_mut(), cx, outcome);
         let held = self.core.clone();
-        let running = Box::pin(async move { held.call(Hook::Log, || held.plugin().log(&summary)).await });
+        let running = Box::pin(async move { held.plugin().log(&summary).await });
         running::detach(&self.core.instance, running);
     }
 
@@ -374,10 +328,59 @@ impl native::Plugin for OnCore {
         direction: Direction,
         message: &'a Message,
     ) -> MessageFlow<'a> {
-        websocket::on_message(&self.core.instance, session, direction, message)
+        websocket::on_message(&self.core, session, direction, message)
     }
 
     fn on_websocket_end(&self, end: &WebSocketEnd<'_>) {
         websocket::on_end(&self.core.instance, end);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use async_trait::async_trait;
+
+    use super::super::testing::Rig;
+    use super::*;
+
+    /// Wants to see a response only as long as nobody has answered, and notes when it was asked.
+    #[derive(Default)]
+    struct Wants(Mutex<Vec<bool>>);
+
+    #[async_trait]
+    impl Plugin for Wants {
+        fn name(&self) -> &str {
+            "wants"
+        }
+
+        fn requires_response_body_buffering(&self) -> bool {
+            true
+        }
+
+        fn should_buffer_response_body(&self, ctx: &RequestContext) -> bool {
+            let wants = !ctx.metadata.contains_key("answered");
+            self.0.lock().unwrap().push(wants);
+            wants
+        }
+
+        async fn after_proxy(&self, ctx: &mut RequestContext, _status: u16, _headers: &mut Map) -> PluginResult {
+            ctx.metadata.insert("answered".to_owned(), "yes".to_owned());
+            PluginResult::Continue
+        }
+    }
+
+    #[tokio::test]
+    async fn a_plugin_is_asked_once_whether_it_wants_a_response_whole_before_the_backend_is() {
+        let plugin = Arc::new(Wants::default());
+        let rig = Rig::new(vec![plugin.clone()]);
+        let mut cx = rig.request("/", &[]);
+        rig.send(&mut cx).await;
+        let wanting = rig.chain.wants_response_body(&mut cx);
+        assert!(cx.attachment.is_some(), "the next hook goes on with what was shown");
+        let response = rig.answer(&mut cx).await;
+        assert!(rig.chain.wants_body_of(&cx, &response, wanting));
+        assert_eq!(*plugin.0.lock().unwrap(), [true]);
     }
 }

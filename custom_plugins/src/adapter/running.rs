@@ -8,7 +8,6 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Waker};
 
 use engine::core::{count_panic, foreign};
@@ -140,13 +139,21 @@ fn off_the_core<T: Send + 'static>(instance: &Arc<Instance>, running: Running<T>
 
 /// Runs a hook for whose end nobody waits.
 pub(super) fn detach(instance: &Arc<Instance>, running: Running<()>) {
+    detach_within(LOGGING_MAX, instance, running);
+}
+
+fn detach_within(waiting_max: usize, instance: &Arc<Instance>, running: Running<()>) {
     let waiting = match start(instance, running) {
         Polled::Done(_) => return,
         Polled::Waits(waiting) => waiting,
     };
-    if instance.logging.fetch_add(1, Relaxed) >= LOGGING_MAX {
-        instance.logging.fetch_sub(1, Relaxed);
-        tracing::warn!(plugin = instance.name, "{LOGGING_MAX} transactions wait to be logged; one is not logged");
+    if !instance.backlog.enter(waiting_max) {
+        if let Some(lost) = instance.backlog.lose() {
+            tracing::warn!(
+                plugin = instance.name,
+                "{waiting_max} transactions wait to be logged by this plugin; {lost} were not logged since it began"
+            );
+        }
         return;
     }
     let instance = instance.clone();
@@ -165,12 +172,13 @@ pub(super) fn detach(instance: &Arc<Instance>, running: Running<()>) {
             Waiting { .. } => Ok(()),
         };
         drop(ended);
-        instance.logging.fetch_sub(1, Relaxed);
+        instance.backlog.leave();
     });
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
     use std::time::{Duration, Instant};
 
     use tokio::runtime::Handle;
@@ -231,6 +239,38 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn no_more_blocking_hooks_run_at_a_time_than_the_bound_and_the_others_have_their_turn() {
+        let instance = instance();
+        instance.blocks_its_thread();
+        // Those that run, and the most that ever ran.
+        let running = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
+        let (open, _) = tokio::sync::watch::channel(false);
+        let hook = || {
+            let (running, mut gate) = (running.clone(), open.subscribe());
+            async move {
+                let now = running.0.fetch_add(1, Relaxed) + 1;
+                running.1.fetch_max(now, Relaxed);
+                let _ = gate.wait_for(|is_open| *is_open).await;
+                running.0.fetch_sub(1, Relaxed);
+            }
+        };
+        let all: Vec<_> = (0..BLOCKING_MAX + 2)
+            .map(|_| match start(&instance, Box::pin(hook())) {
+                Polled::Waits(waiting) => tokio::spawn(waiting),
+                Polled::Done(_) => panic!("it runs elsewhere"),
+            })
+            .collect();
+        while running.0.load(Relaxed) < BLOCKING_MAX {
+            tokio::task::yield_now().await;
+        }
+        open.send_replace(true);
+        for ended in all {
+            ended.await.unwrap().unwrap();
+        }
+        assert_eq!(running.1.load(Relaxed), BLOCKING_MAX);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn a_hook_that_nobody_waits_for_any_more_is_dropped() {
         struct Told(Option<oneshot::Sender<()>>);
         impl Drop for Told {
@@ -254,6 +294,28 @@ mod tests {
             drop(waiting);
             told.await.unwrap();
         }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn past_the_bound_a_log_hook_that_waits_is_dropped_and_counted() {
+        let instance = instance();
+        let (go, _) = tokio::sync::broadcast::channel::<()>(1);
+        let (ended, mut ends) = tokio::sync::mpsc::unbounded_channel();
+        for number in 0..4 {
+            let (mut gone, ended) = (go.subscribe(), ended.clone());
+            let hook = async move {
+                let _ = gone.recv().await;
+                let _ = ended.send(number);
+            };
+            detach_within(2, &instance, Box::pin(hook));
+        }
+        drop((go, ended));
+        let mut logged = Vec::new();
+        while let Some(number) = ends.recv().await {
+            logged.push(number);
+        }
+        logged.sort_unstable();
+        assert_eq!(logged, [0, 1]);
     }
 
     #[tokio::test(flavor = "multi_thread")]

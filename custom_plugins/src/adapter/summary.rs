@@ -8,29 +8,35 @@ use engine::http::Known;
 use native::transaction::Moment;
 use native::{Outcome, RequestContext as Native};
 
-use super::attachment::{Attachment, REJECTION, Stage, free_summary};
+use super::attachment::{Attachment, REJECTION, free_summary, overwrite};
 use crate::plugins::TransactionSummary;
 
-/// Made once, for all plugins of a transaction.
+/// Made once for all plugins of a transaction that share the attachment.
 pub(super) fn of(attachment: &mut Attachment, cx: &Native, outcome: &Outcome) -> Arc<TransactionSummary> {
     if let Some(summary) = &attachment.summary {
         return summary.clone();
     }
     let mut summary = free_summary();
-    write(&mut summary, attachment, cx, outcome);
-    attachment.summary.insert(Arc::new(summary)).clone()
+    // One that is free is nobody else's.
+    if let Some(summary) = Arc::get_mut(&mut summary) {
+        write(summary, attachment, cx, outcome);
+    }
+    attachment.summary.insert(summary).clone()
 }
 
-fn write(summary: &mut TransactionSummary, attachment: &mut Attachment, cx: &Native, outcome: &Outcome) {
-    // Who was asked for last decides; a request that no hook has seen has nothing but what the gateway knows.
-    let ctx = &mut attachment.refresh(cx, Stage::Sent, false).ctx;
+/// From the native context, into which everything was carried that hooks have changed. A request that none has seen needs no
+/// documented context to be logged.
+fn write(summary: &mut TransactionSummary, attachment: &Attachment, cx: &Native, outcome: &Outcome) {
     cx.facts.namespace.clone_into(&mut summary.namespace);
     write_time(&mut summary.timestamp_received, outcome.total_ns);
-    ctx.client_ip.clone_into(&mut summary.client_ip);
-    assign(&mut summary.consumer_username, ctx.effective_identity());
-    summary.auth_method = ctx.auth_method;
-    ctx.method.clone_into(&mut summary.http_method);
-    ctx.path.clone_into(&mut summary.request_path);
+    match attachment.ip_text(cx.client_ip) {
+        Some(text) => text.clone_into(&mut summary.client_ip),
+        None => write_text(&mut summary.client_ip, cx.client_ip),
+    }
+    assign(&mut summary.consumer_username, cx.effective_identity());
+    summary.auth_method = cx.auth_method;
+    overwrite(&mut summary.http_method, cx.recorded_method());
+    overwrite(&mut summary.request_path, cx.recorded_path());
     let proxy = cx.proxy();
     assign(&mut summary.proxy_id, Some(proxy.id.as_str()).filter(|id| !id.is_empty()));
     assign(&mut summary.proxy_name, proxy.name.as_deref());
@@ -52,8 +58,8 @@ fn write(summary: &mut TransactionSummary, attachment: &mut Attachment, cx: &Nat
     summary.bytes_received = outcome.bytes_received;
     summary.mirror = false;
     summary.metadata.clear();
-    let logged = ctx.metadata.iter().filter(|(key, _)| *key != "request_body" && *key != REJECTION);
-    summary.metadata.extend(logged.map(|(key, value)| (key.clone(), value.clone())));
+    let logged = cx.metadata.iter().filter(|(key, _)| *key != "request_body" && *key != REJECTION);
+    summary.metadata.extend(logged.map(|(key, value)| (key.to_owned(), value.to_owned())));
 }
 
 fn write_latencies(summary: &mut TransactionSummary, cx: &Native, outcome: &Outcome) {
@@ -86,7 +92,10 @@ fn write_ip(slot: &mut Option<String>, ip: Option<IpAddr>) {
         *slot = None;
         return;
     };
-    let text = slot.get_or_insert_default();
+    write_text(slot.get_or_insert_default(), ip);
+}
+
+fn write_text(text: &mut String, ip: IpAddr) {
     text.clear();
     let _ = write!(text, "{ip}");
 }
@@ -96,4 +105,79 @@ fn write_time(text: &mut String, total_ns: u64) {
     bytes.clear();
     Moment::now().earlier(total_ns).write_nanos(&mut bytes);
     *text = String::from_utf8(bytes).unwrap_or_default();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use async_trait::async_trait;
+
+    use super::super::testing::Rig;
+    use super::*;
+    use crate::plugins::{Plugin, PluginResult, RequestContext};
+
+    #[derive(Default)]
+    struct Logs(Mutex<Vec<TransactionSummary>>);
+
+    #[async_trait]
+    impl Plugin for Logs {
+        fn name(&self) -> &str {
+            "logs"
+        }
+
+        async fn log(&self, summary: &TransactionSummary) {
+            self.0.lock().unwrap().push(summary.clone());
+        }
+    }
+
+    struct Changes;
+
+    #[async_trait]
+    impl Plugin for Changes {
+        fn name(&self) -> &str {
+            "changes"
+        }
+
+        async fn authorize(&self, ctx: &mut RequestContext) -> PluginResult {
+            ctx.client_ip = "of the plugin".to_owned();
+            ctx.path = "/shown".to_owned();
+            ctx.authenticated_identity = Some("sub-1".to_owned());
+            ctx.metadata.insert("left".to_owned(), "by the plugin".to_owned());
+            PluginResult::Continue
+        }
+    }
+
+    #[tokio::test]
+    async fn a_transaction_is_logged_as_hooks_have_left_it_or_as_it_came() {
+        for changes in [false, true] {
+            let logs = Arc::new(Logs::default());
+            let mut plugins: Vec<Arc<dyn Plugin>> = vec![logs.clone()];
+            if changes {
+                plugins.push(Arc::new(Changes));
+            }
+            let rig = Rig::new(plugins);
+            for _ in 0..2 {
+                let mut cx = rig.request("/real?a=1", &[]);
+                rig.send(&mut cx).await;
+                assert_eq!(cx.attachment.is_some(), changes);
+                rig.chain.log(&cx, &Outcome { status: 204, ..Outcome::default() });
+                let summary = logs.0.lock().unwrap().pop().unwrap();
+                let (ip, path) = if changes { ("of the plugin", "/shown") } else { ("10.1.2.3", "/real") };
+                assert_eq!((summary.client_ip.as_str(), summary.request_path.as_str()), (ip, path));
+                assert_eq!((summary.http_method.as_str(), summary.response_status_code), ("GET", 204));
+                assert_eq!(summary.consumer_username.as_deref(), changes.then_some("sub-1"));
+                assert_eq!(summary.metadata.get("left").map(String::as_str), changes.then_some("by the plugin"));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn the_memory_of_a_record_serves_the_next() {
+        let rig = Rig::new(vec![Arc::new(Logs::default())]);
+        let cx = rig.request("/", &[]);
+        rig.chain.log(&cx, &Outcome::default());
+        let free = free_summary();
+        assert!(!free.namespace.is_empty(), "it is the one that was logged");
+    }
 }

@@ -90,7 +90,6 @@ pub(super) fn during<R>(number: u64, poll: impl FnOnce() -> R) -> R {
 /// A core that was in a hook at the last look.
 struct Seen {
     hook: u64,
-    looks: u32,
     ticks: u64,
 }
 
@@ -108,21 +107,25 @@ fn look() {
                 continue;
             }
             idle = 0;
-            look_at(slot.thread, hook, &mut seen);
+            look_at(slot, hook, &mut seen);
         }
     }
 }
 
-fn look_at(thread: i32, hook: u64, seen: &mut HashMap<i32, Seen>) {
-    let Some(state) = state_of(thread) else { return };
-    let known = seen.entry(thread).or_insert(Seen { hook, looks: 0, ticks: state.ticks });
-    if known.hook != hook {
-        *known = Seen { hook, looks: 0, ticks: state.ticks };
+fn look_at(slot: &Slot, hook: u64, seen: &mut HashMap<i32, Seen>) {
+    let Some(state) = state_of(slot.thread) else { return };
+    if slot.hook.load(Relaxed) != hook {
+        // It has ended meanwhile: the state is that of what came behind it.
         return;
     }
-    known.looks += 1;
-    let is_kept = state.sleeps || state.ticks.saturating_sub(known.ticks) >= BUSY_TICKS;
-    if known.looks > 0 && is_kept {
+    let ticks = match seen.get(&slot.thread) {
+        Some(known) if known.hook == hook => known.ticks,
+        _ => {
+            seen.insert(slot.thread, Seen { hook, ticks: state.ticks });
+            return;
+        }
+    };
+    if state.sleeps || state.ticks.saturating_sub(ticks) >= BUSY_TICKS {
         let instances = INSTANCES.lock().unwrap_or_else(PoisonError::into_inner);
         let found = instances.as_ref().and_then(|instances| instances.get(&(hook >> CALL_BITS))?.upgrade());
         drop(instances);
@@ -193,6 +196,33 @@ mod tests {
                 std::hint::spin_loop();
             }
         }));
+    }
+
+    #[tokio::test]
+    async fn a_hook_that_has_ended_is_not_taken_for_one_that_sleeps() {
+        let instance = Instance::new(Arc::new(Idle), Handle::current());
+        let (wake, woken) = std::sync::mpsc::channel::<()>();
+        let (tell, told) = std::sync::mpsc::channel();
+        let sleeper = std::thread::spawn(move || {
+            tell.send(rustix::thread::gettid().as_raw_nonzero().get()).unwrap();
+            let _ = woken.recv();
+        });
+        let hook = instance.number << CALL_BITS | 1;
+        let slot = Slot { thread: told.recv().unwrap(), hook: AtomicU64::new(hook) };
+        while !state_of(slot.thread).is_some_and(|state| state.sleeps) {
+            std::thread::yield_now();
+        }
+        let mut seen = HashMap::new();
+        look_at(&slot, hook, &mut seen);
+        // It was read that it runs; now it has ended, and the core waits for its sockets.
+        slot.hook.store(0, Relaxed);
+        look_at(&slot, hook, &mut seen);
+        assert!(!instance.is_blocking());
+        slot.hook.store(hook, Relaxed);
+        look_at(&slot, hook, &mut seen);
+        assert!(instance.is_blocking(), "one that is still in it is");
+        drop(wake);
+        sleeper.join().unwrap();
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@ use tokio_tungstenite::tungstenite::Message as Documented;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use super::instance::Instance;
+use super::native_plugin::Held;
 use super::running::{self, Panicked, Polled};
 use crate::plugins::{Direction, WebSocketFrameDirection, WsDisconnectContext};
 use crate::proxy::tcp_proxy::StreamIoSide;
@@ -18,20 +19,20 @@ const INTERNAL_ERROR: u16 = 1011;
 
 /// Asks the plugin about one message.
 pub(super) fn on_message<'a>(
-    instance: &Arc<Instance>,
+    held: &Arc<Held>,
     session: &WebSocketSession<'_>,
     direction: NativeDirection,
     message: &Message,
 ) -> MessageFlow<'a> {
-    let (asked, connection_id) = (instance.clone(), session.connection_id);
+    let (asked, connection_id) = (held.clone(), session.connection_id);
     let (proxy_id, message) = (session.upgrade.proxy().id.clone(), documented(message));
     let direction = match direction {
         NativeDirection::ClientToBackend => WebSocketFrameDirection::ClientToBackend,
         NativeDirection::BackendToClient => WebSocketFrameDirection::BackendToClient,
     };
     let running =
-        Box::pin(async move { asked.plugin.on_ws_frame(&proxy_id, connection_id, direction, &message).await });
-    match running::start(instance, running) {
+        Box::pin(async move { asked.plugin().on_ws_frame(&proxy_id, connection_id, direction, &message).await });
+    match running::start(&held.instance, running) {
         Polled::Done(done) => said(done),
         Polled::Waits(waiting) => MessageFlow::Wait(Box::pin(async move { said(waiting.answer().await) })),
     }

@@ -6,6 +6,8 @@ use std::sync::{Arc, OnceLock};
 use engine::consumers::ConsumerId;
 use engine::model::Document;
 use native::{Facts, PluginSet};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::instance::Instance;
 use crate::config::types::{Consumer, Proxy, Upstream, of_model};
@@ -19,9 +21,39 @@ pub(super) struct World {
     /// By the number of the route: which proxy of the document, and whether a plugin of it says that it edits request headers.
     routes: Box<[(u32, bool)]>,
     index: OnceLock<Arc<ConsumerIndex>>,
-    /// Those that were asked for one by one.
-    consumers: Box<[OnceLock<Option<Arc<Consumer>>>]>,
+    consumers: Shelf<Consumer>,
+    upstreams: Shelf<Upstream>,
+}
+
+/// Resources of one kind as plugins see them, each made when it is first asked for. Making one takes a while.
+struct Shelf<T> {
+    kind: &'static str,
+    made: Box<[OnceLock<Option<Arc<T>>>]>,
+    /// By id, where they stand in the document.
     places: OnceLock<HashMap<String, usize>>,
+}
+
+impl<T: DeserializeOwned> Shelf<T> {
+    fn new(kind: &'static str, length: usize) -> Self {
+        Self { kind, made: (0..length).map(|_| OnceLock::new()).collect(), places: OnceLock::new() }
+    }
+
+    /// Where the resource with that id stands, of all these ids.
+    fn place<'d>(&self, id: &str, ids: impl Iterator<Item = &'d String>) -> Option<usize> {
+        let by_id = || ids.enumerate().map(|(place, id)| (id.clone(), place)).collect();
+        self.places.get_or_init(by_id).get(id).copied()
+    }
+
+    fn get(&self, place: usize, id: &str, resource: &impl Serialize) -> Option<Arc<T>> {
+        let make = || match of_model(resource) {
+            Ok(shown) => Some(Arc::new(shown)),
+            Err(error) => {
+                tracing::error!("{} {id} cannot be shown to plugins: {error}", self.kind);
+                None
+            }
+        };
+        self.made.get(place)?.get_or_init(make).clone()
+    }
 }
 
 impl World {
@@ -31,8 +63,9 @@ impl World {
             |row: &u32| Instance::of(&*plugins.rows[*row as usize].spec).is_some_and(|i| i.capabilities.edits_headers);
         let edits = |number: usize| plugins.by_proxy.get(number).is_some_and(|rows| rows.iter().any(is_editing));
         let routes = routes.iter().enumerate().map(|(number, place)| (*place, edits(number))).collect();
-        let consumers = document.consumers.iter().map(|_| OnceLock::new()).collect();
-        let world = Self { document, routes, index: OnceLock::new(), consumers, places: OnceLock::new() };
+        let consumers = Shelf::new("consumer", document.consumers.len());
+        let upstreams = Shelf::new("upstream", document.upstreams.len());
+        let world = Self { document, routes, index: OnceLock::new(), consumers, upstreams };
         let instances = plugins.rows.iter().filter_map(|row| Instance::of(&*row.spec));
         if instances.into_iter().any(|instance| instance.capabilities.is_auth) {
             // Here and not at the first request: with many consumers it takes a while.
@@ -50,18 +83,17 @@ impl World {
         let (place, _) = self.routes.get(route as usize)?;
         let proxy = self.document.proxies.get(*place as usize)?;
         let upstream = proxy.upstream_id.as_deref().and_then(|id| self.upstream(id));
-        let documented = Proxy::of_model(proxy, upstream.as_ref());
+        let documented = Proxy::of_model(proxy, upstream.as_deref());
         documented
             .inspect_err(|error| tracing::error!("proxy {} cannot be shown to plugins: {error}", proxy.id))
             .ok()
             .map(Arc::new)
     }
 
-    pub(super) fn upstream(&self, id: &str) -> Option<Upstream> {
-        let upstream = self.document.upstreams.iter().find(|upstream| upstream.id == id)?;
-        of_model(upstream)
-            .inspect_err(|error| tracing::error!("upstream {id} cannot be shown to plugins: {error}"))
-            .ok()
+    pub(super) fn upstream(&self, id: &str) -> Option<Arc<Upstream>> {
+        let all = &self.document.upstreams;
+        let place = self.upstreams.place(id, all.iter().map(|upstream| &upstream.id))?;
+        self.upstreams.get(place, id, all.get(place)?)
     }
 
     /// Whether a plugin of that route says that it edits request headers.
@@ -71,7 +103,7 @@ impl World {
 
     pub(super) fn consumer_index(&self) -> &Arc<ConsumerIndex> {
         self.index.get_or_init(|| {
-            let consumers = (0..self.consumers.len()).filter_map(|place| self.consumer_at(place)).collect();
+            let consumers = (0..self.document.consumers.len()).filter_map(|place| self.consumer_at(place)).collect();
             Arc::new(ConsumerIndex::of(consumers))
         })
     }
@@ -81,24 +113,36 @@ impl World {
     }
 
     fn consumer_at(&self, place: usize) -> Option<Arc<Consumer>> {
-        let documented = || {
-            let consumer = self.document.consumers.get(place)?;
-            let shown = of_model(consumer);
-            shown
-                .inspect_err(|error| tracing::error!("consumer {} cannot be shown to plugins: {error}", consumer.id))
-                .ok()
-                .map(Arc::new)
-        };
-        self.consumers.get(place)?.get_or_init(documented).clone()
+        let consumer = self.document.consumers.get(place)?;
+        self.consumers.get(place, &consumer.id, consumer)
     }
 
     /// Where a consumer that a plugin handed back stands; nothing if it is none of this configuration.
     pub(super) fn place(&self, consumer: &Arc<Consumer>) -> Option<usize> {
-        let by_id =
-            || self.document.consumers.iter().enumerate().map(|(place, known)| (known.id.clone(), place)).collect();
-        let place = *self.places.get_or_init(by_id).get(&consumer.id)?;
-        let known = &self.document.consumers[place];
+        let all = &self.document.consumers;
+        let place = self.consumers.place(&consumer.id, all.iter().map(|consumer| &consumer.id))?;
+        let known = all.get(place)?;
         let is_same = known.username == consumer.username && known.custom_id == consumer.custom_id;
         is_same.then_some(place)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_upstream_is_found_by_its_id_and_made_once() {
+        let target = json!({"host": "10.0.0.1", "port": 80});
+        let upstreams = json!([{"id": "a", "targets": [target]}, {"id": "b", "targets": [target]}]);
+        let document: Document = serde_json::from_value(json!({"version": "1", "proxies": [], "consumers": [],
+            "plugin_configs": [], "upstreams": upstreams}))
+        .unwrap();
+        let world = World::new(Arc::new(document), &[], &PluginSet::default());
+        let found = world.upstream("b").unwrap();
+        assert_eq!((found.id.as_str(), found.targets.len()), ("b", 1));
+        assert!(Arc::ptr_eq(&found, &world.upstream("b").unwrap()) && world.upstream("c").is_none());
     }
 }

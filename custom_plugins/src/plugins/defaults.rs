@@ -1,11 +1,16 @@
-//! Which hooks an instance leaves as they are.
+//! Which hooks an instance overrides.
 //!
 //! Nobody can ask a trait object whether it overrides a method. But the body of a default can say that it has run, and on which
 //! object; and as an overriding hook (`#[async_trait]`) runs nothing of its own before it is polled, a default that says so in
-//! the moment of the call was the hook itself. What an instance is known not to override is not called again.
+//! the moment of the call was the hook itself. So each hook of a new instance is called once, and what it answers with is
+//! dropped unpolled. What an instance does not override is in no list of any chain.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::{Plugin, RequestContext, TransactionSummary};
+use crate::consumer_index::ConsumerIndex;
 
 /// Hooks that are called for every request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,7 +31,7 @@ pub(crate) enum Hook {
 
 thread_local! {
     /// The object and the hook of the default that has run last.
-    static LAST: Cell<(usize, u32)> = const { Cell::new((0, 0)) };
+    static LAST: Cell<Option<(usize, Hook)>> = const { Cell::new(None) };
 }
 
 fn address<T: ?Sized>(of: &T) -> usize {
@@ -35,39 +40,60 @@ fn address<T: ?Sized>(of: &T) -> usize {
 
 /// What the body of each default does.
 pub(crate) fn note<T: ?Sized>(on: &T, hook: Hook) {
-    LAST.set((address(on), hook as u32));
+    LAST.set(Some((address(on), hook)));
 }
 
-/// What is known of one instance.
-#[derive(Default)]
-pub(crate) struct Unused(AtomicU32);
+/// The hooks that one instance overrides.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Overridden(u32);
 
-impl Unused {
-    pub(crate) fn has(&self, hook: Hook) -> bool {
-        self.0.load(Relaxed) & hook as u32 != 0
+impl Overridden {
+    /// Looks where plugins run: a runtime has to be entered.
+    pub(crate) fn of(plugin: &dyn Plugin) -> Self {
+        let mut cx = RequestContext::new(String::new(), String::new(), String::new());
+        let (index, summary) = (ConsumerIndex::new(&[]), TransactionSummary::default());
+        let (map, mut edited) = (HashMap::new(), HashMap::new());
+        let mut found = Self::default();
+        let mut look = |hook: Hook, call: &mut dyn FnMut(&mut RequestContext)| {
+            LAST.set(None);
+            let called = catch_unwind(AssertUnwindSafe(|| call(&mut cx)));
+            // A default does not panic.
+            if called.is_err() || LAST.get() != Some((address(plugin), hook)) {
+                found.0 |= hook as u32;
+            }
+        };
+        look(Hook::Received, &mut |cx| drop(plugin.on_request_received(cx)));
+        look(Hook::Authenticate, &mut |cx| drop(plugin.authenticate(cx, &index)));
+        look(Hook::Authorize, &mut |cx| drop(plugin.authorize(cx)));
+        look(Hook::BeforeProxy, &mut |cx| drop(plugin.before_proxy(cx, &mut edited)));
+        look(Hook::TransformRequest, &mut |_| drop(plugin.transform_request_body(&[], None, &map)));
+        look(Hook::FinalRequest, &mut |_| drop(plugin.on_final_request_body(&map, &[])));
+        look(Hook::AfterProxy, &mut |cx| drop(plugin.after_proxy(cx, 200, &mut edited)));
+        look(Hook::ResponseBody, &mut |cx| drop(plugin.on_response_body(cx, 200, &map, &[])));
+        look(Hook::TransformResponse, &mut |_| drop(plugin.transform_response_body(&[], None, &map)));
+        look(Hook::FinalResponse, &mut |cx| drop(plugin.on_final_response_body(cx, 200, &map, &[])));
+        look(Hook::Log, &mut |_| drop(plugin.log(&summary)));
+        found
     }
 
-    /// Calls the hook, and learns if it is the default.
-    pub(crate) fn learn<T: ?Sized, R>(&self, instance: &T, hook: Hook, call: impl FnOnce() -> R) -> R {
-        LAST.set((0, 0));
-        let called = call();
-        if LAST.get() == (address(instance), hook as u32) {
-            self.0.fetch_or(hook as u32, Relaxed);
-        }
-        called
+    pub(crate) fn has(self, hook: Hook) -> bool {
+        self.0 & hook as u32 != 0
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
     use async_trait::async_trait;
 
     use super::*;
-    use crate::plugins::{Plugin, PluginResult, RequestContext, TransactionSummary};
+    use crate::plugins::PluginResult;
 
-    struct Logs;
+    /// Counts how often its one hook has run.
+    #[derive(Default)]
+    struct Logs(AtomicUsize);
 
     #[async_trait]
     impl Plugin for Logs {
@@ -75,10 +101,12 @@ mod tests {
             "logs"
         }
 
-        async fn log(&self, _summary: &TransactionSummary) {}
+        async fn log(&self, _summary: &TransactionSummary) {
+            self.0.fetch_add(1, Relaxed);
+        }
     }
 
-    /// Overrides every hook by handing it to another plugin.
+    /// Overrides a hook by handing it to another plugin.
     struct Wraps(Arc<dyn Plugin>);
 
     #[async_trait]
@@ -92,27 +120,16 @@ mod tests {
         }
     }
 
-    fn learned(plugin: &dyn Plugin) -> (bool, bool) {
-        let unused = Unused::default();
-        let mut cx = RequestContext::new(String::new(), String::new(), String::new());
-        let summary = TransactionSummary::default();
-        drop(unused.learn(plugin, Hook::Received, || plugin.on_request_received(&mut cx)));
-        drop(unused.learn(plugin, Hook::Log, || plugin.log(&summary)));
-        (unused.has(Hook::Received), unused.has(Hook::Log))
+    #[test]
+    fn what_is_overridden_is_known_without_running_it() {
+        let logs = Logs::default();
+        assert_eq!(Overridden::of(&logs), Overridden(Hook::Log as u32));
+        assert_eq!(logs.0.into_inner(), 0);
     }
 
     #[test]
-    fn what_is_not_overridden_is_learned_from_one_call() {
-        assert_eq!(learned(&Logs), (true, false));
-    }
-
-    #[tokio::test]
-    async fn a_hook_that_hands_on_to_a_default_is_no_default() {
-        let wraps = Wraps(Arc::new(Logs));
-        assert_eq!(learned(&wraps), (false, true));
-        let unused = Unused::default();
-        let mut cx = RequestContext::new(String::new(), String::new(), String::new());
-        unused.learn(&wraps, Hook::Received, || wraps.on_request_received(&mut cx)).await;
-        assert!(!unused.has(Hook::Received));
+    fn a_hook_that_hands_on_to_a_default_is_no_default() {
+        let wraps = Wraps(Arc::new(Logs::default()));
+        assert_eq!(Overridden::of(&wraps), Overridden(Hook::Received as u32));
     }
 }

@@ -150,6 +150,11 @@ impl Headers {
         self.present.has(known)
     }
 
+    /// Whether there is a field with one of these names.
+    pub fn has_any(&self, names: KnownSet) -> bool {
+        self.present.intersects(names)
+    }
+
     /// All values of a known name, in order.
     pub fn known(&self, known: Known) -> impl Iterator<Item = &[u8]> {
         let entries: &[Entry] = if self.present.has(known) { &self.entries } else { &[] };
@@ -246,8 +251,10 @@ mod tests {
         assert_eq!(headers.all("x-one").count(), 2);
         headers.set("x-one", b"3");
         assert_eq!(headers.all("x-one").collect::<Vec<_>>(), [b"3"]);
+        let names = KnownSet::of(&[Known::Accept, Known::Host]);
+        assert!(headers.has_any(names));
         headers.remove("accept");
-        assert!(!headers.has(Known::Accept));
+        assert!(!headers.has(Known::Accept) && !headers.has_any(names));
         assert_eq!(headers.len(), 1);
     }
 

@@ -99,6 +99,10 @@ impl KnownSet {
         self.0 & (1 << name as u8) != 0
     }
 
+    pub const fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
     pub const fn insert(&mut self, name: Known) {
         self.0 |= (1 << name as u8) & !1;
     }

@@ -189,7 +189,7 @@ mod tests {
     fn no_body_is_made_whole_to_measure_it() {
         let chain = chain(10);
         assert_eq!(chain.request_buffering(), Buffering::Never);
-        assert!(!chain.wants_request_body(&request("POST /", &[]), Buffering::BeforeBackend));
+        assert!(!chain.wants_request_body(&mut request("POST /", &[]), Buffering::BeforeBackend));
     }
 
     #[test]

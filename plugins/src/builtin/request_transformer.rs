@@ -107,7 +107,7 @@ impl Plugin for Transformer {
         if self.rules.body.is_empty() { Buffering::Never } else { Buffering::BeforeBackend }
     }
 
-    fn wants_request_body(&self, cx: &RequestContext) -> bool {
+    fn wants_request_body(&self, cx: &mut RequestContext) -> bool {
         may_be_json(cx)
     }
 

@@ -108,7 +108,7 @@ impl Plugin for Transformer {
         Flow::Continue
     }
 
-    fn wants_response_body(&self, cx: &RequestContext) -> bool {
+    fn wants_response_body(&self, cx: &mut RequestContext) -> bool {
         !accepts_events(cx)
     }
 

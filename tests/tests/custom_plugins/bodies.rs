@@ -1,7 +1,7 @@
 //! Bodies that plugins look at and rewrite.
 
 use serde_json::{Value, json};
-use tests::{Backend, Document, Gateway, Reply};
+use tests::{Backend, Document, Gateway, Peer, Reply};
 
 use crate::{document, post, probe_at, probed, record};
 
@@ -107,4 +107,15 @@ fn a_response_that_the_proxy_buffers_passes_the_hooks_as_well() {
         .proxy(tests::Proxy::new("app").path("/").to(backend.port()).set("response_body_mode", "buffer"))
         .proxy_plugin("app", "probe", json!({"in": {"transform_response_body": {"append": "!"}}}));
     assert_eq!(crate::ask(&Gateway::running(&document), "/", "").text(), "body!");
+}
+
+#[test]
+fn a_grpc_response_that_is_whole_shows_its_status_among_its_headers_and_keeps_it_behind_the_body() {
+    let server = Peer::start("grpc_server.py", &[]);
+    let config = json!({"tag": "a", "flags": ["requires_response_body_buffering", "logs"]});
+    let gateway = Gateway::running(&document(server.port(), config));
+    let mut client = Peer::start("grpc_client.py", &[&format!("127.0.0.1:{}", gateway.port())]);
+    let answer = client.ask(json!({"do": "unary", "method": "Unary", "request": "m"}));
+    assert_eq!(answer["code"], "OK", "{answer}");
+    assert_eq!(record(&gateway)["metadata"]["status.a"], "0");
 }

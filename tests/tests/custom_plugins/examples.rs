@@ -56,3 +56,17 @@ fn a_global_instance_marks_every_proxy_and_one_of_a_proxy_takes_its_place() {
     assert_eq!(ask(&gateway, "/app", "").headers.all(HEADER), ["all"]);
     assert_eq!(ask(&gateway, "/own", "").headers.all(HEADER), ["own"]);
 }
+
+#[test]
+fn a_plugin_that_looks_at_no_body_leaves_small_responses_in_one_piece() {
+    let backend = Backend::saying("ok");
+    let document = Document::all_to(backend.port()).proxy_plugin("app", "example_plugin", json!({})).proxy_plugin(
+        "app",
+        "stdout_logging",
+        json!({}),
+    );
+    let gateway = Gateway::running(&document);
+    assert_eq!(ask(&gateway, "/", "").text(), "ok");
+    let record = gateway.wait_for_record(|_| true);
+    assert!(record.get("response_streamed").is_none(), "{record}");
+}

@@ -281,7 +281,7 @@ fn a_long_body_is_judged_alike_and_lets_others_run_meanwhile() {
 fn the_body_is_wanted_before_anything_is_judged() {
     let plugin = HmacAuth::parse(&json!({})).unwrap().spec;
     assert_eq!(plugin.request_buffering(), Buffering::BeforeAuthenticate);
-    assert!(plugin.wants_request_body(&good().context()));
+    assert!(plugin.wants_request_body(&mut good().context()));
 }
 
 #[test]

@@ -165,10 +165,11 @@ fn a_body_is_edited_when_it_is_json_or_may_be() {
 fn only_bodies_that_may_be_json_are_waited_for() {
     let add = json!([{"target": "body", "operation": "add", "key": "x", "value": 1}]);
     let chain = chain(add);
-    let wants =
-        |content_type: &str, by| chain.wants_request_body(&request("POST /", &[("content-type", content_type)]), by);
+    let wants = |content_type: &str, by| {
+        chain.wants_request_body(&mut request("POST /", &[("content-type", content_type)]), by)
+    };
     assert!(wants("application/json", Buffering::BeforeBackend));
-    assert!(chain.wants_request_body(&request("POST /", &[]), Buffering::BeforeBackend));
+    assert!(chain.wants_request_body(&mut request("POST /", &[]), Buffering::BeforeBackend));
     assert!(!wants("application/json", Buffering::BeforeProxy), "header rules may still say what it is");
     assert!(!wants("application/octet-stream", Buffering::BeforeBackend));
     assert!(!wants("application/grpc+json", Buffering::BeforeBackend));

@@ -75,7 +75,7 @@ fn header_rules_edit_rejections_too() {
 /// The response after the rules.
 fn body(rules: Value, content_type: &str, body: &str) -> String {
     let mut head = head(&[("content-type", content_type)]);
-    let mut response = WholeResponse { head: &mut head, body: body.as_bytes().to_vec() };
+    let mut response = WholeResponse { head: &mut head, body: body.as_bytes().to_vec(), trailers: None };
     assert!(!ready(chain(rules).response_body(&mut request("GET /", &[]), &mut response)));
     String::from_utf8(response.body).unwrap()
 }
@@ -102,8 +102,9 @@ fn body_rules_leave_rejections_alone() {
 fn only_json_is_waited_for_and_never_a_stream_of_events() {
     let chain = chain(json!([{"target": "body", "operation": "remove", "key": "a"}]));
     let wants = |accept: &str, content_type: &str| {
-        let cx = request("GET /", &[("accept", accept)]);
-        chain.wants_response_body(&cx) && chain.wants_body_of(&cx, &head(&[("Content-Type", content_type)]))
+        let mut cx = request("GET /", &[("accept", accept)]);
+        let wanting = chain.wants_response_body(&mut cx);
+        chain.wants_body_of(&cx, &head(&[("Content-Type", content_type)]), wanting)
     };
     assert!(wants("*/*", "application/json"));
     assert!(!wants("application/json, Text/Event-Stream;q=0.1", "application/json"));
@@ -126,7 +127,7 @@ fn a_plugin_takes_part_only_where_it_has_rules() {
 fn a_long_body_is_rewritten_elsewhere() {
     let text = format!("{{\"a\":\"{}\"}}", "b".repeat(SCANNED_BYTES_MAX));
     let mut head = head(&[("content-type", "application/json")]);
-    let mut response = WholeResponse { head: &mut head, body: text.clone().into_bytes() };
+    let mut response = WholeResponse { head: &mut head, body: text.clone().into_bytes(), trailers: None };
     let mut cx = request("GET /", &[]);
     let rules = json!([{"target": "body", "operation": "add", "key": "b", "value": 1}]);
     let plugin = ResponseTransformer::parse(&json!({"rules": rules})).unwrap().spec.build(&core().0);
