@@ -10,6 +10,7 @@ mod auth;
 mod backup;
 mod cached;
 mod capabilities;
+mod connection;
 mod gateway;
 mod health;
 mod namespace;
@@ -35,7 +36,7 @@ pub use auth::Role;
 pub use gateway::{NoTraffic, RouterCaches, TrafficReads};
 pub use health::Readiness;
 pub use resources::{ConfigSummary, ResourceKind, ResourceReads};
-pub use server::AdminListener;
+pub use server::{AdminListener, AdminTls};
 pub use write::WriteOptions;
 
 use std::net::{IpAddr, SocketAddr};
@@ -187,9 +188,11 @@ impl AdminSources {
 /// Why the API is not there.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
-    #[error("admin listener: cannot bind {address}: free the port or choose another with FERRUM_ADMIN_HTTP_PORT")]
+    #[error("admin listener: cannot bind {address}: free the port or choose another with {setting}")]
     Bind {
         address: SocketAddr,
+        /// Which chooses the port.
+        setting: &'static str,
         #[source]
         source: std::io::Error,
     },
@@ -260,7 +263,14 @@ impl Admin {
 
     /// Binds a plain HTTP/1.1 listener and serves it in the background. The caller decides whether a failure matters.
     pub fn listen(self: &Arc<Self>, address: SocketAddr) -> Result<AdminListener, AdminError> {
-        AdminListener::start(self.clone(), address).map_err(|source| AdminError::Bind { address, source })
+        let bind = |source| AdminError::Bind { address, setting: "FERRUM_ADMIN_HTTP_PORT", source };
+        AdminListener::start(self.clone(), address, None).map_err(bind)
+    }
+
+    /// As [`Admin::listen`], under TLS; HTTP/2 and HTTP/1.1, whichever the handshake agrees on.
+    pub fn listen_tls(self: &Arc<Self>, address: SocketAddr, tls: AdminTls) -> Result<AdminListener, AdminError> {
+        let bind = |source| AdminError::Bind { address, setting: "FERRUM_ADMIN_HTTPS_PORT", source };
+        AdminListener::start(self.clone(), address, Some(tls)).map_err(bind)
     }
 
     fn sample(&self) {

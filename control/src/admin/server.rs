@@ -1,29 +1,33 @@
-//! The plain listener: who may connect, how long a head may take, and an orderly end.
+//! The listeners, plain and HTTPS: who may connect, how many at once, and an orderly end.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use engine::publish::View;
+use engine::tls::ServerConfig;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
-use super::{Admin, pipeline};
+use super::Admin;
+use super::connection::{self, Secured};
 
 /// Connections open at once; one more is closed without an answer.
 const CONNECTIONS_MAX: usize = 1024;
 
-/// All header fields of one request.
-const HEAD_BYTES_MAX: usize = 64 * 1024;
-
 /// How long accepting rests when the process has run out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What makes HTTPS of a listener.
+pub struct AdminTls {
+    /// Looked at for each connection: it changes when the files do.
+    pub config: View<ServerConfig>,
+    /// Zero = no limit.
+    pub handshake_timeout: Duration,
+}
 
 /// A listener that serves until it is shut down or dropped.
 pub struct AdminListener {
@@ -40,11 +44,11 @@ impl Drop for AdminListener {
 }
 
 impl AdminListener {
-    pub(super) fn start(admin: Arc<Admin>, address: SocketAddr) -> io::Result<Self> {
+    pub(super) fn start(admin: Arc<Admin>, address: SocketAddr, tls: Option<AdminTls>) -> io::Result<Self> {
         let listener = bind(address)?;
         let address = listener.local_addr()?;
         let (stop, stopped) = watch::channel(false);
-        let accepting = tokio::spawn(accept(admin, listener, stopped));
+        let accepting = tokio::spawn(accept(admin, listener, tls, stopped));
         Ok(Self { address, stop, accepting })
     }
 
@@ -79,7 +83,12 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-async fn accept(admin: Arc<Admin>, listener: TcpListener, mut stopped: watch::Receiver<bool>) {
+async fn accept(
+    admin: Arc<Admin>,
+    listener: TcpListener,
+    mut tls: Option<AdminTls>,
+    mut stopped: watch::Receiver<bool>,
+) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let accepted = tokio::select! {
@@ -102,40 +111,14 @@ async fn accept(admin: Arc<Admin>, listener: TcpListener, mut stopped: watch::Re
             tracing::warn!(connections_max = CONNECTIONS_MAX, "The admin listener is full; a connection is closed");
             continue;
         };
+        let secured = tls.as_mut().map(|tls| {
+            let (config, _) = tls.config.look();
+            Secured { config: config.clone(), handshake_timeout: tls.handshake_timeout }
+        });
         let (admin, stopped) = (admin.clone(), stopped.clone());
         tokio::spawn(async move {
-            serve(admin, stream, stopped).await;
+            connection::serve(admin, stream, secured, stopped).await;
             drop(place);
         });
-    }
-}
-
-async fn serve(admin: Arc<Admin>, stream: TcpStream, mut stopped: watch::Receiver<bool>) {
-    let _ = stream.set_nodelay(true);
-    let timeout = admin.options.header_read_timeout;
-    let service = service_fn(|request| {
-        let admin = admin.clone();
-        async move { Ok::<_, Infallible>(pipeline::answer(&admin, request).await) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout((!timeout.is_zero()).then_some(timeout))
-        .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
-    // None: told to stop while it was open.
-    let outcome = tokio::select! {
-        outcome = connection.as_mut() => Some(outcome),
-        _ = stopped.wait_for(|stopped| *stopped) => None,
-    };
-    let outcome = match outcome {
-        Some(outcome) => outcome,
-        None => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = outcome {
-        tracing::debug!(error = %error, "An admin connection ended early");
     }
 }

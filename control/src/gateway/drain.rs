@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 use engine::core::Mail;
 use engine::counters::{CoreCounters, Counters};
 use engine::overload::Overload;
+use futures_util::future::join_all;
 
+use super::admin_api::RunningAdmin;
 use super::cores::Cores;
-use super::{RunningAdmin, options};
+use super::options;
 
 /// Admin requests under way get this long.
 const ADMIN_STOP_MAX: Duration = Duration::from_millis(500);
@@ -28,9 +30,7 @@ pub(super) async fn drain(
 ) {
     overload.start_draining();
     cores.tell(|| Mail::Drain);
-    if let Some(listener) = admin.listener {
-        listener.shutdown(ADMIN_STOP_MAX).await;
-    }
+    join_all(admin.listeners.into_iter().map(|listener| listener.shutdown(ADMIN_STOP_MAX))).await;
     let open = || (counters.sum(CoreCounters::connections_active), counters.sum(CoreCounters::requests_active));
     if drain_seconds == 0 {
         return;

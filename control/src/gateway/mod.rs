@@ -1,9 +1,11 @@
 //! A gateway from start to stop: everything is put together here, and nothing else is done here.
 
+mod admin_api;
 mod admin_reads;
 mod cores;
 mod database;
 mod drain;
+mod listener_tls;
 mod migrate;
 mod options;
 mod probe;
@@ -26,7 +28,7 @@ use engine::snapshot::Snapshot;
 use plugins::PluginSet;
 use tokio::sync::Notify;
 
-use crate::admin::{Admin, AdminListener, AdminSources, Readiness};
+use crate::admin::{AdminSources, Readiness};
 use crate::capabilities::{Capabilities, targets};
 use crate::cli::Prepared;
 use crate::dns::Dns;
@@ -36,9 +38,9 @@ use crate::settings::{self, Mode, Settings};
 use crate::source::{CurrentStore, FileSource, SourceError};
 
 use cores::Cores;
+use listener_tls::ListenerTls;
 use publication::{Origin, Publication, needed_names};
 use signals::{Signals, Stopped};
-use tls::FrontTls;
 
 /// Why a gateway ends other than by being told to.
 #[derive(Debug, thiserror::Error)]
@@ -207,7 +209,7 @@ async fn live(
     let overload = Arc::new(Overload::default());
     let options = options::compile(settings, tls::backends(settings)?, cpus.len());
     let tables = Arc::new(Fanout::new(cpus.len(), Arc::new(engine::dns::DnsTable::default())));
-    let tls = FrontTls::start(settings, cpus.len())?;
+    let (tls, admin_tls) = (listener_tls::frontend(settings, cpus.len())?, listener_tls::admin(settings)?);
     let dns = Dns::start(options::dns(settings), tables.clone()).map_err(|error| Fatal::new(error.to_string()))?;
     let services = services::start(settings, &options, dns.clone());
     let compiled = publication::compile(&document, &options, &services, 1, None)?;
@@ -255,7 +257,7 @@ async fn live(
         overload: overload.clone(),
         snapshots: &snapshots,
         tables: &tables,
-        tls: tls.as_deref().map(FrontTls::published),
+        tls: tls.as_deref().map(ListenerTls::published),
         reactor: reactor(settings)?,
         services: services.clone(),
     })?;
@@ -282,13 +284,16 @@ async fn live(
         sources.on_write = Some(Arc::new(move || told.notify_one()));
     }
     let _probing = gauges.start(Duration::from_millis(settings.overload.overload_check_interval_ms));
-    let admin = start_admin(settings, sources)?;
+    let admin = admin_api::start(settings, sources, admin_tls.as_deref())?;
     if readiness.set_ready() {
         tracing::info!("Gateway startup complete; /health now reports ready");
     }
     let every = Duration::from_secs(settings.listeners.frontend_tls_watch_interval_seconds);
-    let _watching =
-        tls.filter(|_| settings.listeners.frontend_tls_live_reload_enabled).map(|tls| tls.start_watching(every));
+    let watched = [tls, admin_tls].into_iter().flatten();
+    let _watching: Vec<_> = match settings.listeners.frontend_tls_live_reload_enabled {
+        true => watched.map(|tls| tls.start_watching(every)).collect(),
+        false => Vec::new(),
+    };
     let _tidying = publication.clone().start_tidying();
     let _following = (settings.core.mode == Mode::Database).then(|| {
         let every = options::seconds(settings.database.db_poll_interval);
@@ -306,29 +311,6 @@ async fn live(
         None => Ok(()),
         Some(core) => Err(Fatal::new(format!("core {core} has ended; the gateway cannot go on without it"))),
     }
-}
-
-/// The listener, and the API behind it, which must live as long.
-struct RunningAdmin {
-    listener: Option<AdminListener>,
-    _api: Arc<Admin>,
-}
-
-/// An admin listener that cannot bind is reported and survived (settings sheet §5.1).
-fn start_admin(settings: &Settings, mut sources: AdminSources) -> Result<RunningAdmin, Fatal> {
-    let allowed = settings.admin.admin_allowed_cidrs.resolve().map_err(Fatal::new)?.0;
-    if !allowed.is_empty() {
-        sources.allow = Arc::new(move |ip| allowed.contains(ip));
-    }
-    let api = Admin::new(options::admin(settings), sources);
-    let port = settings.admin.admin_http_port;
-    if port == 0 {
-        tracing::warn!("No admin listener is active: FERRUM_ADMIN_HTTP_PORT=0 and this release has no admin HTTPS");
-        return Ok(RunningAdmin { listener: None, _api: api });
-    }
-    let address = std::net::SocketAddr::new(settings.admin.admin_bind_address, port);
-    let listener = api.listen(address).inspect_err(|error| tracing::error!("Admin HTTP listener error: {error}")).ok();
-    Ok(RunningAdmin { listener, _api: api })
 }
 
 /// What the cores run on. The fall-back is one clear line, not a surprise.

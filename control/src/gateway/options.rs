@@ -27,10 +27,8 @@ pub(super) fn seconds(value: u64) -> Duration {
 /// Settings that are in use and that this release does not act on, one line each.
 pub(super) fn unserved(settings: &Settings) -> Vec<String> {
     let early_data = !settings.tls.tls_early_data_methods.0.is_empty();
-    let admin_tls = settings.admin.admin_tls_cert_path.is_some() && settings.admin.admin_tls_key_path.is_some();
     let uses = [
         (early_data, "FERRUM_TLS_EARLY_DATA_METHODS", "TLS early data (0-RTT)"),
-        (admin_tls, "FERRUM_ADMIN_TLS_CERT_PATH", "the admin HTTPS listener"),
         (settings.http3.enable_http3, "FERRUM_ENABLE_HTTP3", "the HTTP/3 listener"),
         (settings.kernel.ktls_enabled == Tri::On, "FERRUM_KTLS_ENABLED", "kernel TLS"),
         (

@@ -28,7 +28,8 @@ is comma-separated; `json-map` is a JSON object of strings; words are read in an
 **Modes.** `proxy` is database, file, dp and mesh; `admin` is database, file, cp, dp and node_agent; `db` is database, cp
 and migrate.
 
-Any setting can come from a file: `FERRUM_X_FILE=/path` sets `FERRUM_X` to the file's text without trailing white space.
+Any setting can come from a file: `FERRUM_X_FILE=/path` sets `FERRUM_X` to the file's text without trailing white space. Others can
+come from Vault, AWS, Google Cloud or Azure: [secrets.md](secrets.md).
 A name that is a setting itself, such as `FERRUM_DNS_RESOLVER_HOSTS_FILE`, is that setting and no reference.
 ";
 

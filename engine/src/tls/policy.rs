@@ -74,6 +74,13 @@ impl Policy {
     }
 }
 
+/// Everything that is safe, for tools beside the gateway, which no settings are read for.
+impl Default for Policy {
+    fn default() -> Self {
+        Self { provider: Arc::new(default_provider()), versions: vec![&TLS13, &TLS12], prefers_server_order: true }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
