@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use engine::http::{Known, ResponseHead};
+use engine::http::ResponseHead;
 use serde_json::Value;
 
 use super::BuiltIn;
@@ -79,13 +79,6 @@ struct Transformer {
     rewriter: Rewriter,
 }
 
-/// A client that may get a stream of events must not wait for its end.
-fn accepts_events(cx: &RequestContext) -> bool {
-    const EVENTS: &[u8] = b"text/event-stream";
-    let has_events = |value: &[u8]| value.windows(EVENTS.len()).any(|window| window.eq_ignore_ascii_case(EVENTS));
-    cx.head.headers.known(Known::Accept).any(has_events)
-}
-
 impl Plugin for Transformer {
     fn name(&self) -> &'static str {
         ResponseTransformer::NAME
@@ -108,10 +101,7 @@ impl Plugin for Transformer {
         Flow::Continue
     }
 
-    fn wants_response_body(&self, cx: &RequestContext) -> bool {
-        !accepts_events(cx)
-    }
-
+    /// The response decides: what a client says it accepts must not switch rules off.
     fn wants_body_of(&self, _cx: &RequestContext, response: &ResponseHead) -> bool {
         is_json(&response.headers)
     }

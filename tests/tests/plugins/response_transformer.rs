@@ -129,6 +129,16 @@ fn what_is_no_json_or_needs_no_change_arrives_byte_for_byte() {
     assert_eq!(said(add, "application/problem+json", "{ }").text(), r#"{"x":1}"#);
 }
 
+/// Clients of MCP say so with every request.
+#[test]
+fn a_client_that_would_also_take_events_gets_its_json_rewritten() {
+    let backend = json_backend(r#"{"id": 1, "debug": 2}"#);
+    let gateway = transformed(&backend, json!({"rules": [{"target": "body", "operation": "remove", "key": "debug"}]}));
+    for accept in ["text/event-stream", "application/json, text/event-stream"] {
+        assert_eq!(ask(&gateway, "/", &format!("Accept: {accept}\r\n")).text(), r#"{"id":1}"#, "{accept}");
+    }
+}
+
 #[test]
 fn a_long_response_is_rewritten_as_well() {
     let text: &'static str = Box::leak(format!("{{\"a\":\"{}\"}}", "b".repeat(3 << 20)).into_boxed_str());

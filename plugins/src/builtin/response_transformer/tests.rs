@@ -99,14 +99,16 @@ fn body_rules_leave_rejections_alone() {
 }
 
 #[test]
-fn only_json_is_waited_for_and_never_a_stream_of_events() {
+fn only_json_is_waited_for_whatever_the_client_accepts_and_never_a_stream_of_events() {
     let chain = chain(json!([{"target": "body", "operation": "remove", "key": "a"}]));
     let wants = |accept: &str, content_type: &str| {
         let cx = request("GET /", &[("accept", accept)]);
         chain.wants_response_body(&cx) && chain.wants_body_of(&cx, &head(&[("Content-Type", content_type)]))
     };
     assert!(wants("*/*", "application/json"));
-    assert!(!wants("application/json, Text/Event-Stream;q=0.1", "application/json"));
+    assert!(wants("application/json, Text/Event-Stream;q=0.1", "application/json"));
+    assert!(wants("text/event-stream", "application/json"));
+    assert!(!wants("text/event-stream", "text/event-stream"));
     assert!(!wants("*/*", "text/event-stream"));
     assert!(!wants("*/*", "video/mp4"));
     assert!(!wants("*/*", "application/grpc+json"));
