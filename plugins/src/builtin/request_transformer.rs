@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::BuiltIn;
-use super::transform::{Dialect, QueryFields, RequestFields, Rewriter, Rules, Target, edit, is_json};
+use super::transform::{Dialect, QueryFields, RequestFields, Rewriter, Rules, Target, edit, is_encoded, is_json};
 use crate::config::{Key, Keys, Null, Parsed, key};
 use crate::{Buffering, CoreEnv, Flow, Phases, Plugin, Protocol, Protocols, RequestContext, Specs};
 
@@ -83,7 +83,8 @@ struct Transformer {
 
 /// A body without a type may be JSON.
 fn may_be_json(cx: &RequestContext) -> bool {
-    cx.head.headers.get("content-type").is_none() || is_json(&cx.head.headers)
+    let headers = &cx.head.headers;
+    is_json(headers) || (headers.get("content-type").is_none() && !is_encoded(headers))
 }
 
 impl Plugin for Transformer {

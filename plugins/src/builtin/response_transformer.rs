@@ -87,8 +87,17 @@ impl Plugin for Transformer {
     fn phases(&self) -> Phases {
         let head =
             if self.rules.headers.is_empty() { Phases::NONE } else { Phases::AFTER_PROXY.and(Phases::REJECTION) };
-        let body = Phases::RESPONSE_BUFFERING.and(Phases::RESPONSE_TRANSFORM);
+        let body = Phases::BEFORE_PROXY.and(Phases::RESPONSE_BUFFERING).and(Phases::RESPONSE_TRANSFORM);
         if self.rules.body.is_empty() { head } else { head.and(body) }
+    }
+
+    /// The backend is asked for the whole body and in the clear: neither a part nor what is compressed can be rewritten.
+    fn before_proxy<'a>(&'a self, cx: &'a mut RequestContext) -> Flow<'a> {
+        let headers = &mut cx.head.headers;
+        headers.set("accept-encoding", b"identity");
+        headers.remove("range");
+        headers.remove("if-range");
+        Flow::Continue
     }
 
     fn after_proxy<'a>(&'a self, _cx: &'a mut RequestContext, response: &'a mut ResponseHead) -> Flow<'a> {

@@ -126,12 +126,17 @@ impl Rewriter {
     }
 }
 
+/// Whether the body is compressed, or was otherwise made unreadable here.
+pub fn is_encoded(headers: &Headers) -> bool {
+    headers.all("content-encoding").any(|value| !value.is_empty() && !value.eq_ignore_ascii_case(b"identity"))
+}
+
 /// Whether the body is JSON that stands for itself: the messages of gRPC are framed, whatever is in the frames.
 pub fn is_json(headers: &Headers) -> bool {
     let Some(value) = headers.known(Known::ContentType).last() else { return false };
     let has = |part: &[u8]| value.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part));
     let is_grpc = value.get(..16).is_some_and(|start| start.eq_ignore_ascii_case(b"application/grpc"));
-    !is_grpc && (has(b"application/json") || has(b"+json"))
+    !is_grpc && (has(b"application/json") || has(b"+json")) && !is_encoded(headers)
 }
 
 #[cfg(test)]
@@ -156,5 +161,14 @@ mod tests {
         let mut twice = content("text/plain");
         twice.append("content-type", b"application/json");
         assert!(is_json(&twice), "the last one counts");
+    }
+
+    #[test]
+    fn compressed_json_is_none_that_could_be_read() {
+        for (encoding, is_readable) in [("gzip", false), ("BR", false), ("gzip, identity", false), ("Identity", true)] {
+            let mut headers = content("application/json");
+            headers.append("Content-Encoding", encoding.as_bytes());
+            assert_eq!((is_json(&headers), is_encoded(&headers)), (is_readable, !is_readable), "{encoding}");
+        }
     }
 }
