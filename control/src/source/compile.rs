@@ -1,6 +1,7 @@
 //! From a sound document to the snapshot that the cores serve.
 
 mod backend_tls;
+mod methods;
 mod upstreams;
 
 use std::collections::{HashMap, HashSet};
@@ -65,6 +66,7 @@ pub fn compile(
     let skipped = if options.skips_faulty_plugins { skip_faulty(&mut configured, &check) } else { Vec::new() };
     let (mut plugins, mut warnings) = plugins::catalog::compile_with(&configured, &attachments(&proxies), check)?;
     warnings.extend(skipped);
+    warnings.extend(methods::behind_a_path(&proxies, &plugins));
     carry_plugins(&mut plugins, previous);
     plugins.companion = ferrum_edge::adapter::companion(document, &places, &plugins);
     let upstreams = upstreams::compile(&document.upstreams, options, previous)?;

@@ -15,7 +15,7 @@ use super::BuiltIn;
 use crate::config::{Key, Keys, Null, Parsed, key};
 use crate::limits::{self, Caller, Counting, Judgement, Limiter, Limits};
 use crate::outbound::redis::{self, Synchronised};
-use crate::{CoreEnv, Flow, Phases, Plugin, Protocol, Protocols, Rejection, RequestContext, Specs};
+use crate::{CoreEnv, Flow, Phases, Plugin, Protocol, Protocols, Rejection, RequestContext, Specs, query};
 
 const SERVICE: &str = "grpc_service";
 const METHOD: &str = "grpc_method";
@@ -257,8 +257,12 @@ enum Permission<'r> {
 
 impl Router {
     fn permission(&self, cx: &RequestContext) -> Permission<'_> {
-        // Without a name the path was none of a gRPC method.
-        let Some(name) = cx.metadata.get(FULL_METHOD) else { return Permission::Open };
+        let Some(name) = cx.metadata.get(FULL_METHOD) else {
+            return match self.rules.permits_others {
+                true => Permission::Open,
+                false => Permission::Denied(Rejection::error(403, "gRPC method is not permitted")),
+            };
+        };
         let rule = self.rules.methods.get(name);
         if !rule.map_or(self.rules.permits_others, |rule| rule.is_permitted) {
             return Permission::Denied(Rejection::error(403, &format!("gRPC method '{name}' is not permitted")));
@@ -295,11 +299,9 @@ impl Router {
 }
 
 /// Service and method of a path of exactly two segments.
-fn service_and_method(path: &[u8]) -> Option<(&[u8], &[u8])> {
-    let segments = path.strip_prefix(b"/")?;
-    let slash = memchr::memchr(b'/', segments)?;
-    let (service, method) = (&segments[..slash], &segments[slash + 1..]);
-    let is_whole = !service.is_empty() && !method.is_empty() && memchr::memchr(b'/', method).is_none();
+fn service_and_method(path: &str) -> Option<(&str, &str)> {
+    let (service, method) = path.strip_prefix('/')?.split_once('/')?;
+    let is_whole = !service.is_empty() && !method.is_empty() && !method.contains('/');
     is_whole.then_some((service, method))
 }
 
@@ -313,8 +315,9 @@ impl Plugin for Router {
     }
 
     fn on_request_received<'a>(&'a self, cx: &'a mut RequestContext) -> Flow<'a> {
-        let Some((service, method)) = service_and_method(cx.head.path()) else { return Flow::Continue };
-        let (service, method) = (String::from_utf8_lossy(service), String::from_utf8_lossy(method));
+        // A backend may decode it, so that `/a.B/%43` is a call of `a.B/C`.
+        let path = query::decode(cx.head.path());
+        let Some((service, method)) = service_and_method(&path) else { return Flow::Continue };
         cx.metadata.set(FULL_METHOD, format!("{service}/{method}"));
         cx.metadata.set(SERVICE, service);
         cx.metadata.set(METHOD, method);
