@@ -20,12 +20,15 @@ use crate::{CoreEnv, Flow, Phases, Plugin, Protocols, Rejection, RequestContext,
 use engine::http::{Headers, ResponseHead};
 
 /// What is left for the log and for the headers, and the headers' names.
-const EXPOSED: [(&str, &str); 4] = [
+const EXPOSED: [(&str, &str); 3] = [
     ("ratelimit_limit", "x-ratelimit-limit"),
     ("ratelimit_remaining", "x-ratelimit-remaining"),
     ("ratelimit_window", "x-ratelimit-window"),
-    ("ratelimit_identity", "x-ratelimit-identity"),
 ];
+/// Who is counted is for the log only.
+const IDENTITY: &str = "ratelimit_identity";
+/// The header that told it in earlier releases. A client's own is not passed off as ours.
+const IDENTITY_HEADER: &str = "x-ratelimit-identity";
 
 pub struct RateLimiting {
     checked: Arc<Checked>,
@@ -67,7 +70,7 @@ impl BuiltIn for RateLimiting {
             "expose_headers",
             "boolean",
             "`false`",
-            "tell limit, remaining requests, window and caller in `x-ratelimit-*` headers",
+            "tell limit, remaining requests and window in `x-ratelimit-*` headers",
         ),
         key(
             "window_seconds",
@@ -216,9 +219,10 @@ impl OnCore {
         };
         let identity = self.whose(cx).1.to_string();
         let [requests, seconds] = self.checked.texts[rule][limit].clone();
-        for ((key, _), value) in EXPOSED.iter().zip([requests, remaining.to_string(), seconds, identity]) {
+        for ((key, _), value) in EXPOSED.iter().zip([requests, remaining.to_string(), seconds]) {
             cx.metadata.set(*key, value);
         }
+        cx.metadata.set(IDENTITY, identity);
     }
 
     #[cold]
@@ -262,6 +266,7 @@ impl Plugin for OnCore {
                 cx.head.headers.set(name, value.as_bytes());
             }
         }
+        cx.head.headers.remove(IDENTITY_HEADER);
         Flow::Continue
     }
 
