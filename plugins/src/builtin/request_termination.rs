@@ -117,7 +117,7 @@ fn path_prefix(keys: &mut Keys<'_>, prefix: &Value, members: &Map<String, Value>
     if prefix.is_empty() {
         keys.refuse(KEY, "must not be empty");
     } else if !prefix.starts_with('/') && prefix != "*" {
-        keys.warn(format!("{plugin}: '{KEY}' '{prefix}' fits no request, because paths begin with '/'"));
+        keys.refuse(KEY, format_args!("must begin with '/' or be '*' (got '{prefix}')"));
     }
     Trigger::PathPrefix(prefix.to_owned())
 }
@@ -325,6 +325,11 @@ mod tests {
             refused(json!({"path_prefix": ""})),
             ["request_termination: 'trigger.path_prefix' must not be empty"]
         );
+        for prefix in ["admin", "*/", " /a"] {
+            let error =
+                format!("request_termination: 'trigger.path_prefix' must begin with '/' or be '*' (got '{prefix}')");
+            assert_eq!(refused(json!({"path_prefix": prefix})), [error]);
+        }
         for wrong in [json!(null), json!(1)] {
             assert_eq!(
                 refused(json!({"path_prefix": wrong})),
@@ -347,11 +352,10 @@ mod tests {
     #[test]
     fn what_has_no_effect_is_named() {
         assert_eq!(
-            warnings(json!({"trigger": {"path_prefix": "admin", "header_value": "x", "path": "/"}, "status": 1})),
+            warnings(json!({"trigger": {"path_prefix": "/admin", "header_value": "x", "path": "/"}, "status": 1})),
             [
                 "request_termination: unknown key 'trigger.path' is ignored",
                 "request_termination: 'trigger.header_value' has no effect without 'trigger.header'",
-                "request_termination: 'trigger.path_prefix' 'admin' fits no request, because paths begin with '/'",
                 "request_termination: unknown key 'status' is ignored",
             ]
         );

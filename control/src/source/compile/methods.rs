@@ -64,7 +64,8 @@ mod tests {
             enabled: true,
             priority_override: None,
         };
-        let attached = |proxy: &&Proxy| ProxyAttachment { proxy_id: proxy.id.clone(), attached: vec!["methods".into()] };
+        let attached =
+            |proxy: &&Proxy| ProxyAttachment { proxy_id: proxy.id.clone(), attached: vec!["methods".into()] };
         let attachments: Vec<ProxyAttachment> = proxies.iter().map(attached).collect();
         let (plugins, _) = compile(&[config], &attachments).expect("a plugin");
         behind_a_path(&proxies, &plugins)
