@@ -129,7 +129,11 @@ fn limit_by(keys: &mut Keys<'_>) -> LimitBy {
     match text.to_ascii_lowercase().as_str() {
         "ip" => LimitBy::Ip,
         "consumer" => LimitBy::Consumer,
-        "spiffe_identity" | "spiffe" => LimitBy::Spiffe,
+        "spiffe_identity" | "spiffe" => {
+            let plugin = keys.plugin();
+            keys.warn(format!("{plugin}: 'limit_by' '{text}' counts addresses: nobody has such an identity in this release"));
+            LimitBy::Spiffe
+        }
         _ => {
             keys.refuse("limit_by", format_args!("must be 'ip', 'consumer' or 'spiffe_identity' (got '{text}')"));
             LimitBy::Ip

@@ -222,6 +222,7 @@ fn without_spiffe_identities_addresses_are_counted() {
         let gateway = Gateway::running(&document(&backend, config).global_plugin("stdout_logging", json!({})));
         assert_eq!(gateway.get("/").status, 200);
         assert_eq!(identity_counted(&gateway, "/"), "ip:127.0.0.1");
+        gateway.wait_for_log(|text| text.contains(&format!("'limit_by' '{limit_by}' counts addresses")));
         too_many(&gateway.get("/"));
     }
 }

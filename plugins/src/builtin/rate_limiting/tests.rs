@@ -138,6 +138,10 @@ fn addresses_are_counted_when_requests_come_and_identities_when_they_are_known()
 
 #[test]
 fn without_spiffe_identities_the_address_is_counted() {
+    assert_eq!(
+        warned(json!({"limit_by": "SPIFFE", "requests_per_hour": 1})),
+        ["rate_limiting: 'limit_by' 'SPIFFE' counts addresses: nobody has such an identity in this release"]
+    );
     let chain = chain(&spec(json!({"limit_by": "spiffe", "requests_per_hour": 1, "expose_headers": true})));
     let mut cx = of(Some("alice"), "10.0.0.1");
     assert!(run(&chain, &mut cx).is_ok());
