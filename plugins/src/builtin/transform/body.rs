@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 
 use super::body_path::{Names, Path, Segment};
 use super::json::Document;
+use super::rules::Rules;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum BodyRule {
@@ -105,24 +106,29 @@ impl BodyRules {
 
 /// Rewrites bodies on one core.
 pub struct Rewriter {
-    rules: Arc<BodyRules>,
+    rules: Arc<Rules>,
     runtime: Handle,
 }
 
 impl Rewriter {
-    pub fn new(rules: Arc<BodyRules>, runtime: Handle) -> Self {
+    pub fn new(rules: Arc<Rules>, runtime: Handle) -> Self {
         Self { rules, runtime }
+    }
+
+    pub fn rules(&self) -> &Rules {
+        &self.rules
     }
 
     /// At once, or the body is given back because it takes long.
     pub fn rewrite_short(&self, body: Vec<u8>) -> Result<Vec<u8>, Vec<u8>> {
-        if self.rules.is_short(&body) { Ok(self.rules.rewritten(body)) } else { Err(body) }
+        let rules = &self.rules.body;
+        if rules.is_short(&body) { Ok(rules.rewritten(body)) } else { Err(body) }
     }
 
     /// Elsewhere. None: the runtime has ended.
     pub async fn rewrite_long(&self, body: Vec<u8>) -> Option<Vec<u8>> {
         let rules = self.rules.clone();
-        foreign(self.runtime.spawn_blocking(move || rules.rewritten(body))).await.ok()
+        foreign(self.runtime.spawn_blocking(move || rules.body.rewritten(body))).await.ok()
     }
 }
 
