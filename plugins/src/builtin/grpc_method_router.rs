@@ -290,11 +290,7 @@ impl Router {
     }
 
     fn caller<'c>(&self, cx: &'c RequestContext) -> Caller<'c> {
-        let address = Caller::Address(cx.client_ip.to_canonical());
-        match self.rules.limit_by {
-            LimitBy::Ip => address,
-            LimitBy::Consumer => cx.effective_identity().map_or(address, Caller::Consumer),
-        }
+        Caller::of(cx, self.rules.limit_by == LimitBy::Consumer)
     }
 }
 

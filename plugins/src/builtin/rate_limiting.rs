@@ -172,14 +172,16 @@ impl OnCore {
     /// Who asks, and by which rule.
     fn whose<'c>(&self, cx: &'c RequestContext) -> (usize, Caller<'c>) {
         let checked = &self.checked;
-        let identity = if checked.limit_by == LimitBy::Consumer { cx.effective_identity() } else { None };
-        match identity {
-            Some(identity) => {
-                let rule = checked.rules_of.get(identity).copied().unwrap_or(checked.default_rule);
-                (rule, Caller::Consumer(identity))
-            }
-            None => (checked.default_rule, Caller::Address(cx.client_ip.to_canonical())),
-        }
+        let caller = self.caller(cx);
+        let own = match caller {
+            Caller::Consumer(identity) => checked.rules_of.get(identity).copied(),
+            Caller::Address(_) => None,
+        };
+        (own.unwrap_or(checked.default_rule), caller)
+    }
+
+    fn caller<'c>(&self, cx: &'c RequestContext) -> Caller<'c> {
+        Caller::of(cx, self.checked.limit_by == LimitBy::Consumer)
     }
 
     #[inline]
@@ -221,7 +223,7 @@ impl OnCore {
             Judgement::Admitted { limit, remaining } => (limit, remaining),
             Judgement::Refused { limit } => (limit, 0),
         };
-        let identity = self.whose(cx).1.to_string();
+        let identity = self.caller(cx).to_string();
         let [requests, seconds] = self.checked.texts[rule][limit].clone();
         for ((key, _), value) in EXPOSED.iter().zip([requests, remaining.to_string(), seconds]) {
             cx.metadata.set(*key, value);
