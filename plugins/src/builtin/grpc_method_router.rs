@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::BuiltIn;
 use crate::config::{Key, Keys, Null, Parsed, key};
@@ -24,6 +24,14 @@ const FULL_METHOD: &str = "grpc_full_method";
 
 /// The keys of which at least one must say something.
 const RULES: [&str; 3] = ["allow_methods", "deny_methods", "method_rate_limits"];
+
+const MAX_REQUESTS: &str = "max_requests";
+const WINDOW_SECONDS: &str = "window_seconds";
+/// What a limit has.
+const LIMIT_KEYS: &[Key] = &[
+    key(MAX_REQUESTS, "integer", "*required*", "the size of the bucket"),
+    key(WINDOW_SECONDS, "integer", "*required*", "in which it fills up"),
+];
 
 pub struct GrpcMethodRouter {
     rules: Arc<Rules>,
@@ -188,29 +196,21 @@ fn method_rate_limits<'a>(keys: &mut Keys<'a>) -> Vec<(&'a str, limits::Limit)> 
     for (text, value) in map {
         let key = format!("{KEY}[{text}]");
         add_name(keys, &key, text, &mut names);
-        let Value::Object(limit) = value else {
-            keys.refuse(&key, "must be an object with 'max_requests' and 'window_seconds'");
-            continue;
-        };
-        let max_requests = above_zero(keys, &key, limit, "max_requests");
-        let window_seconds = above_zero(keys, &key, limit, "window_seconds");
-        for unknown in limit.keys().filter(|name| !["max_requests", "window_seconds"].contains(&name.as_str())) {
-            keys.warn(format!("{}: unknown key '{key}.{unknown}' is ignored", keys.plugin()));
-        }
-        if let (Some(name), Some(requests), Some(seconds)) = (normalised(text), max_requests, window_seconds) {
+        let Some(mut limit) = keys.within(&key, LIMIT_KEYS, value) else { continue };
+        let pair = [MAX_REQUESTS, WINDOW_SECONDS].map(|name| required(&mut limit, name));
+        keys.absorb(limit);
+        if let (Some(name), [Some(requests), Some(seconds)]) = (normalised(text), pair) {
             limits.push((name, limits::Limit { requests, seconds, counting: Counting::TokenBucket }));
         }
     }
     limits
 }
 
-fn above_zero(keys: &mut Keys<'_>, within: &str, limit: &Map<String, Value>, name: &str) -> Option<NonZeroU64> {
-    let number = limit.get(name).and_then(Value::as_u64).and_then(NonZeroU64::new);
-    if number.is_none() {
-        let key = format!("{within}.{name}");
-        keys.refuse(&key, if limit.contains_key(name) { "must be an integer above 0" } else { "is required" });
+fn required(limit: &mut Keys<'_>, name: &str) -> Option<NonZeroU64> {
+    if limit.value(name).is_none() {
+        limit.refuse(name, "is required");
     }
-    number
+    NonZeroU64::new(limit.positive(name)?)
 }
 
 fn limit_by(keys: &mut Keys<'_>) -> LimitBy {

@@ -314,11 +314,11 @@ fn the_list_of_rules_is_checked_rule_by_rule() {
             "rate_limiting: 'limits[5].consumers' must be an array of strings, at least one",
             "rate_limiting: 'limits[5].window_seconds' is required with 'max_requests'",
             "rate_limiting: 'limits[6].consumers' must be an array of strings, at least one",
-            "rate_limiting: 'limits[6].max_requests' must be an integer above 0",
-            "rate_limiting: 'limits[6].window_seconds' must be an integer above 0",
+            "rate_limiting: 'limits[6].window_seconds' must be an unsigned integer",
+            "rate_limiting: 'limits[6].max_requests' must be greater than zero",
             "rate_limiting: 'limits[7].consumers' must be an array of strings, at least one",
             "rate_limiting: 'limits[7]' must have either 'window_seconds' with 'max_requests' or 'requests_per_hour', not both",
-            "rate_limiting: 'limits[8].requests_per_hour' must be an integer above 0",
+            "rate_limiting: 'limits[8].requests_per_hour' must be greater than zero",
         ]
     );
     assert_eq!(
