@@ -74,7 +74,9 @@ impl BodyRules {
         let paths = || rules.iter().flat_map(BodyRule::paths);
         // What a removal moves up comes from behind.
         let removals = rules.iter().filter(|rule| matches!(rule, BodyRule::Remove { .. })).count();
-        let index = paths().flat_map(|path| path.iter().filter_map(|segment| segment.index)).max();
+        let indexes = paths().flat_map(|path| path.iter().filter_map(|segment| segment.index));
+        // A place that no array can have need not be looked for.
+        let index = indexes.filter(|index| *index != usize::MAX).max();
         let items_max = index.map_or(0, |index| index.saturating_add(1).saturating_add(removals));
         // It is read once as a whole and once for each segment, and written.
         let scans = 2 + paths().map(|path| path.len()).max().unwrap_or_default();
@@ -147,6 +149,7 @@ pub fn is_json(headers: &Headers) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::body_path;
     use super::*;
 
     fn content(value: &str) -> Headers {
@@ -167,6 +170,20 @@ mod tests {
         let mut twice = content("text/plain");
         twice.append("content-type", b"application/json");
         assert!(is_json(&twice), "the last one counts");
+    }
+
+    #[test]
+    fn arrays_are_opened_no_further_than_rules_reach() {
+        let items_max = |keys: &[&str]| {
+            let mut names = Names::default();
+            let remove = |key: &&str| BodyRule::Remove { path: body_path::parse(key, &mut names) };
+            let rules = keys.iter().map(remove).collect();
+            BodyRules::new(rules, names).items_max
+        };
+        assert_eq!(items_max(&["a.b"]), 0);
+        assert_eq!(items_max(&["a.3", "a.0"]), 6, "two removals move up what comes behind");
+        assert_eq!(items_max(&["a.99999999999999999999"]), 0);
+        assert_eq!(items_max(&["a.99999999999999999999", "a.1"]), 4);
     }
 
     #[test]
