@@ -131,7 +131,9 @@ fn limit_by(keys: &mut Keys<'_>) -> LimitBy {
         "consumer" => LimitBy::Consumer,
         "spiffe_identity" | "spiffe" => {
             let plugin = keys.plugin();
-            keys.warn(format!("{plugin}: 'limit_by' '{text}' counts addresses: nobody has such an identity in this release"));
+            keys.warn(format!(
+                "{plugin}: 'limit_by' '{text}' counts addresses: nobody has such an identity in this release"
+            ));
             LimitBy::Spiffe
         }
         _ => {
