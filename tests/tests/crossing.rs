@@ -4,107 +4,28 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use tests::peer::crossings::{Crossings, HOST, in_time, listening, secured};
 use tests::peer::{self, Answer, Ask, Client, ClientTls, Inlet, Peer, Plan, Seen, ServerTls, Size, Transport, soon};
 use tests::{Authority, Document, Fault, Gateway, GatewayBuilder, Proxy, eventually};
 
-const HOST: &str = "shop.example.com";
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
-/// Backends of all kinds behind one gateway without body limits; each has a path of its own.
-struct Crossings {
-    authority: Authority,
-    peers: Vec<(Transport, Peer)>,
-    gateway: Gateway,
+/// Without limits for bodies.
+fn start() -> Crossings {
+    start_with(|builder| builder)
 }
 
-impl Crossings {
-    fn new() -> Self {
-        Self::with(|builder| builder)
-    }
-
-    fn with(settings: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> Self {
-        let authority = Authority::new();
-        let tls = ServerTls::showing(&authority.issue(&["127.0.0.1"]));
-        let peers: Vec<(Transport, Peer)> = Transport::ALL
-            .map(|transport| {
-                let peer = if transport.is_tls() { Peer::secured(transport, &tls) } else { Peer::plain(transport) };
-                (transport, peer)
-            })
-            .into();
-        let document = peers.iter().fold(Document::new(), |document, (transport, peer)| {
-            let id = format!("{transport:?}").to_lowercase();
-            let proxy = Proxy::new(&id).path(prefix(*transport)).to(peer.port()).set("backend_read_timeout_ms", 0);
-            document.proxy(if transport.is_tls() { secured(proxy, &authority) } else { proxy })
-        });
-        let gateway = boundless(&document.global_plugin("stdout_logging", json!({})), &authority);
-        Self { gateway: settings(gateway).start(), authority, peers }
-    }
-
-    fn peer(&self, transport: Transport) -> &Peer {
-        &self.peers.iter().find(|(known, _)| *known == transport).expect("one of each").1
-    }
-
-    fn tls(&self) -> ClientTls {
-        ClientTls { bundle: self.authority.bundle(), name: HOST }
-    }
-
-    async fn client(&self, frontend: Transport) -> Client {
-        soon("the client is connected", Client::connect(&self.gateway, frontend, &self.tls())).await
-    }
-
-    /// The request a plan is asked for with.
-    fn ask(&self, backend: Transport, method: &'static str, plan: &Plan, size: Size) -> Ask {
-        let ask = Ask::new(method, plan.under(prefix(backend)), size).with("te", "trailers");
-        if backend == Transport::H2c { ask.with("content-type", "application/grpc") } else { ask }
-    }
+fn start_with(settings: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> Crossings {
+    let patient = |proxy: Proxy| proxy.set("backend_read_timeout_ms", 0);
+    Crossings::start(patient, |document| document, |builder| settings(boundless(builder)))
 }
 
-fn prefix(transport: Transport) -> &'static str {
-    match transport {
-        Transport::Http1 => "/h1",
-        Transport::Http1Tls => "/h1s",
-        Transport::H2c => "/grpc",
-        Transport::Http2Tls => "/h2",
-    }
-}
-
-/// A backend under TLS whose authority is known.
-fn secured(proxy: Proxy, authority: &Authority) -> Proxy {
-    let bundle = authority.bundle().display().to_string();
-    proxy.set("backend_scheme", "https").set("backend_tls_server_ca_cert_path", bundle)
-}
-
-/// With both listeners and without limits for bodies.
-fn boundless(document: &Document, authority: &Authority) -> GatewayBuilder {
-    let identity = authority.issue(&[HOST]);
-    Gateway::builder()
-        .document(document)
-        .env("FERRUM_FRONTEND_TLS_CERT_PATH", identity.certificate.display())
-        .env("FERRUM_FRONTEND_TLS_KEY_PATH", identity.key.display())
+fn boundless(builder: GatewayBuilder) -> GatewayBuilder {
+    builder
         .env("FERRUM_MAX_REQUEST_BODY_SIZE_BYTES", 0)
         .env("FERRUM_MAX_RESPONSE_BODY_SIZE_BYTES", 0)
         .env("FERRUM_MAX_GRPC_RECV_SIZE_BYTES", 0)
-}
-
-/// Runs a story for each pair of frontend and backend and names all pairs that fail, not only the first.
-fn each_crossing(crossings: &Crossings, story: impl AsyncFn(Transport, Transport) -> Result<(), String>) {
-    let mut failures = Vec::new();
-    for frontend in Transport::ALL {
-        for (backend, _) in &crossings.peers {
-            let story = async { in_time(story(frontend, *backend)).await };
-            if let Err(what) = peer::run(story) {
-                failures.push(format!("{frontend:?} to {backend:?}: {what}"));
-            }
-        }
-    }
-    assert!(failures.is_empty(), "{} crossings fail:\n{}", failures.len(), failures.join("\n"));
-}
-
-/// A cell of a table that hangs is one that fails.
-async fn in_time(story: impl Future<Output = Result<(), String>>) -> Result<(), String> {
-    tokio::time::timeout(Duration::from_secs(60), story).await.unwrap_or_else(|_| Err("hangs".into()))
 }
 
 macro_rules! check {
@@ -175,8 +96,8 @@ fn bytes_of(size: Size) -> u64 {
 
 #[test]
 fn bodies_and_trailers_arrive_as_they_were_sent() {
-    let crossings = Crossings::new();
-    each_crossing(&crossings, async |frontend, backend| {
+    let crossings = start();
+    crossings.each(async |frontend, backend| {
         let mut failures = Vec::new();
         let mut client = crossings.client(frontend).await;
         for bytes in [0, 1, 64 * KIB, MIB] {
@@ -198,7 +119,7 @@ fn bodies_and_trailers_arrive_as_they_were_sent() {
 
 #[test]
 fn long_bodies_arrive_whole_and_do_not_stay_in_memory() {
-    let crossings = Crossings::new();
+    let crossings = start();
     let long = 64 * MIB;
     let cells = [
         (Transport::Http1, Transport::Http2Tls, Size::Unknown(long), Size::None),
@@ -229,8 +150,8 @@ fn long_bodies_arrive_whole_and_do_not_stay_in_memory() {
 
 #[test]
 fn repeated_fields_stay_as_many_and_in_order() {
-    let crossings = Crossings::new();
-    each_crossing(&crossings, async |frontend, backend| {
+    let crossings = start();
+    crossings.each(async |frontend, backend| {
         let mut client = crossings.client(frontend).await;
         let ask = crossings.ask(backend, "POST", &Plan::default(), Size::Known(3));
         let ask = ask.with("accept", "text/html").with("x-between", "1").with("accept", "text/plain;q=0.5");
@@ -248,8 +169,8 @@ fn repeated_fields_stay_as_many_and_in_order() {
 
 #[test]
 fn the_backend_learns_how_the_client_came() {
-    let crossings = Crossings::new();
-    each_crossing(&crossings, async |frontend, backend| {
+    let crossings = start();
+    crossings.each(async |frontend, backend| {
         if backend == Transport::H2c {
             return Ok(());
         }
@@ -276,8 +197,8 @@ fn the_backend_learns_how_the_client_came() {
 
 #[test]
 fn answers_without_a_body_are_so_everywhere_and_the_connection_goes_on() {
-    let crossings = Crossings::new();
-    each_crossing(&crossings, async |frontend, backend| {
+    let crossings = start();
+    crossings.each(async |frontend, backend| {
         if backend == Transport::H2c {
             return Ok(());
         }
@@ -310,8 +231,8 @@ fn answers_without_a_body_are_so_everywhere_and_the_connection_goes_on() {
 
 #[test]
 fn an_answer_comes_while_the_upload_goes_on() {
-    let crossings = Crossings::new();
-    each_crossing(&crossings, async |frontend, backend| {
+    let crossings = start();
+    crossings.each(async |frontend, backend| {
         for size in [Size::Known(MIB), Size::Unknown(MIB)] {
             let mut client = crossings.client(frontend).await;
             let plan = Plan { early: true, bytes: 5000, unknown_length: true, ..Plan::default() };
@@ -333,8 +254,8 @@ fn an_answer_comes_while_the_upload_goes_on() {
 
 #[test]
 fn a_body_that_breaks_off_arrives_broken_off() {
-    let crossings = Crossings::new();
-    each_crossing(&crossings, async |frontend, backend| {
+    let crossings = start();
+    crossings.each(async |frontend, backend| {
         for (bytes, cut, unknown_length) in [
             (MIB, 600_000, false),
             (MIB, 600_000, true),
@@ -362,8 +283,8 @@ fn a_body_that_breaks_off_arrives_broken_off() {
 
 #[test]
 fn a_short_body_that_breaks_off_is_told_by_the_status() {
-    let crossings = Crossings::new();
-    each_crossing(&crossings, async |frontend, backend| {
+    let crossings = start();
+    crossings.each(async |frontend, backend| {
         if backend == Transport::H2c {
             return Ok(());
         }
@@ -388,8 +309,8 @@ async fn end_of(seen: &Seen) -> Result<(), Fault> {
 
 #[test]
 fn a_client_that_gives_up_ends_the_backends_work_and_nothing_else() {
-    let crossings = Crossings::new();
-    each_crossing(&crossings, async |frontend, backend| {
+    let crossings = start();
+    crossings.each(async |frontend, backend| {
         let peer = crossings.peer(backend);
         // Before the answer, which never comes; during it; during the upload.
         let waits = Plan { bytes: 100 * MIB + peer.requests().len() as u64, hold_after: Some(0), ..Plan::default() };
@@ -443,7 +364,7 @@ fn a_client_that_gives_up_ends_the_backends_work_and_nothing_else() {
 #[test]
 fn clients_that_give_up_in_the_moment_of_the_answer_leave_nothing_behind() {
     const STREAMS: u64 = 400;
-    let crossings = Crossings::new();
+    let crossings = start();
     let mut left_behind = Vec::new();
     for backend in [Transport::Http1, Transport::Http2Tls] {
         let peer = crossings.peer(backend);
@@ -475,7 +396,7 @@ fn clients_that_give_up_in_the_moment_of_the_answer_leave_nothing_behind() {
 
 #[test]
 fn a_reset_stream_leaves_its_neighbours_alone() {
-    let crossings = Crossings::new();
+    let crossings = start();
     for frontend in [Transport::H2c, Transport::Http2Tls] {
         peer::run(soon("the neighbours are done", async {
             let mut first = crossings.client(frontend).await;
@@ -510,7 +431,7 @@ fn the_backend_chooses_between_http_2_and_http_1_1() {
         .proxy(to("modern", &modern))
         .proxy(to("old", &old))
         .proxy(to("without", &without).set("pool_enable_http2", false));
-    let gateway = boundless(&document, &authority).start();
+    let gateway = listening(boundless(Gateway::builder().document(&document)), &authority).start();
     let tls = ClientTls { bundle: authority.bundle(), name: HOST };
     peer::run(soon("all have answered", async {
         for frontend in Transport::ALL {
@@ -531,9 +452,8 @@ fn the_backend_chooses_between_http_2_and_http_1_1() {
 fn a_client_that_reads_slowly_stops_the_backend_and_costs_no_memory() {
     // What the backend may send ahead is held, so this window is a part of what the slow client costs. One core: the rings and
     // pools of a core that meets its first connection are not.
-    let crossings = Crossings::with(|builder| {
-        builder.env("FERRUM_POOL_HTTP2_INITIAL_STREAM_WINDOW_SIZE", MIB).env("FERRUM_CORES", "0")
-    });
+    let crossings =
+        start_with(|builder| builder.env("FERRUM_POOL_HTTP2_INITIAL_STREAM_WINDOW_SIZE", MIB).env("FERRUM_CORES", "0"));
     for (frontend, backend) in [
         (Transport::Http2Tls, Transport::Http2Tls),
         (Transport::H2c, Transport::Http1),
@@ -592,7 +512,7 @@ fn stands_still(seen: &Seen) -> u64 {
 #[test]
 fn many_streams_share_few_connections_to_the_backend() {
     let crossings =
-        Crossings::with(|builder| builder.env("FERRUM_POOL_HTTP2_CONNECTIONS_PER_HOST", 2).env("FERRUM_CORES", "0,1"));
+        start_with(|builder| builder.env("FERRUM_POOL_HTTP2_CONNECTIONS_PER_HOST", 2).env("FERRUM_CORES", "0,1"));
     let peer = crossings.peer(Transport::Http2Tls);
     let plan = Plan { bytes: 100_000, ..Plan::default() };
     let ask = crossings.ask(Transport::Http2Tls, "GET", &plan, Size::None);

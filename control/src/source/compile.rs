@@ -1,6 +1,7 @@
 //! From a sound document to the snapshot that the cores serve.
 
 mod backend_tls;
+mod methods;
 mod upstreams;
 
 use std::collections::{HashMap, HashSet};
@@ -64,6 +65,7 @@ pub fn compile(
     let faults = if options.skips_faulty_plugins { Faults::LeftOut } else { Faults::Refused };
     let (mut plugins, mut warnings) =
         plugins::catalog::compile_with(&configured(document), &attachments(&proxies), faults, check)?;
+    warnings.extend(methods::behind_a_path(&proxies, &plugins));
     carry_plugins(&mut plugins, previous);
     plugins.companion = ferrum_edge::adapter::companion(document, &places, &plugins);
     let upstreams = upstreams::compile(&document.upstreams, options, previous)?;

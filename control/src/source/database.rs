@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use engine::model::{
     Document, Finding, check_consumer_credentials, check_consumer_identities, check_dispatch_references,
-    check_plugin_references, check_routes, check_streams, check_upstream_references, features_in_use,
-    reserved_port_conflicts,
+    check_plugin_references, check_routes, check_sole_metrics, check_streams, check_upstream_references,
+    features_in_use, reserved_port_conflicts,
 };
 use time::OffsetDateTime;
 
@@ -227,7 +227,8 @@ impl DatabaseSource {
             let faults = consumer.check_fields(self.credentials_per_type_max).into_iter();
             warnings.extend(faults.map(|fault| format!("Consumer '{}': {fault}", consumer.id)));
         }
-        let doubles = [check_consumer_identities(document), check_consumer_credentials(document)];
+        let doubles =
+            [check_consumer_identities(document), check_consumer_credentials(document), check_sole_metrics(document)];
         warnings.extend(doubles.iter().flatten().map(Finding::to_string));
         warnings.extend(features_in_use(document));
         Ok(warnings)

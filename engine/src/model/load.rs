@@ -111,6 +111,7 @@ pub fn load_text(text: &str, format: Format, options: &LoadOptions<'_>) -> Resul
     step("invalid upstream reference(s)", references::check_upstream_references(&document))?;
     step("invalid mesh_route_dispatch upstream reference(s)", references::check_dispatch_references(&document))?;
     step("invalid plugin reference(s)", references::check_plugin_references(&document))?;
+    step("plugin(s) enabled twice", references::check_sole_metrics(&document))?;
     step("plugin config error(s)", check_plugins(&document, options.plugins))?;
     step("plugin file dependency error(s)", check_plugin_files(&document, options, &mut warnings))?;
     step("stream proxy error(s)", stream::check_streams(&document))?;

@@ -49,7 +49,8 @@ pub use load::{LoadError, LoadOptions, Loaded, PluginCatalog, PluginRefusal, loa
 pub use plugin_config::{PluginConfig, PluginScope};
 pub use proxy::{AuthMode, BackendScheme, PluginAssociation, Proxy, ResponseBodyMode};
 pub use references::{
-    association_fault, check_dispatch_references, check_plugin_references, check_upstream_references,
+    association_fault, check_dispatch_references, check_plugin_references, check_sole_metrics,
+    check_upstream_references,
 };
 pub use resilience::{Backoff, CircuitBreaker, Retry};
 pub use rules::{check_id, check_namespace};

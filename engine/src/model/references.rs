@@ -86,6 +86,23 @@ pub fn check_plugin_references(document: &Document) -> Vec<Finding> {
     found
 }
 
+/// One enabled `prometheus_metrics` config is global (traffic plugins sheet §11.1): a second would count every request twice,
+/// in the same figures.
+pub fn check_sole_metrics(document: &Document) -> Vec<Finding> {
+    let counts_all = |config: &PluginConfig| {
+        config.enabled && config.plugin_name == "prometheus_metrics" && config.scope == PluginScope::Global
+    };
+    let mut configs = document.plugin_configs.iter().enumerate().filter(|(_, config)| counts_all(config));
+    let Some((_, PluginConfig { id: first, .. })) = configs.next() else { return Vec::new() };
+    let finding = |(i, PluginConfig { id, .. }): (usize, &PluginConfig)| {
+        let message = format!(
+            "PluginConfig '{id}' (prometheus_metrics) with scope 'global' must be the only one enabled; '{first}' is too"
+        );
+        Finding::plugin_config(i, id, message)
+    };
+    configs.map(finding).collect()
+}
+
 fn check_scope(config: &PluginConfig, proxies: &HashSet<&str>) -> Vec<String> {
     let id = &config.id;
     let mut errors = Vec::new();

@@ -25,6 +25,8 @@ const DEFAULT_BLOCKED: [&str; 10] = [
     "mechanize",
     "php/",
 ];
+/// Stands where a word begins or ends. No header has it.
+const MARK: u8 = 0;
 /// Of all texts of one list together.
 const LIST_BYTES_MAX: usize = 65_536;
 /// More than the longest list needs; the crate's own bound would refuse it.
@@ -33,6 +35,7 @@ const COMPILED_BYTES_MAX: usize = 64 << 20;
 #[derive(Clone, Debug)]
 pub struct BotDetection {
     blocked: Texts,
+    /// With their words marked.
     allowed: Texts,
     allow_missing_user_agent: bool,
     status: u16,
@@ -43,12 +46,11 @@ pub struct BotDetection {
 struct Texts(Option<Regex>);
 
 impl Texts {
-    fn new(texts: &[&str]) -> Result<Self, String> {
+    fn new(texts: &[String]) -> Result<Self, String> {
         if texts.is_empty() {
             return Ok(Self(None));
         }
-        let literal = |text: &&str| regex::escape(&text.to_ascii_lowercase());
-        let alternatives: Vec<String> = texts.iter().map(literal).collect();
+        let alternatives: Vec<String> = texts.iter().map(|text| regex::escape(text)).collect();
         let built = RegexBuilder::new(&alternatives.join("|")).size_limit(COMPILED_BYTES_MAX).build();
         built.map(|regex| Self(Some(regex))).map_err(|error| format!("cannot be compiled: {error}"))
     }
@@ -56,6 +58,23 @@ impl Texts {
     /// `text` is in lower case.
     fn occur_in(&self, text: &[u8]) -> bool {
         self.0.as_ref().is_some_and(|regex| regex.is_match(text))
+    }
+}
+
+/// Marks where words begin and end, so that a text that was marked too occurs in it only where its words stand alone. What is
+/// not ASCII belongs to a word.
+fn mark_words(text: &[u8], out: &mut Vec<u8>) {
+    let mut in_word = false;
+    for byte in text {
+        let is_word = byte.is_ascii_alphanumeric() || *byte == b'_' || !byte.is_ascii();
+        if is_word != in_word {
+            out.push(MARK);
+            in_word = is_word;
+        }
+        out.push(*byte);
+    }
+    if in_word {
+        out.push(MARK);
     }
 }
 
@@ -68,13 +87,14 @@ impl BuiltIn for BotDetection {
             "blocked_patterns",
             "string[]",
             "see [below](#what-is-blocked)",
-            "texts that no user agent may have in it, in any case; takes the place of the default list, and `[]` blocks none",
+            "texts that no user agent may have in it, in any case; takes the place of the default list; `[]` blocks none, and is only for \
+             `allow_missing_user_agent: false`",
         ),
         key(
             "allow_list",
             "string[]",
             "`[]`",
-            "a user agent that has one of these texts in it, in any case, always passes",
+            "a user agent that has one of these texts in it as words of its own, in any case, always passes",
         ),
         key(
             "allow_missing_user_agent",
@@ -87,18 +107,27 @@ impl BuiltIn for BotDetection {
 
     fn parse(config: &Value) -> Result<Parsed<Self>, Vec<String>> {
         let mut keys = Keys::open(Self::NAME, Self::KEYS, config, Null::Unset)?;
-        let blocked = texts(&mut keys, "blocked_patterns", &DEFAULT_BLOCKED);
-        let allowed = texts(&mut keys, "allow_list", &[]);
+        let blocked = texts(&mut keys, "blocked_patterns", &DEFAULT_BLOCKED, str::to_ascii_lowercase);
+        let allowed = texts(&mut keys, "allow_list", &[], marked);
         let allow_missing_user_agent = keys.flag("allow_missing_user_agent", true);
         let status = keys.status("custom_response_code", 403);
-        if blocked.0.is_none() && allow_missing_user_agent {
-            keys.warn(format!("{}: an empty 'blocked_patterns' blocks nothing", Self::NAME));
+        let is_empty = keys.value("blocked_patterns").is_some_and(|list| list.as_array().is_some_and(Vec::is_empty));
+        if is_empty && allow_missing_user_agent {
+            keys.refuse("blocked_patterns", "must not be empty unless 'allow_missing_user_agent' is false");
         }
         keys.finish(Self { blocked, allowed, allow_missing_user_agent, status })
     }
 }
 
-fn texts(keys: &mut Keys<'_>, key: &str, default: &[&str]) -> Texts {
+fn marked(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len() + 2);
+    mark_words(text.to_ascii_lowercase().as_bytes(), &mut out);
+    // No mark is within a character.
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// The texts of a list as they are searched for.
+fn texts(keys: &mut Keys<'_>, key: &str, default: &[&str], searched: fn(&str) -> String) -> Texts {
     let is_set = keys.value(key).is_some();
     let own = keys.texts(key);
     let texts = if is_set { &own[..] } else { default };
@@ -110,7 +139,8 @@ fn texts(keys: &mut Keys<'_>, key: &str, default: &[&str]) -> Texts {
         keys.refuse(key, format_args!("has {bytes} bytes of text; {LIST_BYTES_MAX} is the most"));
         return Texts::default();
     }
-    Texts::new(texts).unwrap_or_else(|reason| {
+    let searched: Vec<String> = texts.iter().map(|text| searched(text)).collect();
+    Texts::new(&searched).unwrap_or_else(|reason| {
         keys.refuse(key, reason);
         Texts::default()
     })
@@ -127,15 +157,23 @@ impl Specs for BotDetection {
 
     fn build(&self, _env: &CoreEnv) -> Rc<dyn Plugin> {
         // A clone of an expression has working memory of its own, so that cores do not share it.
-        Rc::new(Detector { rules: self.clone(), folded: RefCell::default() })
+        Rc::new(Detector { rules: self.clone(), scratch: RefCell::default() })
     }
 }
 
 /// The plugin on one core.
 struct Detector {
     rules: BotDetection,
-    /// A user agent in lower case; its memory serves the next request.
-    folded: RefCell<Vec<u8>>,
+    scratch: RefCell<Scratch>,
+}
+
+/// A user agent; its memory serves the next request.
+#[derive(Default)]
+struct Scratch {
+    /// In lower case.
+    folded: Vec<u8>,
+    /// With its words marked, too.
+    marked: Vec<u8>,
 }
 
 impl Detector {
@@ -145,10 +183,18 @@ impl Detector {
         if agent.trim_ascii().is_empty() {
             return self.rules.allow_missing_user_agent;
         }
-        let mut folded = self.folded.borrow_mut();
+        let Scratch { folded, marked } = &mut *self.scratch.borrow_mut();
         folded.clear();
         folded.extend(agent.iter().map(u8::to_ascii_lowercase));
-        self.rules.allowed.occur_in(&folded) || !self.rules.blocked.occur_in(&folded)
+        if !self.rules.blocked.occur_in(folded) {
+            return true;
+        }
+        if self.rules.allowed.0.is_none() {
+            return false;
+        }
+        marked.clear();
+        mark_words(folded, marked);
+        self.rules.allowed.occur_in(marked)
     }
 }
 
@@ -233,15 +279,38 @@ mod tests {
         for other in ["curl/8", "evilxbot", "a", "b", "x", "under", "ünder"] {
             assert_eq!(agent(&config, other), None, "{other}: only ASCII has cases");
         }
-        assert_eq!(agent(&json!({"blocked_patterns": []}), "curl/8"), None);
+        assert_eq!(agent(&json!({"blocked_patterns": [], "allow_missing_user_agent": false}), "curl/8"), None);
     }
 
     #[test]
     fn the_allow_list_wins() {
         let config = json!({"allow_list": ["Friendly"], "blocked_patterns": ["bot", "friendly"]});
         assert_eq!(agent(&config, "a FRIENDLY bot"), None);
-        assert_eq!(agent(&config, "unfriendlybot"), None, "a part of a word counts");
         assert_eq!(agent(&config, "a bot"), Some(403));
+    }
+
+    #[test]
+    fn a_text_of_the_allow_list_stands_alone_where_it_begins_and_ends_with_a_word() {
+        let config = json!({"blocked_patterns": ["b"], "allow_list": ["Friendly Bot", "mon/", "+up", "bücher", "x-1"]});
+        for passes in
+            ["friendly bot", "b(Friendly Bot/2)", "b mon/2.0", "b-mon/x", "b x+up", "b+up;", "b Bücher", "bb b.x-1"]
+        {
+            assert_eq!(agent(&config, passes), None, "{passes}");
+        }
+        for refused in [
+            "unfriendly bot",
+            "friendly bots",
+            "friendly  bot",
+            "bmon/2",
+            "_mon/b",
+            "b+ups",
+            "übücher",
+            "bücherb",
+            "x-12 b",
+            "bx-1",
+        ] {
+            assert_eq!(agent(&config, refused), Some(403), "{refused}");
+        }
     }
 
     #[test]
@@ -287,6 +356,10 @@ mod tests {
             ]
         );
         assert_eq!(refused(json!({"allow_list": [""]})), ["bot_detection: 'allow_list' has a blank entry"]);
+        assert_eq!(
+            refused(json!({"blocked_patterns": []})),
+            ["bot_detection: 'blocked_patterns' must not be empty unless 'allow_missing_user_agent' is false"]
+        );
         assert_eq!(refused(json!({"custom_response_code": 600})).len(), 1);
         assert_eq!(
             refused(json!({"blocked_patterns": [1]})),
@@ -301,13 +374,7 @@ mod tests {
         });
         assert_eq!((agent(&config, "curl"), ask(&config, &[])), (Some(403), None));
         let warnings = |config: Value| BotDetection::parse(&config).unwrap().warnings;
-        assert_eq!(
-            warnings(json!({"blocked_patterns": [], "blocked": []})),
-            [
-                "bot_detection: an empty 'blocked_patterns' blocks nothing",
-                "bot_detection: unknown key 'blocked' is ignored"
-            ]
-        );
+        assert_eq!(warnings(json!({"blocked": []})), ["bot_detection: unknown key 'blocked' is ignored"]);
         assert!(warnings(json!({"blocked_patterns": [], "allow_missing_user_agent": false})).is_empty());
     }
 

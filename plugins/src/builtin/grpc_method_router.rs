@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::BuiltIn;
 use crate::config::{Key, Keys, Null, Parsed, key};
 use crate::limits::{self, Caller, Counting, Judgement, Limiter, Limits};
 use crate::outbound::redis::{self, Synchronised};
-use crate::{CoreEnv, Flow, Phases, Plugin, Protocol, Protocols, Rejection, RequestContext, Specs};
+use crate::{CoreEnv, Flow, Phases, Plugin, Protocol, Protocols, Rejection, RequestContext, Specs, query};
 
 const SERVICE: &str = "grpc_service";
 const METHOD: &str = "grpc_method";
@@ -24,6 +24,14 @@ const FULL_METHOD: &str = "grpc_full_method";
 
 /// The keys of which at least one must say something.
 const RULES: [&str; 3] = ["allow_methods", "deny_methods", "method_rate_limits"];
+
+const MAX_REQUESTS: &str = "max_requests";
+const WINDOW_SECONDS: &str = "window_seconds";
+/// What a limit has.
+const LIMIT_KEYS: &[Key] = &[
+    key(MAX_REQUESTS, "integer", "*required*", "the size of the bucket"),
+    key(WINDOW_SECONDS, "integer", "*required*", "in which it fills up"),
+];
 
 pub struct GrpcMethodRouter {
     rules: Arc<Rules>,
@@ -188,29 +196,21 @@ fn method_rate_limits<'a>(keys: &mut Keys<'a>) -> Vec<(&'a str, limits::Limit)> 
     for (text, value) in map {
         let key = format!("{KEY}[{text}]");
         add_name(keys, &key, text, &mut names);
-        let Value::Object(limit) = value else {
-            keys.refuse(&key, "must be an object with 'max_requests' and 'window_seconds'");
-            continue;
-        };
-        let max_requests = above_zero(keys, &key, limit, "max_requests");
-        let window_seconds = above_zero(keys, &key, limit, "window_seconds");
-        for unknown in limit.keys().filter(|name| !["max_requests", "window_seconds"].contains(&name.as_str())) {
-            keys.warn(format!("{}: unknown key '{key}.{unknown}' is ignored", keys.plugin()));
-        }
-        if let (Some(name), Some(requests), Some(seconds)) = (normalised(text), max_requests, window_seconds) {
+        let Some(mut limit) = keys.within(&key, LIMIT_KEYS, value) else { continue };
+        let pair = [MAX_REQUESTS, WINDOW_SECONDS].map(|name| required(&mut limit, name));
+        keys.absorb(limit);
+        if let (Some(name), [Some(requests), Some(seconds)]) = (normalised(text), pair) {
             limits.push((name, limits::Limit { requests, seconds, counting: Counting::TokenBucket }));
         }
     }
     limits
 }
 
-fn above_zero(keys: &mut Keys<'_>, within: &str, limit: &Map<String, Value>, name: &str) -> Option<NonZeroU64> {
-    let number = limit.get(name).and_then(Value::as_u64).and_then(NonZeroU64::new);
-    if number.is_none() {
-        let key = format!("{within}.{name}");
-        keys.refuse(&key, if limit.contains_key(name) { "must be an integer above 0" } else { "is required" });
+fn required(limit: &mut Keys<'_>, name: &str) -> Option<NonZeroU64> {
+    if limit.value(name).is_none() {
+        limit.refuse(name, "is required");
     }
-    number
+    NonZeroU64::new(limit.positive(name)?)
 }
 
 fn limit_by(keys: &mut Keys<'_>) -> LimitBy {
@@ -257,8 +257,12 @@ enum Permission<'r> {
 
 impl Router {
     fn permission(&self, cx: &RequestContext) -> Permission<'_> {
-        // Without a name the path was none of a gRPC method.
-        let Some(name) = cx.metadata.get(FULL_METHOD) else { return Permission::Open };
+        let Some(name) = cx.metadata.get(FULL_METHOD) else {
+            return match self.rules.permits_others {
+                true => Permission::Open,
+                false => Permission::Denied(Rejection::error(403, "gRPC method is not permitted")),
+            };
+        };
         let rule = self.rules.methods.get(name);
         if !rule.map_or(self.rules.permits_others, |rule| rule.is_permitted) {
             return Permission::Denied(Rejection::error(403, &format!("gRPC method '{name}' is not permitted")));
@@ -286,20 +290,14 @@ impl Router {
     }
 
     fn caller<'c>(&self, cx: &'c RequestContext) -> Caller<'c> {
-        let address = Caller::Address(cx.client_ip.to_canonical());
-        match self.rules.limit_by {
-            LimitBy::Ip => address,
-            LimitBy::Consumer => cx.effective_identity().map_or(address, Caller::Consumer),
-        }
+        Caller::of(cx, self.rules.limit_by == LimitBy::Consumer)
     }
 }
 
 /// Service and method of a path of exactly two segments.
-fn service_and_method(path: &[u8]) -> Option<(&[u8], &[u8])> {
-    let segments = path.strip_prefix(b"/")?;
-    let slash = memchr::memchr(b'/', segments)?;
-    let (service, method) = (&segments[..slash], &segments[slash + 1..]);
-    let is_whole = !service.is_empty() && !method.is_empty() && memchr::memchr(b'/', method).is_none();
+fn service_and_method(path: &str) -> Option<(&str, &str)> {
+    let (service, method) = path.strip_prefix('/')?.split_once('/')?;
+    let is_whole = !service.is_empty() && !method.is_empty() && !method.contains('/');
     is_whole.then_some((service, method))
 }
 
@@ -313,8 +311,9 @@ impl Plugin for Router {
     }
 
     fn on_request_received<'a>(&'a self, cx: &'a mut RequestContext) -> Flow<'a> {
-        let Some((service, method)) = service_and_method(cx.head.path()) else { return Flow::Continue };
-        let (service, method) = (String::from_utf8_lossy(service), String::from_utf8_lossy(method));
+        // A backend may decode it, so that `/a.B/%43` is a call of `a.B/C`.
+        let path = query::decode(cx.head.path());
+        let Some((service, method)) = service_and_method(&path) else { return Flow::Continue };
         cx.metadata.set(FULL_METHOD, format!("{service}/{method}"));
         cx.metadata.set(SERVICE, service);
         cx.metadata.set(METHOD, method);

@@ -20,12 +20,15 @@ use crate::{CoreEnv, Flow, Phases, Plugin, Protocols, Rejection, RequestContext,
 use engine::http::{Headers, ResponseHead};
 
 /// What is left for the log and for the headers, and the headers' names.
-const EXPOSED: [(&str, &str); 4] = [
+const EXPOSED: [(&str, &str); 3] = [
     ("ratelimit_limit", "x-ratelimit-limit"),
     ("ratelimit_remaining", "x-ratelimit-remaining"),
     ("ratelimit_window", "x-ratelimit-window"),
-    ("ratelimit_identity", "x-ratelimit-identity"),
 ];
+/// Who is counted is for the log only.
+const IDENTITY: &str = "ratelimit_identity";
+/// The header that told it in earlier releases. A client's own is not passed off as ours.
+const IDENTITY_HEADER: &str = "x-ratelimit-identity";
 
 pub struct RateLimiting {
     checked: Arc<Checked>,
@@ -67,7 +70,7 @@ impl BuiltIn for RateLimiting {
             "expose_headers",
             "boolean",
             "`false`",
-            "tell limit, remaining requests, window and caller in `x-ratelimit-*` headers",
+            "tell limit, remaining requests and window in `x-ratelimit-*` headers",
         ),
         key(
             "window_seconds",
@@ -126,7 +129,13 @@ fn limit_by(keys: &mut Keys<'_>) -> LimitBy {
     match text.to_ascii_lowercase().as_str() {
         "ip" => LimitBy::Ip,
         "consumer" => LimitBy::Consumer,
-        "spiffe_identity" | "spiffe" => LimitBy::Spiffe,
+        "spiffe_identity" | "spiffe" => {
+            let plugin = keys.plugin();
+            keys.warn(format!(
+                "{plugin}: 'limit_by' '{text}' counts addresses: nobody has such an identity in this release"
+            ));
+            LimitBy::Spiffe
+        }
         _ => {
             keys.refuse("limit_by", format_args!("must be 'ip', 'consumer' or 'spiffe_identity' (got '{text}')"));
             LimitBy::Ip
@@ -165,14 +174,16 @@ impl OnCore {
     /// Who asks, and by which rule.
     fn whose<'c>(&self, cx: &'c RequestContext) -> (usize, Caller<'c>) {
         let checked = &self.checked;
-        let identity = if checked.limit_by == LimitBy::Consumer { cx.effective_identity() } else { None };
-        match identity {
-            Some(identity) => {
-                let rule = checked.rules_of.get(identity).copied().unwrap_or(checked.default_rule);
-                (rule, Caller::Consumer(identity))
-            }
-            None => (checked.default_rule, Caller::Address(cx.client_ip.to_canonical())),
-        }
+        let caller = self.caller(cx);
+        let own = match caller {
+            Caller::Consumer(identity) => checked.rules_of.get(identity).copied(),
+            Caller::Address(_) => None,
+        };
+        (own.unwrap_or(checked.default_rule), caller)
+    }
+
+    fn caller<'c>(&self, cx: &'c RequestContext) -> Caller<'c> {
+        Caller::of(cx, self.checked.limit_by == LimitBy::Consumer)
     }
 
     #[inline]
@@ -214,11 +225,12 @@ impl OnCore {
             Judgement::Admitted { limit, remaining } => (limit, remaining),
             Judgement::Refused { limit } => (limit, 0),
         };
-        let identity = self.whose(cx).1.to_string();
+        let identity = self.caller(cx).to_string();
         let [requests, seconds] = self.checked.texts[rule][limit].clone();
-        for ((key, _), value) in EXPOSED.iter().zip([requests, remaining.to_string(), seconds, identity]) {
+        for ((key, _), value) in EXPOSED.iter().zip([requests, remaining.to_string(), seconds]) {
             cx.metadata.set(*key, value);
         }
+        cx.metadata.set(IDENTITY, identity);
     }
 
     #[cold]
@@ -262,6 +274,7 @@ impl Plugin for OnCore {
                 cx.head.headers.set(name, value.as_bytes());
             }
         }
+        cx.head.headers.remove(IDENTITY_HEADER);
         Flow::Continue
     }
 

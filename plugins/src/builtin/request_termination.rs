@@ -4,7 +4,7 @@
 
 use std::rc::Rc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::BuiltIn;
 use crate::config::{Key, Keys, Null, Parsed, is_token, key};
@@ -14,6 +14,15 @@ const DEFAULT_STATUS: u16 = 503;
 const DEFAULT_CONTENT_TYPE: &str = "application/json";
 const DEFAULT_MESSAGE: &str = "Service unavailable";
 const TRIGGER: &str = "trigger";
+const PATH_PREFIX: &str = "path_prefix";
+const HEADER: &str = "header";
+const HEADER_VALUE: &str = "header_value";
+/// What a trigger may have.
+const TRIGGER_KEYS: &[Key] = &[
+    key(PATH_PREFIX, "string", "not set", "requests whose path begins so"),
+    key(HEADER, "string", "not set", "requests with that header"),
+    key(HEADER_VALUE, "string", "any", "only those where it has this value"),
+];
 
 #[derive(Clone, Debug)]
 pub struct RequestTermination {
@@ -87,56 +96,41 @@ fn body_saying(message: &str, status: u16, content_type: &str) -> String {
 
 fn trigger(keys: &mut Keys<'_>) -> Trigger {
     let Some(value) = keys.value(TRIGGER) else { return Trigger::Always };
-    let Value::Object(members) = value else {
-        keys.refuse(TRIGGER, "must be an object");
-        return Trigger::Always;
+    let Some(mut members) = keys.within(TRIGGER, TRIGGER_KEYS, value) else { return Trigger::Always };
+    let trigger = match (members.raw(PATH_PREFIX), members.raw(HEADER)) {
+        (Some(prefix), None) => Some(path_prefix(&mut members, prefix)),
+        (None, Some(name)) => Some(header(&mut members, name)),
+        _ => None,
     };
-    for unknown in members.keys().filter(|name| !["path_prefix", "header", "header_value"].contains(&name.as_str())) {
-        keys.warn(format!("{}: unknown key '{TRIGGER}.{unknown}' is ignored", keys.plugin()));
-    }
-    match (members.get("path_prefix"), members.get("header")) {
-        (Some(prefix), None) => path_prefix(keys, prefix, members),
-        (None, Some(name)) => header(keys, name, members),
-        _ => {
-            keys.refuse(TRIGGER, "must have either 'path_prefix' or 'header'");
-            Trigger::Always
-        }
-    }
+    keys.absorb(members);
+    trigger.unwrap_or_else(|| {
+        keys.refuse(TRIGGER, format_args!("must have either '{PATH_PREFIX}' or '{HEADER}'"));
+        Trigger::Always
+    })
 }
 
-fn path_prefix(keys: &mut Keys<'_>, prefix: &Value, members: &Map<String, Value>) -> Trigger {
-    const KEY: &str = "trigger.path_prefix";
-    let plugin = keys.plugin();
-    if members.contains_key("header_value") {
-        keys.warn(format!("{plugin}: '{TRIGGER}.header_value' has no effect without '{TRIGGER}.header'"));
+fn path_prefix(members: &mut Keys<'_>, prefix: &Value) -> Trigger {
+    if members.raw(HEADER_VALUE).is_some() {
+        let plugin = members.plugin();
+        members.warn(format!("{plugin}: '{TRIGGER}.{HEADER_VALUE}' has no effect without '{TRIGGER}.{HEADER}'"));
     }
-    let prefix = prefix.as_str().unwrap_or_else(|| {
-        keys.refuse(KEY, "must be a string");
-        "/"
-    });
-    if prefix.is_empty() {
-        keys.refuse(KEY, "must not be empty");
-    } else if !prefix.starts_with('/') && prefix != "*" {
-        keys.warn(format!("{plugin}: '{KEY}' '{prefix}' fits no request, because paths begin with '/'"));
+    match prefix.as_str() {
+        None => members.refuse(PATH_PREFIX, "must be a string"),
+        Some("") => members.refuse(PATH_PREFIX, "must not be empty"),
+        Some("*") => {}
+        Some(prefix) if prefix.starts_with('/') => {}
+        Some(prefix) => members.refuse(PATH_PREFIX, format_args!("must begin with '/' or be '*' (got '{prefix}')")),
     }
-    Trigger::PathPrefix(prefix.to_owned())
+    Trigger::PathPrefix(prefix.as_str().unwrap_or_default().to_owned())
 }
 
-fn header(keys: &mut Keys<'_>, name: &Value, members: &Map<String, Value>) -> Trigger {
-    const KEY: &str = "trigger.header";
+fn header(members: &mut Keys<'_>, name: &Value) -> Trigger {
     match name.as_str() {
-        None => keys.refuse(KEY, "must be a string"),
-        Some(name) if !is_token(name) => keys.refuse(KEY, format_args!("must be a header name (got '{name}')")),
+        None => members.refuse(HEADER, "must be a string"),
+        Some(name) if !is_token(name) => members.refuse(HEADER, format_args!("must be a header name (got '{name}')")),
         Some(_) => {}
     }
-    let value = match members.get("header_value") {
-        None | Some(Value::Null) => None,
-        Some(Value::String(value)) => Some(value).filter(|value| !value.is_empty()).cloned(),
-        Some(_) => {
-            keys.refuse("trigger.header_value", "must be a string");
-            None
-        }
-    };
+    let value = members.text(HEADER_VALUE).filter(|value| !value.is_empty()).map(str::to_owned);
     Trigger::Header { name: name.as_str().unwrap_or_default().to_owned(), value }
 }
 
@@ -325,6 +319,11 @@ mod tests {
             refused(json!({"path_prefix": ""})),
             ["request_termination: 'trigger.path_prefix' must not be empty"]
         );
+        for prefix in ["admin", "*/", " /a"] {
+            let error =
+                format!("request_termination: 'trigger.path_prefix' must begin with '/' or be '*' (got '{prefix}')");
+            assert_eq!(refused(json!({"path_prefix": prefix})), [error]);
+        }
         for wrong in [json!(null), json!(1)] {
             assert_eq!(
                 refused(json!({"path_prefix": wrong})),
@@ -347,11 +346,10 @@ mod tests {
     #[test]
     fn what_has_no_effect_is_named() {
         assert_eq!(
-            warnings(json!({"trigger": {"path_prefix": "admin", "header_value": "x", "path": "/"}, "status": 1})),
+            warnings(json!({"trigger": {"path_prefix": "/admin", "header_value": "x", "path": "/"}, "status": 1})),
             [
-                "request_termination: unknown key 'trigger.path' is ignored",
                 "request_termination: 'trigger.header_value' has no effect without 'trigger.header'",
-                "request_termination: 'trigger.path_prefix' 'admin' fits no request, because paths begin with '/'",
+                "request_termination: unknown key 'trigger.path' is ignored",
                 "request_termination: unknown key 'status' is ignored",
             ]
         );

@@ -3,12 +3,12 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use engine::http::{Known, ResponseHead};
+use engine::http::ResponseHead;
 use serde_json::Value;
 
 use super::BuiltIn;
-use super::transform::{Dialect, RejectionFields, ResponseFields, Rewriter, Rules, Target, edit, is_json};
-use crate::config::{Key, Keys, Null, Parsed, key};
+use super::transform::{Dialect, RULE_KEYS, RejectionFields, ResponseFields, Rewriter, Rules, Target, edit, is_json};
+use crate::config::{Key, Keys, Null, Parsed};
 use crate::{CoreEnv, Flow, Phases, Plugin, Protocol, Protocols, Rejection, RequestContext, Specs, WholeResponse};
 
 const DIALECT: Dialect =
@@ -23,34 +23,7 @@ impl BuiltIn for ResponseTransformer {
     const NAME: &'static str = "response_transformer";
     const PRIORITY: u16 = 4000;
     const PROTOCOLS: Protocols = Protocols::of(&[Protocol::Http, Protocol::Grpc]);
-    const KEYS: &'static [Key] = &[
-        key(
-            "rules",
-            "object[]",
-            "`[]`",
-            "what is edited, see below; at least one rule unless `apply_route_overrides` is true",
-        ),
-        key(
-            "apply_route_overrides",
-            "boolean",
-            "`false`",
-            "whether the transforms of the matched `mesh_route_dispatch` rule are applied, so that no rule is needed here; that \
-             plugin is not in this release, so there are none, which a warning says",
-        ),
-        key(
-            "runtime_overlay_scope",
-            "string",
-            "none",
-            "names the key `ferrum.response_transformer.<scope>.enabled` of the runtime overlay; this release has no overlay, \
-             which a warning says",
-        ),
-        key(
-            "default_enabled",
-            "boolean",
-            "`true`",
-            "`false` switches all rules off as long as no overlay says otherwise",
-        ),
-    ];
+    const KEYS: &'static [Key] = &RULE_KEYS;
 
     fn parse(config: &Value) -> Result<Parsed<Self>, Vec<String>> {
         let mut keys = Keys::open(Self::NAME, Self::KEYS, config, Null::Refused)?;
@@ -69,21 +42,16 @@ impl Specs for ResponseTransformer {
     }
 
     fn build(&self, env: &CoreEnv) -> Rc<dyn Plugin> {
-        let rewriter = Rewriter::new(self.rules.body.clone(), env.services.runtime.clone());
-        Rc::new(Transformer { rules: self.rules.clone(), rewriter })
+        Rc::new(Transformer(Rewriter::new(self.rules.clone(), env.services.runtime.clone())))
     }
 }
 
-struct Transformer {
-    rules: Arc<Rules>,
-    rewriter: Rewriter,
-}
+struct Transformer(Rewriter);
 
-/// A client that may get a stream of events must not wait for its end.
-fn accepts_events(cx: &RequestContext) -> bool {
-    const EVENTS: &[u8] = b"text/event-stream";
-    let has_events = |value: &[u8]| value.windows(EVENTS.len()).any(|window| window.eq_ignore_ascii_case(EVENTS));
-    cx.head.headers.known(Known::Accept).any(has_events)
+impl Transformer {
+    fn rules(&self) -> &Rules {
+        self.0.rules()
+    }
 }
 
 impl Plugin for Transformer {
@@ -93,25 +61,31 @@ impl Plugin for Transformer {
 
     fn phases(&self) -> Phases {
         let head =
-            if self.rules.headers.is_empty() { Phases::NONE } else { Phases::AFTER_PROXY.and(Phases::REJECTION) };
-        let body = Phases::RESPONSE_BUFFERING.and(Phases::RESPONSE_TRANSFORM);
-        if self.rules.body.is_empty() { head } else { head.and(body) }
+            if self.rules().headers.is_empty() { Phases::NONE } else { Phases::AFTER_PROXY.and(Phases::REJECTION) };
+        let body = Phases::BEFORE_PROXY.and(Phases::RESPONSE_BUFFERING).and(Phases::RESPONSE_TRANSFORM);
+        if self.rules().body.is_empty() { head } else { head.and(body) }
+    }
+
+    /// The backend is asked for the whole body and in the clear: neither a part nor what is compressed can be rewritten.
+    fn before_proxy<'a>(&'a self, cx: &'a mut RequestContext) -> Flow<'a> {
+        let headers = &mut cx.head.headers;
+        headers.set("accept-encoding", b"identity");
+        headers.remove("range");
+        headers.remove("if-range");
+        Flow::Continue
     }
 
     fn after_proxy<'a>(&'a self, _cx: &'a mut RequestContext, response: &'a mut ResponseHead) -> Flow<'a> {
-        edit(&self.rules.headers, ResponseFields(&mut response.headers));
+        edit(&self.rules().headers, ResponseFields(&mut response.headers));
         Flow::Continue
     }
 
     fn on_rejection<'a>(&'a self, _cx: &'a mut RequestContext, rejection: &'a mut Rejection) -> Flow<'a> {
-        edit(&self.rules.headers, RejectionFields(rejection));
+        edit(&self.rules().headers, RejectionFields(rejection));
         Flow::Continue
     }
 
-    fn wants_response_body(&self, cx: &mut RequestContext) -> bool {
-        !accepts_events(cx)
-    }
-
+    /// The response decides: what a client says it accepts must not switch rules off.
     fn wants_body_of(&self, _cx: &RequestContext, response: &ResponseHead) -> bool {
         is_json(&response.headers)
     }
@@ -124,13 +98,13 @@ impl Plugin for Transformer {
         if !is_json(&response.head.headers) {
             return Flow::Continue;
         }
-        match self.rewriter.rewrite_short(std::mem::take(&mut response.body)) {
+        match self.0.rewrite_short(std::mem::take(&mut response.body)) {
             Ok(body) => {
                 response.body = body;
                 Flow::Continue
             }
             Err(body) => Flow::Wait(Box::pin(async move {
-                match self.rewriter.rewrite_long(body).await {
+                match self.0.rewrite_long(body).await {
                     Some(body) => response.body = body,
                     None => return Flow::reject(502, NOT_REWRITTEN),
                 }

@@ -15,8 +15,8 @@ use std::time::Instant;
 
 use engine::ledger::Window;
 
-use crate::CoreEnv;
 use crate::outbound::redis::Synchronised;
+use crate::{CoreEnv, RequestContext};
 use meters::{Meters, Remembered};
 use shared::Shared;
 
@@ -30,6 +30,16 @@ pub enum Caller<'a> {
     Address(IpAddr),
     /// The effective identity.
     Consumer(&'a str),
+}
+
+impl<'c> Caller<'c> {
+    /// By identity if that is wanted and known, else by address.
+    pub fn of(cx: &'c RequestContext, by_identity: bool) -> Self {
+        match cx.effective_identity().filter(|_| by_identity) {
+            Some(identity) => Self::Consumer(identity),
+            None => Self::Address(cx.client_ip.to_canonical()),
+        }
+    }
 }
 
 impl fmt::Display for Caller<'_> {

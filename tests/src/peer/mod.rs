@@ -6,6 +6,7 @@
 
 mod backend;
 mod client;
+pub mod crossings;
 mod flow;
 mod http1;
 pub mod pattern;

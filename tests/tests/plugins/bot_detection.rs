@@ -40,14 +40,16 @@ fn own_patterns_take_the_place_of_the_usual_ones() {
     {
         assert_eq!(status(&gateway, agent), expected, "{agent}");
     }
-    assert_eq!(status(&guarded(&backend, json!({"blocked_patterns": []})), "curl/8"), 200);
+    let none = json!({"blocked_patterns": [], "allow_missing_user_agent": false});
+    assert_eq!(status(&guarded(&backend, none), "curl/8"), 200);
 }
 
 #[test]
 fn the_allow_list_wins() {
     let backend = Backend::saying("ok");
     let gateway = guarded(&backend, json!({"allow_list": ["monitoring"]}));
-    assert_eq!([status(&gateway, "curl/8 (Monitoring)"), status(&gateway, "curl/8")], [200, 403]);
+    let statuses = ["curl/8 (Monitoring)", "curl/8", "curl/8 monitorings"].map(|agent| status(&gateway, agent));
+    assert_eq!(statuses, [200, 403, 403], "a part of a word is not it");
 }
 
 #[test]
@@ -102,10 +104,14 @@ fn grpc_and_websocket_clients_are_refused_as_well() {
 
 #[test]
 fn wrong_configs_stop_the_start() {
-    let config = json!({"allow_list": [""], "custom_response_code": 600});
+    let config = json!({"blocked_patterns": [], "allow_list": [""], "custom_response_code": 600});
     let document = Document::all_to(1).proxy_plugin("app", "bot_detection", config);
     let said = Gateway::builder().document(&document).start_failing().messages().join("\n");
-    for error in ["'allow_list' has a blank entry", "'custom_response_code' must be an integer from 100 to 599"] {
+    for error in [
+        "'blocked_patterns' must not be empty unless 'allow_missing_user_agent' is false",
+        "'allow_list' has a blank entry",
+        "'custom_response_code' must be an integer from 100 to 599",
+    ] {
         assert!(said.contains(&format!("bot_detection: {error}")), "{said}");
     }
 }

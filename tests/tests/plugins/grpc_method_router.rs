@@ -1,7 +1,7 @@
 //! `grpc_method_router`.
 
 use serde_json::{Value, json};
-use tests::{Backend, Document, Gateway, Redis, Response};
+use tests::{Backend, Document, Gateway, Proxy, Redis, Response};
 
 use crate::alice;
 
@@ -54,6 +54,27 @@ fn methods_that_are_denied_or_not_allowed_get_status_7() {
     let gateway = routed(&backend, json!({"allow_methods": ["/shop.Orders/Get"]}));
     assert_eq!(status(&call(&gateway, "shop.Orders/Get")), None);
     assert_eq!(status(&call(&gateway, "shop.Orders/Drop")), Some("7"));
+}
+
+#[test]
+fn a_list_of_allowed_methods_lets_nothing_else_through_however_it_is_written() {
+    let backend = unhelpful();
+    let gateway = routed(&backend, json!({"deny_methods": ["shop.Orders/Drop"]}));
+    assert_eq!(status(&call(&gateway, "shop.Orders/%44rop")), Some("7"));
+    let gateway = routed(&backend, json!({"allow_methods": ["shop.Orders/Get"]}));
+    for path in ["shop.Orders/Get/", "x/shop.Orders/Get", "shop.Orders", ""] {
+        assert_eq!(status(&call(&gateway, path)), Some("7"), "{path}");
+    }
+}
+
+#[test]
+fn a_proxy_that_strips_its_path_is_warned_about() {
+    let backend = unhelpful();
+    let proxy = Proxy::new("shop").path("/shop").to(backend.port());
+    let config = json!({"allow_methods": ["shop.Orders/Get"]});
+    let gateway = Gateway::running(&Document::new().proxy(proxy).proxy_plugin("shop", "grpc_method_router", config));
+    gateway.wait_for_log(|text| text.contains("paths name no method on proxies 'shop'"));
+    assert_eq!(status(&call(&gateway, "shop/shop.Orders/Drop")), Some("7"));
 }
 
 #[test]

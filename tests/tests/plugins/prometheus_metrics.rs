@@ -423,6 +423,10 @@ fn a_config_that_is_wrong_is_refused_at_start() {
     let absent = json!({"id": "m", "plugin_name": "prometheus_metrics", "scope": "global"});
     let unknown =
         json!({"id": "n", "plugin_name": "prometheus_metrics", "scope": "global", "config": {"buckets": [1]}});
-    let gateway = Gateway::running(&Document::all_to(backend.port()).plugin(absent).plugin(unknown));
+    let two = Document::all_to(backend.port()).plugin(absent).plugin(unknown.clone());
+    let exit = Gateway::builder().document(&two).start_failing();
+    let error = "PluginConfig 'n' (prometheus_metrics) with scope 'global' must be the only one enabled; 'm' is too";
+    assert!(exit.messages().iter().any(|text| text.contains(error)), "{exit:?}");
+    let gateway = Gateway::running(&Document::all_to(backend.port()).plugin(unknown));
     gateway.wait_for_log(|text| text.contains("prometheus_metrics: unknown key 'buckets' is ignored"));
 }

@@ -125,8 +125,13 @@ fn a_websocket_is_not_opened() {
 
 #[test]
 fn a_wrong_trigger_stops_the_start() {
-    let config = json!({"trigger": {"path_prefix": "/", "header": "x"}});
-    let document = Document::all_to(1).proxy_plugin("app", "request_termination", config);
-    let said = Gateway::builder().document(&document).start_failing().messages().join("\n");
-    assert!(said.contains("request_termination: 'trigger' must have either 'path_prefix' or 'header'"), "{said}");
+    for (trigger, error) in [
+        (json!({"path_prefix": "/", "header": "x"}), "'trigger' must have either 'path_prefix' or 'header'"),
+        (json!({"path_prefix": "admin"}), "'trigger.path_prefix' must begin with '/' or be '*' (got 'admin')"),
+    ] {
+        let config = json!({"trigger": trigger});
+        let document = Document::all_to(1).proxy_plugin("app", "request_termination", config);
+        let said = Gateway::builder().document(&document).start_failing().messages().join("\n");
+        assert!(said.contains(&format!("request_termination: {error}")), "{said}");
+    }
 }

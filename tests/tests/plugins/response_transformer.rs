@@ -129,6 +129,41 @@ fn what_is_no_json_or_needs_no_change_arrives_byte_for_byte() {
     assert_eq!(said(add, "application/problem+json", "{ }").text(), r#"{"x":1}"#);
 }
 
+/// Clients of MCP say so with every request.
+#[test]
+fn a_client_that_would_also_take_events_gets_its_json_rewritten() {
+    let backend = json_backend(r#"{"id": 1, "debug": 2}"#);
+    let gateway = transformed(&backend, json!({"rules": [{"target": "body", "operation": "remove", "key": "debug"}]}));
+    for accept in ["text/event-stream", "application/json, text/event-stream"] {
+        assert_eq!(ask(&gateway, "/", &format!("Accept: {accept}\r\n")).text(), r#"{"id":1}"#, "{accept}");
+    }
+}
+
+#[test]
+fn a_client_that_asks_for_compression_or_for_a_part_gets_the_whole_rewritten() {
+    let backend = Backend::replying(|request| {
+        let reply = Reply::new(200).header("Content-Type", "application/json");
+        match (request.header("accept-encoding"), request.header("range")) {
+            (Some("identity"), None) => reply.body(r#"{"id": 1, "debug": 2}"#),
+            _ => reply.header("Content-Encoding", "gzip").body("not to be read"),
+        }
+    });
+    let gateway = transformed(&backend, json!({"rules": [{"target": "body", "operation": "remove", "key": "debug"}]}));
+    for lines in ["Accept-Encoding: gzip, br\r\n", "Range: bytes=1-\r\nIf-Range: \"1\"\r\n", ""] {
+        assert_eq!(ask(&gateway, "/", lines).text(), r#"{"id":1}"#, "{lines}");
+    }
+}
+
+#[test]
+fn what_a_backend_compresses_all_the_same_arrives_as_it_came() {
+    let backend = Backend::replying(|_| {
+        Reply::new(200).header("Content-Type", "application/json").header("Content-Encoding", "gzip").body("{ }")
+    });
+    let add = json!([{"target": "body", "operation": "add", "key": "x", "value": 1}]);
+    let response = transformed(&backend, json!({"rules": add})).get("/");
+    assert_eq!((response.text().as_str(), response.header("content-encoding")), ("{ }", Some("gzip")));
+}
+
 #[test]
 fn a_long_response_is_rewritten_as_well() {
     let text: &'static str = Box::leak(format!("{{\"a\":\"{}\"}}", "b".repeat(3 << 20)).into_boxed_str());

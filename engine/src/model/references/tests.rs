@@ -98,3 +98,18 @@ fn dispatch_rules_name_upstreams_that_exist() {
     assert_eq!(messages(check_dispatch_references(&config(true))), [expected]);
     assert_eq!(messages(check_dispatch_references(&config(false))), [""; 0]);
 }
+
+#[test]
+fn one_enabled_config_counts_for_all_proxies() {
+    let counting = |id: &str, scope: &str, enabled: bool| {
+        let proxy_id = (scope == "proxy").then_some("a");
+        json!({"id": id, "plugin_name": "prometheus_metrics", "scope": scope, "proxy_id": proxy_id, "enabled": enabled})
+    };
+    let found = |configs: Value| messages(check_sole_metrics(&document(json!({"plugin_configs": configs}))));
+    let (first, second) = (counting("m", "global", true), counting("n", "global", true));
+    let others =
+        [counting("off", "global", false), counting("own", "proxy", true), counting("group", "proxy_group", true)];
+    assert!(found(json!([others[0], first, others[1], others[2]])).is_empty());
+    let text = "PluginConfig 'n' (prometheus_metrics) with scope 'global' must be the only one enabled; 'm' is too";
+    assert_eq!(found(json!([first, others[0], second])), [text]);
+}

@@ -55,12 +55,27 @@ fn a_path_of_two_segments_names_a_method() {
 }
 
 #[test]
-fn other_paths_have_no_metadata_and_are_not_checked() {
-    let closed = spec(json!({"allow_methods": []}));
-    for path in ["/", "/Orders", "/Orders/", "//Get", "/shop/Orders/Get", "/Orders/Get/", "*"] {
-        let (cx, verdict) = call(&closed, path);
+fn other_paths_have_no_metadata_and_pass_only_where_methods_that_nobody_names_do() {
+    let open = spec(json!({"deny_methods": ["Orders/Get"]}));
+    let closed = spec(json!({"allow_methods": ["Orders/Get"]}));
+    for path in ["/", "/Orders", "/Orders/", "//Get", "/shop/Orders/Get", "/Orders/Get/", "/Orders%2fGet/x", "*"] {
+        let (cx, verdict) = call(&open, path);
         assert!(verdict.is_ok() && cx.metadata.is_empty(), "{path}");
+        let (cx, verdict) = call(&closed, path);
+        let rejection = verdict.unwrap_err();
+        assert_eq!((rejection.status, &rejection.body[..]), (403, &br#"{"error":"gRPC method is not permitted"}"#[..]));
+        assert!(cx.metadata.is_empty(), "{path}");
     }
+}
+
+#[test]
+fn a_name_is_what_its_percent_triplets_say() {
+    let limits = json!({"a.B/Slow": {"max_requests": 1, "window_seconds": 100}});
+    let config = spec(json!({"deny_methods": ["a.B/Drop"], "method_rate_limits": limits}));
+    assert_eq!([status(&config, "/a.B/Dr%6fp"), status(&config, "/%61%2eB%2FDrop")], [403, 403]);
+    assert_eq!([status(&config, "/a.B/Slow"), status(&config, "/a.B/%53low")], [200, 429]);
+    assert_eq!(call(&config, "/a.B/%43").0.metadata.get("grpc_full_method"), Some("a.B/C"));
+    assert_eq!(status(&config, "/a.B/Drop%"), 200);
 }
 
 #[test]
@@ -242,13 +257,13 @@ fn everything_that_is_wrong_is_said_at_once() {
             "grpc_method_router: 'allow_methods' must be an array of strings",
             "grpc_method_router: 'deny_methods[0]' must be a string",
             "grpc_method_router: 'deny_methods[1]' must be a string",
-            "grpc_method_router: 'method_rate_limits[a.B/C].max_requests' must be an integer above 0",
-            "grpc_method_router: 'method_rate_limits[a.B/C].window_seconds' must be an integer above 0",
-            "grpc_method_router: 'method_rate_limits[a.B/D].max_requests' must be an integer above 0",
-            "grpc_method_router: 'method_rate_limits[a.B/D].window_seconds' must be an integer above 0",
+            "grpc_method_router: 'method_rate_limits[a.B/C].max_requests' must be greater than zero",
+            "grpc_method_router: 'method_rate_limits[a.B/C].window_seconds' must be an unsigned integer",
+            "grpc_method_router: 'method_rate_limits[a.B/D].max_requests' must be an unsigned integer",
+            "grpc_method_router: 'method_rate_limits[a.B/D].window_seconds' must be an unsigned integer",
             "grpc_method_router: 'method_rate_limits[a.B/E].max_requests' is required",
-            "grpc_method_router: 'method_rate_limits[a.B/E].window_seconds' must be an integer above 0",
-            "grpc_method_router: 'method_rate_limits[a.B/F]' must be an object with 'max_requests' and 'window_seconds'",
+            "grpc_method_router: 'method_rate_limits[a.B/E].window_seconds' is required",
+            "grpc_method_router: 'method_rate_limits[a.B/F]' must be an object",
             "grpc_method_router: 'method_rate_limits[wrong]' must be 'package.Service/Method' (got 'wrong')",
             "grpc_method_router: 'limit_by' must be 'ip' or 'consumer' (got 'header')",
             "redis rate limiter: 'redis_url' must be redis:// or rediss://, with a host, and a number for the database if there is a path",

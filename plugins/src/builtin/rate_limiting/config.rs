@@ -1,12 +1,11 @@
 //! The limits in a config, in both shapes: the keys of one rule at the top, or a list of rules.
 
-use std::fmt::Display;
 use std::num::NonZeroU64;
 
 use rustc_hash::FxHashMap;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::config::Keys;
+use crate::config::{Key, Keys, key};
 use crate::limits::{Counting, Limit, Rule};
 
 /// Windows up to this length are token buckets (plugins sheet §2.29).
@@ -19,8 +18,18 @@ const REQUESTS: &str = "max_requests";
 const PRESETS: [(&str, u64); 3] =
     [("requests_per_second", 1), ("requests_per_minute", 60), ("requests_per_hour", 3600)];
 const LIMITS: &str = "limits";
+const SCOPE: &str = "scope";
+const CONSUMERS: &str = "consumers";
 /// What a rule of the list may have.
-const RULE_KEYS: [&str; 7] = ["scope", "consumers", WINDOW, REQUESTS, PRESETS[0].0, PRESETS[1].0, PRESETS[2].0];
+const RULE_KEYS: &[Key] = &[
+    key(SCOPE, "string", "*required*", "`default` or `consumers`"),
+    key(CONSUMERS, "string[]", "not set", "whom it is for"),
+    key(WINDOW, "integer", "not set", "with the number of requests"),
+    key(REQUESTS, "integer", "not set", "with the window"),
+    key(PRESETS[0].0, "integer", "not set", ""),
+    key(PRESETS[1].0, "integer", "not set", ""),
+    key(PRESETS[2].0, "integer", "not set", ""),
+];
 
 pub(super) struct Rules {
     pub(super) rules: Vec<Rule>,
@@ -52,16 +61,12 @@ fn rule(limits: Vec<Limit>) -> Rule {
 
 /// The rule that stands at the top of the config.
 fn flat(keys: &mut Keys<'_>) -> Rule {
-    let presets: Vec<_> = PRESETS.into_iter().filter(|(name, _)| keys.raw(name).is_some()).collect();
+    let presets: Vec<&str> = present(keys);
     if keys.raw(WINDOW).is_some() {
-        for (name, _) in presets {
+        for name in presets {
             keys.warn(format!("{}: '{name}' is ignored, because '{WINDOW}' is set", keys.plugin()));
         }
-        let seconds = keys.positive(WINDOW);
-        let requests = if keys.raw(REQUESTS).is_some() { keys.positive(REQUESTS) } else { Some(MAX_REQUESTS_DEFAULT) };
-        return rule(
-            requests.zip(seconds).and_then(|(requests, seconds)| limit(requests, seconds)).into_iter().collect(),
-        );
+        return rule(window(keys, Some(MAX_REQUESTS_DEFAULT)));
     }
     if presets.is_empty() {
         let [second, minute, hour] = PRESETS.map(|(name, _)| name);
@@ -71,83 +76,22 @@ fn flat(keys: &mut Keys<'_>) -> Rule {
     if keys.raw(REQUESTS).is_some() {
         keys.warn(format!("{}: '{REQUESTS}' is ignored, because '{WINDOW}' is not set", keys.plugin()));
     }
-    rule(presets.into_iter().filter_map(|(name, seconds)| limit(keys.positive(name)?, seconds)).collect())
+    rule(windows_of_presets(keys))
 }
 
-/// One rule of the list while it is read.
-struct Entry<'k, 'a> {
-    keys: &'k mut Keys<'a>,
-    at: String,
-    map: &'a Map<String, Value>,
+fn present(keys: &Keys<'_>) -> Vec<&'static str> {
+    PRESETS.iter().map(|(name, _)| *name).filter(|name| keys.raw(name).is_some()).collect()
 }
 
-impl<'a> Entry<'_, 'a> {
-    fn refuse(&mut self, name: &str, reason: impl Display) {
-        let key = format!("{}.{name}", self.at);
-        self.keys.refuse(&key, reason);
-    }
+/// What the pair of keys says; the number of requests may have a default.
+fn window(keys: &mut Keys<'_>, requests_default: Option<u64>) -> Vec<Limit> {
+    let seconds = keys.positive(WINDOW);
+    let requests = if keys.raw(REQUESTS).is_some() { keys.positive(REQUESTS) } else { requests_default };
+    seconds.zip(requests).and_then(|(seconds, requests)| limit(requests, seconds)).into_iter().collect()
+}
 
-    fn positive(&mut self, name: &str) -> Option<u64> {
-        let number = self.map.get(name)?.as_u64().filter(|number| *number > 0);
-        if number.is_none() {
-            self.refuse(name, "must be an integer above 0");
-        }
-        number
-    }
-
-    /// A pair of window and requests, or one or more of the others.
-    fn limits(&mut self) -> Vec<Limit> {
-        let has = |name: &str| self.map.contains_key(name);
-        let (window, requests) = (has(WINDOW), has(REQUESTS));
-        let presets: Vec<_> = PRESETS.into_iter().filter(|(name, _)| has(name)).collect();
-        if (window || requests) && !presets.is_empty() {
-            let (at, first) = (self.at.clone(), presets[0].0);
-            self.keys.refuse(&at, format_args!("must have either '{WINDOW}' with '{REQUESTS}' or '{first}', not both"));
-            return Vec::new();
-        }
-        match (window, requests) {
-            (true, true) => {
-                let pair = (self.positive(REQUESTS), self.positive(WINDOW));
-                let limit = if let (Some(requests), Some(seconds)) = pair { limit(requests, seconds) } else { None };
-                return limit.into_iter().collect();
-            }
-            (true, false) => self.refuse(REQUESTS, format_args!("is required with '{WINDOW}'")),
-            (false, true) => self.refuse(WINDOW, format_args!("is required with '{REQUESTS}'")),
-            (false, false) if presets.is_empty() => {
-                let ([second, minute, hour], at) = (PRESETS.map(|(name, _)| name), self.at.clone());
-                let reason =
-                    format!("must have '{WINDOW}' with '{REQUESTS}', or one of '{second}', '{minute}' and '{hour}'");
-                self.keys.refuse(&at, reason);
-            }
-            (false, false) => {}
-        }
-        presets.into_iter().filter_map(|(name, seconds)| limit(self.positive(name)?, seconds)).collect()
-    }
-
-    /// Whether the rule is for everybody.
-    fn is_default(&mut self) -> Option<bool> {
-        match self.map.get("scope").map(Value::as_str) {
-            Some(Some("default")) => Some(true),
-            Some(Some("consumers")) => Some(false),
-            Some(_) => {
-                self.refuse("scope", "must be 'default' or 'consumers'");
-                None
-            }
-            None => {
-                self.refuse("scope", "is required");
-                None
-            }
-        }
-    }
-
-    fn consumers(&mut self) -> Vec<&'a str> {
-        let list = self.map.get("consumers").and_then(Value::as_array);
-        let names: Option<Vec<&str>> = list.and_then(|list| list.iter().map(Value::as_str).collect());
-        names.filter(|names| !names.is_empty()).unwrap_or_else(|| {
-            self.refuse("consumers", "must be an array of strings, at least one");
-            Vec::new()
-        })
-    }
+fn windows_of_presets(keys: &mut Keys<'_>) -> Vec<Limit> {
+    PRESETS.into_iter().filter_map(|(name, seconds)| limit(keys.positive(name)?, seconds)).collect()
 }
 
 fn listed<'a>(keys: &mut Keys<'a>, list: &'a Value, counts_consumers: bool) -> Rules {
@@ -159,27 +103,25 @@ fn listed<'a>(keys: &mut Keys<'a>, list: &'a Value, counts_consumers: bool) -> R
     let mut defaults = 0;
     for (index, value) in list.iter().enumerate() {
         let at = format!("{LIMITS}[{index}]");
-        let Some(map) = value.as_object() else {
-            keys.refuse(&at, "must be an object");
-            continue;
-        };
-        let mut entry = Entry { keys, at, map };
-        match entry.is_default() {
+        let Some(mut entry) = keys.within(&at, RULE_KEYS, value) else { continue };
+        match is_default(&mut entry) {
             Some(true) => {
                 defaults += 1;
                 rules.default_rule = rules.rules.len();
-                if map.contains_key("consumers") {
-                    entry.refuse("consumers", "is only for rules with scope 'consumers'");
+                if entry.raw(CONSUMERS).is_some() {
+                    entry.refuse(CONSUMERS, "is only for rules with scope 'consumers'");
                 }
             }
-            Some(false) => name(&mut entry, &mut rules, counts_consumers),
+            Some(false) => {
+                if !counts_consumers {
+                    entry.refuse(SCOPE, "may be 'consumers' only with 'limit_by: consumer'");
+                }
+                name(&mut entry, &at, &mut rules);
+            }
             None => {}
         }
-        let limits = entry.limits();
-        for unknown in map.keys().filter(|name| !RULE_KEYS.contains(&name.as_str())) {
-            entry.keys.warn(format!("{}: unknown key '{}.{unknown}' is ignored", entry.keys.plugin(), entry.at));
-        }
-        rules.rules.push(rule(limits));
+        rules.rules.push(rule(windows(&mut entry, &at)));
+        keys.absorb(entry);
     }
     if defaults != 1 {
         keys.refuse(LIMITS, format_args!("must have exactly one rule with scope 'default' (got {defaults})"));
@@ -187,20 +129,61 @@ fn listed<'a>(keys: &mut Keys<'a>, list: &'a Value, counts_consumers: bool) -> R
     rules
 }
 
-/// Notes whom the next rule is for. Who is named twice has the first.
-fn name(entry: &mut Entry<'_, '_>, rules: &mut Rules, counts_consumers: bool) {
-    if !counts_consumers {
-        entry.refuse("scope", "may be 'consumers' only with 'limit_by: consumer'");
+/// Whether the rule is for everybody.
+fn is_default(entry: &mut Keys<'_>) -> Option<bool> {
+    match entry.raw(SCOPE).map(Value::as_str) {
+        Some(Some("default")) => return Some(true),
+        Some(Some("consumers")) => return Some(false),
+        Some(_) => entry.refuse(SCOPE, "must be 'default' or 'consumers'"),
+        None => entry.refuse(SCOPE, "is required"),
     }
+    None
+}
+
+/// Notes whom the next rule is for. Who is named twice has the first.
+fn name(entry: &mut Keys<'_>, at: &str, rules: &mut Rules) {
+    let list = entry.raw(CONSUMERS).and_then(Value::as_array);
+    let names: Option<Vec<&str>> = list.and_then(|list| list.iter().map(Value::as_str).collect());
+    let Some(names) = names.filter(|names| !names.is_empty()) else {
+        entry.refuse(CONSUMERS, "must be an array of strings, at least one");
+        return;
+    };
     let index = rules.rules.len();
-    for consumer in entry.consumers() {
+    for consumer in names {
         if rules.rules_of.contains_key(consumer) {
-            let (plugin, at) = (entry.keys.plugin(), &entry.at);
-            entry.keys.warn(format!(
-                "{plugin}: '{at}.consumers' names '{consumer}' again; the first rule that does so counts"
+            let plugin = entry.plugin();
+            entry.warn(format!(
+                "{plugin}: '{at}.{CONSUMERS}' names '{consumer}' again; the first rule that does so counts"
             ));
         } else {
             rules.rules_of.insert(consumer.to_owned(), index);
         }
     }
+}
+
+/// A pair of window and requests, or one or more of the others.
+fn windows(entry: &mut Keys<'_>, at: &str) -> Vec<Limit> {
+    let refuse = |entry: &mut Keys<'_>, reason: String| {
+        let plugin = entry.plugin();
+        entry.error(format!("{plugin}: '{at}' {reason}"));
+        Vec::new()
+    };
+    let has = |name: &str| entry.raw(name).is_some();
+    match (has(WINDOW), has(REQUESTS), present(entry).first()) {
+        (false, false, Some(_)) => return windows_of_presets(entry),
+        (true, true, None) => return window(entry, None),
+        (false, false, None) => {
+            let [second, minute, hour] = PRESETS.map(|(name, _)| name);
+            return refuse(
+                entry,
+                format!("must have '{WINDOW}' with '{REQUESTS}', or one of '{second}', '{minute}' and '{hour}'"),
+            );
+        }
+        (_, _, Some(first)) => {
+            return refuse(entry, format!("must have either '{WINDOW}' with '{REQUESTS}' or '{first}', not both"));
+        }
+        (true, false, None) => entry.refuse(REQUESTS, format_args!("is required with '{WINDOW}'")),
+        (false, true, None) => entry.refuse(WINDOW, format_args!("is required with '{REQUESTS}'")),
+    }
+    Vec::new()
 }

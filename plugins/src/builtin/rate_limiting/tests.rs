@@ -40,7 +40,7 @@ fn run(chain: &Chain, cx: &mut RequestContext) -> Verdict {
 }
 
 fn from(ip: &str) -> RequestContext {
-    let mut cx = request("GET /", &[("x-ratelimit-remaining", "forged")]);
+    let mut cx = request("GET /", &[("x-ratelimit-remaining", "forged"), ("X-RateLimit-Identity", "forged")]);
     cx.client_ip = ip.parse().unwrap();
     cx
 }
@@ -70,7 +70,7 @@ fn headers_tell_what_remains_to_backend_client_and_log() {
     for remaining in ["1", "0"] {
         let mut cx = from("10.0.0.1");
         assert!(run(&chain, &mut cx).is_ok());
-        let expected = [("limit", "2"), ("remaining", remaining), ("window", "60"), ("identity", "ip:10.0.0.1")];
+        let expected = [("limit", "2"), ("remaining", remaining), ("window", "60")];
         let mut response = ResponseHead::new(200);
         response.headers.append("x-ratelimit-limit", b"of the backend");
         ready(chain.after_proxy(&mut cx, &mut response)).unwrap();
@@ -80,15 +80,13 @@ fn headers_tell_what_remains_to_backend_client_and_log() {
             assert_eq!(cx.head.headers.all(&header).collect::<Vec<_>>(), [value.as_bytes()], "{header} to the backend");
             assert_eq!(response.headers.all(&header).collect::<Vec<_>>(), [value.as_bytes()], "{header} to the client");
         }
+        assert_eq!(cx.metadata.get("ratelimit_identity"), Some("ip:10.0.0.1"));
+        let headers = [&cx.head.headers, &response.headers].map(|headers| headers.get("x-ratelimit-identity"));
+        assert_eq!(headers, [None, None], "who is counted is for the log only");
     }
     let mut cx = from("10.0.0.1");
     let rejection = run(&chain, &mut cx).unwrap_err();
-    let expected = [
-        ("x-ratelimit-limit", "2"),
-        ("x-ratelimit-remaining", "0"),
-        ("x-ratelimit-window", "60"),
-        ("x-ratelimit-identity", "ip:10.0.0.1"),
-    ];
+    let expected = [("x-ratelimit-limit", "2"), ("x-ratelimit-remaining", "0"), ("x-ratelimit-window", "60")];
     assert_eq!(rejection.headers, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
 }
 
@@ -140,6 +138,10 @@ fn addresses_are_counted_when_requests_come_and_identities_when_they_are_known()
 
 #[test]
 fn without_spiffe_identities_the_address_is_counted() {
+    assert_eq!(
+        warned(json!({"limit_by": "SPIFFE", "requests_per_hour": 1})),
+        ["rate_limiting: 'limit_by' 'SPIFFE' counts addresses: nobody has such an identity in this release"]
+    );
     let chain = chain(&spec(json!({"limit_by": "spiffe", "requests_per_hour": 1, "expose_headers": true})));
     let mut cx = of(Some("alice"), "10.0.0.1");
     assert!(run(&chain, &mut cx).is_ok());
@@ -312,11 +314,11 @@ fn the_list_of_rules_is_checked_rule_by_rule() {
             "rate_limiting: 'limits[5].consumers' must be an array of strings, at least one",
             "rate_limiting: 'limits[5].window_seconds' is required with 'max_requests'",
             "rate_limiting: 'limits[6].consumers' must be an array of strings, at least one",
-            "rate_limiting: 'limits[6].max_requests' must be an integer above 0",
-            "rate_limiting: 'limits[6].window_seconds' must be an integer above 0",
+            "rate_limiting: 'limits[6].window_seconds' must be an unsigned integer",
+            "rate_limiting: 'limits[6].max_requests' must be greater than zero",
             "rate_limiting: 'limits[7].consumers' must be an array of strings, at least one",
             "rate_limiting: 'limits[7]' must have either 'window_seconds' with 'max_requests' or 'requests_per_hour', not both",
-            "rate_limiting: 'limits[8].requests_per_hour' must be an integer above 0",
+            "rate_limiting: 'limits[8].requests_per_hour' must be greater than zero",
         ]
     );
     assert_eq!(

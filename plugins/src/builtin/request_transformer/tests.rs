@@ -170,6 +170,10 @@ fn only_bodies_that_may_be_json_are_waited_for() {
     };
     assert!(wants("application/json", Buffering::BeforeBackend));
     assert!(chain.wants_request_body(&mut request("POST /", &[]), Buffering::BeforeBackend));
+    for content_type in [&[("Content-Type", "application/json")][..], &[]] {
+        let compressed = [content_type, &[("Content-Encoding", "gzip")]].concat();
+        assert!(!chain.wants_request_body(&mut request("POST /", &compressed), Buffering::BeforeBackend));
+    }
     assert!(!wants("application/json", Buffering::BeforeProxy), "header rules may still say what it is");
     assert!(!wants("application/octet-stream", Buffering::BeforeBackend));
     assert!(!wants("application/grpc+json", Buffering::BeforeBackend));

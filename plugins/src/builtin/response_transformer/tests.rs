@@ -99,7 +99,7 @@ fn body_rules_leave_rejections_alone() {
 }
 
 #[test]
-fn only_json_is_waited_for_and_never_a_stream_of_events() {
+fn only_json_is_waited_for_whatever_the_client_accepts_and_never_a_stream_of_events() {
     let chain = chain(json!([{"target": "body", "operation": "remove", "key": "a"}]));
     let wants = |accept: &str, content_type: &str| {
         let mut cx = request("GET /", &[("accept", accept)]);
@@ -107,10 +107,27 @@ fn only_json_is_waited_for_and_never_a_stream_of_events() {
         chain.wants_body_of(&cx, &head(&[("Content-Type", content_type)]), wanting)
     };
     assert!(wants("*/*", "application/json"));
-    assert!(!wants("application/json, Text/Event-Stream;q=0.1", "application/json"));
+    assert!(wants("application/json, Text/Event-Stream;q=0.1", "application/json"));
+    assert!(wants("text/event-stream", "application/json"));
+    assert!(!wants("text/event-stream", "text/event-stream"));
     assert!(!wants("*/*", "text/event-stream"));
     assert!(!wants("*/*", "video/mp4"));
+    let compressed = head(&[("Content-Type", "application/json"), ("Content-Encoding", "gzip")]);
+    assert!(!chain.wants_body_of(&request("GET /", &[]), &compressed), "it could not be rewritten");
     assert!(!wants("*/*", "application/grpc+json"));
+}
+
+#[test]
+fn the_backend_is_asked_for_a_whole_body_in_the_clear() {
+    let rule = |target: &str| json!([{"target": target, "operation": "remove", "key": "a"}]);
+    let sent = [("Accept-Encoding", "gzip, br"), ("Range", "bytes=1-"), ("If-Range", "\"v1\"")];
+    let asked = |rules: Value| {
+        let mut cx = request("GET /", &sent);
+        ready(chain(rules).before_proxy(&mut cx)).unwrap();
+        ["accept-encoding", "range", "if-range"].map(|name| cx.head.headers.get(name).map(str::to_owned))
+    };
+    assert_eq!(asked(rule("body")), [Some("identity".into()), None, None]);
+    assert_eq!(asked(rule("header")), sent.map(|(_, value)| Some(value.to_owned())));
 }
 
 #[test]
@@ -118,7 +135,7 @@ fn a_plugin_takes_part_only_where_it_has_rules() {
     let phases = |config: Value| ResponseTransformer::parse(&config).unwrap().spec.build(&core().0).phases();
     let rules = |target: &str| json!([{"target": target, "operation": "remove", "key": "a"}]);
     assert_eq!(phases(json!({"rules": rules("header")})), Phases::AFTER_PROXY.and(Phases::REJECTION));
-    let body = Phases::RESPONSE_BUFFERING.and(Phases::RESPONSE_TRANSFORM);
+    let body = Phases::BEFORE_PROXY.and(Phases::RESPONSE_BUFFERING).and(Phases::RESPONSE_TRANSFORM);
     assert_eq!(phases(json!({"rules": rules("body")})), body);
     assert_eq!(phases(json!({"rules": rules("body"), "default_enabled": false})), Phases::NONE);
 }

@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 
 use super::body_path::{Names, Path, Segment};
 use super::json::Document;
+use super::rules::Rules;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum BodyRule {
@@ -73,7 +74,9 @@ impl BodyRules {
         let paths = || rules.iter().flat_map(BodyRule::paths);
         // What a removal moves up comes from behind.
         let removals = rules.iter().filter(|rule| matches!(rule, BodyRule::Remove { .. })).count();
-        let index = paths().flat_map(|path| path.iter().filter_map(|segment| segment.index)).max();
+        let indexes = paths().flat_map(|path| path.iter().filter_map(|segment| segment.index));
+        // A place that no array can have need not be looked for.
+        let index = indexes.filter(|index| *index != usize::MAX).max();
         let items_max = index.map_or(0, |index| index.saturating_add(1).saturating_add(removals));
         // It is read once as a whole and once for each segment, and written.
         let scans = 2 + paths().map(|path| path.len()).max().unwrap_or_default();
@@ -105,25 +108,35 @@ impl BodyRules {
 
 /// Rewrites bodies on one core.
 pub struct Rewriter {
-    rules: Arc<BodyRules>,
+    rules: Arc<Rules>,
     runtime: Handle,
 }
 
 impl Rewriter {
-    pub fn new(rules: Arc<BodyRules>, runtime: Handle) -> Self {
+    pub fn new(rules: Arc<Rules>, runtime: Handle) -> Self {
         Self { rules, runtime }
+    }
+
+    pub fn rules(&self) -> &Rules {
+        &self.rules
     }
 
     /// At once, or the body is given back because it takes long.
     pub fn rewrite_short(&self, body: Vec<u8>) -> Result<Vec<u8>, Vec<u8>> {
-        if self.rules.is_short(&body) { Ok(self.rules.rewritten(body)) } else { Err(body) }
+        let rules = &self.rules.body;
+        if rules.is_short(&body) { Ok(rules.rewritten(body)) } else { Err(body) }
     }
 
     /// Elsewhere. None: the runtime has ended.
     pub async fn rewrite_long(&self, body: Vec<u8>) -> Option<Vec<u8>> {
         let rules = self.rules.clone();
-        foreign(self.runtime.spawn_blocking(move || rules.rewritten(body))).await.ok()
+        foreign(self.runtime.spawn_blocking(move || rules.body.rewritten(body))).await.ok()
     }
+}
+
+/// Whether the body is compressed, or was otherwise made unreadable here.
+pub fn is_encoded(headers: &Headers) -> bool {
+    headers.all("content-encoding").any(|value| !value.is_empty() && !value.eq_ignore_ascii_case(b"identity"))
 }
 
 /// Whether the body is JSON that stands for itself: the messages of gRPC are framed, whatever is in the frames.
@@ -131,11 +144,12 @@ pub fn is_json(headers: &Headers) -> bool {
     let Some(value) = headers.known(Known::ContentType).last() else { return false };
     let has = |part: &[u8]| value.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part));
     let is_grpc = value.get(..16).is_some_and(|start| start.eq_ignore_ascii_case(b"application/grpc"));
-    !is_grpc && (has(b"application/json") || has(b"+json"))
+    !is_grpc && (has(b"application/json") || has(b"+json")) && !is_encoded(headers)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::body_path;
     use super::*;
 
     fn content(value: &str) -> Headers {
@@ -156,5 +170,28 @@ mod tests {
         let mut twice = content("text/plain");
         twice.append("content-type", b"application/json");
         assert!(is_json(&twice), "the last one counts");
+    }
+
+    #[test]
+    fn arrays_are_opened_no_further_than_rules_reach() {
+        let items_max = |keys: &[&str]| {
+            let mut names = Names::default();
+            let remove = |key: &&str| BodyRule::Remove { path: body_path::parse(key, &mut names) };
+            let rules = keys.iter().map(remove).collect();
+            BodyRules::new(rules, names).items_max
+        };
+        assert_eq!(items_max(&["a.b"]), 0);
+        assert_eq!(items_max(&["a.3", "a.0"]), 6, "two removals move up what comes behind");
+        assert_eq!(items_max(&["a.99999999999999999999"]), 0);
+        assert_eq!(items_max(&["a.99999999999999999999", "a.1"]), 4);
+    }
+
+    #[test]
+    fn compressed_json_is_none_that_could_be_read() {
+        for (encoding, is_readable) in [("gzip", false), ("BR", false), ("gzip, identity", false), ("Identity", true)] {
+            let mut headers = content("application/json");
+            headers.append("Content-Encoding", encoding.as_bytes());
+            assert_eq!((is_json(&headers), is_encoded(&headers)), (is_readable, !is_readable), "{encoding}");
+        }
     }
 }

@@ -2,7 +2,8 @@
 //! these only what rules have names for is looked at, and everything else stays the text it was.
 //!
 //! So a number keeps all its digits, and what a client can put into a body costs a few scans of its bytes and no more: nothing
-//! here recurses over the body's own depth, and next to nothing is allocated for what no rule is about.
+//! here recurses over the body's own depth, and next to nothing is allocated for what no rule is about. A member or item that a
+//! rule has a name or a place for takes a piece of 40 bytes, or 24, which is the most that a few bytes of body can cost.
 
 use serde::de::IgnoredAny;
 
@@ -21,13 +22,13 @@ impl Part {
     }
 }
 
-/// A value.
+/// A value. Most are closed, so what is open lies elsewhere.
 #[derive(Debug)]
 pub enum Node {
     /// Text without blanks around it.
     Closed(Part),
-    Object(Object),
-    Array(Array),
+    Object(Box<Object>),
+    Array(Box<Array>),
 }
 
 #[derive(Debug, Default)]
@@ -138,7 +139,7 @@ impl<'n> Document<'n> {
                 Found::Room if rest.iter().all(|segment| segment.index.is_none()) => {
                     let mut value = value;
                     for segment in rest.iter().rev() {
-                        let mut object = Object::default();
+                        let mut object = Box::<Object>::default();
                         object.push(segment.name, append(text, names.quoted(segment.name).as_bytes()), value);
                         value = Node::Object(object);
                     }
@@ -233,7 +234,9 @@ impl Object {
     fn push_last(&mut self, id: NameId, name: Part, value: Node) {
         if let Some(known) = self.known.iter().position(|(known, _)| *known == id) {
             let (_, place) = self.known.swap_remove(known);
-            if let Some(piece) = self.pieces.get_mut(place) {
+            if place + 1 == self.pieces.len() {
+                self.pieces.pop();
+            } else if let Some(piece) = self.pieces.get_mut(place) {
                 *piece = Piece::Gone;
             }
         }
@@ -293,8 +296,8 @@ impl Opener<'_> {
     fn open(&self, node: &mut Node, segment: &Segment) {
         let Node::Closed(part) = *node else { return };
         match self.text.get(part.start) {
-            Some(b'{') => *node = Node::Object(self.object(part)),
-            Some(b'[') if segment.index.is_some() => *node = Node::Array(self.array(part)),
+            Some(b'{') => *node = Node::Object(Box::new(self.object(part))),
+            Some(b'[') if segment.index.is_some() => *node = Node::Array(Box::new(self.array(part))),
             _ => {}
         }
     }

@@ -299,3 +299,16 @@ proptest! {
         prop_assert_eq!(edited, json!(parsed).to_string().into_bytes(), "without blanks");
     }
 }
+
+#[test]
+fn members_and_items_cost_little_and_a_name_again_and_again_nothing() {
+    assert!(size_of::<Node>() <= 24 && size_of::<Piece>() <= 40);
+    let mut names = Names::default();
+    let path = parse("a.b", &mut names);
+    let again = format!(r#"{{"x":0,{}"a":{{"b":1}},"y":2}}"#, r#""a":{"b":0},"#.repeat(1000));
+    let mut document = open_text(&again, &names, 0);
+    assert!(document.remove(&path));
+    let Node::Object(root) = &document.root else { panic!("it was opened") };
+    assert_eq!((root.pieces.len(), root.known.len()), (3, 1));
+    assert_eq!(text(document.into_edited()), r#"{"x":0,"a":{},"y":2}"#);
+}

@@ -9,6 +9,6 @@ mod rules;
 
 #[cfg(test)]
 pub use body::SCANNED_BYTES_MAX;
-pub use body::{Rewriter, is_json};
+pub use body::{Rewriter, is_encoded, is_json};
 pub use fields::{QueryFields, RejectionFields, RequestFields, ResponseFields, edit};
-pub use rules::{Dialect, Rules, Target};
+pub use rules::{Dialect, KEYS as RULE_KEYS, Rules, Target};

@@ -1,14 +1,36 @@
 //! The grammar of rules (traffic plugins sheet §2.1): read once, so that nothing is looked up or parsed per request.
 
-use std::sync::Arc;
-
 use serde_json::{Map, Value};
 
 use super::body::{BodyRule, BodyRules};
 use super::body_path::{self, Names, Path, SEGMENTS_MAX};
 use super::fields::FieldRule;
 use super::json;
-use crate::config::{Keys, is_token};
+use crate::config::{Key, Keys, is_token, key};
+
+/// What [`Rules::read`] reads.
+pub const KEYS: [Key; 4] = [
+    key(
+        "rules",
+        "object[]",
+        "`[]`",
+        "what is edited, see below; at least one rule unless `apply_route_overrides` is true",
+    ),
+    key(
+        "apply_route_overrides",
+        "boolean",
+        "`false`",
+        "whether the transforms of the matched `mesh_route_dispatch` rule are applied, so that no rule is needed here; that \
+         plugin is not in this release, so there are none, which a warning says",
+    ),
+    key(
+        "runtime_overlay_scope",
+        "string",
+        "none",
+        "names the key `ferrum.<plugin>.<scope>.enabled` of the runtime overlay; this release has no overlay, which a warning says",
+    ),
+    key("default_enabled", "boolean", "`true`", "`false` switches all rules off as long as no overlay says otherwise"),
+];
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Target {
@@ -42,7 +64,7 @@ pub struct Dialect {
 pub struct Rules {
     pub headers: Box<[FieldRule]>,
     pub query: Box<[FieldRule]>,
-    pub body: Arc<BodyRules>,
+    pub body: BodyRules,
 }
 
 impl Rules {
@@ -80,7 +102,7 @@ impl Rules {
         if !is_switched_on(keys) {
             (headers, query, body) = (Vec::new(), Vec::new(), Vec::new());
         }
-        Self { headers: headers.into(), query: query.into(), body: Arc::new(BodyRules::new(body, names)) }
+        Self { headers: headers.into(), query: query.into(), body: BodyRules::new(body, names) }
     }
 
     #[cfg(test)]

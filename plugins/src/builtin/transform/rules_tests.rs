@@ -3,14 +3,8 @@
 use serde_json::json;
 
 use super::*;
-use crate::config::{Key, Null, key};
+use crate::config::Null;
 
-const KEYS: &[Key] = &[
-    key("rules", "", "", ""),
-    key("apply_route_overrides", "", "", ""),
-    key("runtime_overlay_scope", "", "", ""),
-    key("default_enabled", "", "", ""),
-];
 const REQUEST: Dialect = Dialect {
     targets: &[Target::Header, Target::Query, Target::Body],
     refuses_bad_names: false,
@@ -25,7 +19,7 @@ fn read(dialect: Dialect, config: &Value) -> Result<(Rules, Vec<String>), Vec<St
         let bare = |text: String| text.strip_prefix("t: ").unwrap().to_owned();
         texts.into_iter().map(bare).collect::<Vec<_>>()
     };
-    let mut keys = Keys::open("t", KEYS, config, Null::Refused).unwrap();
+    let mut keys = Keys::open("t", &KEYS, config, Null::Refused).unwrap();
     let rules = Rules::read(&mut keys, dialect);
     keys.finish(rules).map(|parsed| (parsed.spec, bare(parsed.warnings))).map_err(bare)
 }
@@ -68,7 +62,7 @@ fn rules_are_sorted_by_target_and_keep_their_order() {
     );
     let mut names = Names::default();
     let path = body_path::parse("a", &mut names);
-    assert_eq!(*rules.body, BodyRules::new(vec![BodyRule::Remove { path }], names));
+    assert_eq!(rules.body, BodyRules::new(vec![BodyRule::Remove { path }], names));
 }
 
 #[test]
