@@ -18,7 +18,7 @@ use serde_json::Value;
 use super::BuiltIn;
 use crate::config::{Key, Keys, Null, Parsed, key};
 use crate::outbound::Services;
-use crate::outbound::host_name;
+use crate::outbound::host;
 use crate::{CoreEnv, Flow, Phases, Plugin, Protocols, RequestContext, Specs};
 
 use config::{Config, KeySource};
@@ -88,12 +88,12 @@ impl Specs for JwksAuth {
         Self::PROTOCOLS
     }
 
-    fn host_names(&self) -> Vec<String> {
+    fn hosts(&self) -> Vec<String> {
         let urls = self.config.providers.iter().filter_map(|provider| match &provider.keys {
             KeySource::Inline(_) => None,
             KeySource::Uri(url) | KeySource::Discovery(url) => Some(url),
         });
-        urls.filter_map(host_name).collect()
+        urls.filter_map(host).collect()
     }
 
     /// So that keys are likely to be there when the first request comes.

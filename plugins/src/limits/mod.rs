@@ -107,8 +107,8 @@ impl Limits {
         &self.rules
     }
 
-    /// Names that are resolved before traffic flows.
-    pub fn host_names(&self) -> Vec<String> {
+    /// As [`Specs::hosts`](crate::Specs::hosts) says.
+    pub fn hosts(&self) -> Vec<String> {
         self.synchronised.iter().map(|synchronised| synchronised.endpoint.host().to_owned()).collect()
     }
 

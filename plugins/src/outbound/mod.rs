@@ -23,7 +23,7 @@ use tokio::time::{Duration, Instant};
 use crate::metrics::Metrics;
 
 pub use client::{HttpClient, Label, cause};
-pub use endpoint::{host_name, http_url, shown};
+pub use endpoint::{host, http_url, shown};
 pub use names::Names;
 
 /// What the settings say to plugins.
