@@ -250,12 +250,12 @@ fn inline(keys: &mut Keys<'_>) -> Option<KeySet> {
         _ => Err("must be a string or an object".to_owned()),
     };
     let set = set.map_err(|reason| keys.refuse("jwks", reason)).ok()?;
-    if set.is_empty() && !set.skipped.is_empty() {
-        keys.refuse("jwks", format_args!("has no key that can be used: {}", set.skipped.join("; ")));
+    if let Some(why) = set.why_useless().filter(|_| !set.skipped.is_empty()) {
+        keys.refuse("jwks", why);
         return None;
     }
     for reason in &set.skipped {
-        keys.warn(format!("{}: {reason}", keys.plugin()));
+        keys.warn_of("jwks", reason);
     }
     Some(set)
 }

@@ -672,7 +672,7 @@ fn unknown_keys_and_keys_that_cannot_be_used_are_named_in_warnings() {
     assert_eq!(
         parsed.warnings,
         [
-            "jwks_auth: keys[1] 's' is skipped: kty 'oct' is not supported",
+            "jwks_auth: 'providers[0].jwks' keys[1] 's' is skipped: kty 'oct' is not supported",
             "jwks_auth: unknown key 'providers[0].jwks_url' is ignored",
             "jwks_auth: unknown key 'leeway' is ignored"
         ]

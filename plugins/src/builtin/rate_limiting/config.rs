@@ -55,7 +55,7 @@ fn flat(keys: &mut Keys<'_>) -> Rule {
     let presets: Vec<_> = PRESETS.into_iter().filter(|(name, _)| keys.raw(name).is_some()).collect();
     if keys.raw(WINDOW).is_some() {
         for (name, _) in presets {
-            keys.warn(format!("{}: '{name}' is ignored, because '{WINDOW}' is set", keys.plugin()));
+            keys.warn_of(name, format_args!("is ignored, because '{WINDOW}' is set"));
         }
         let seconds = keys.positive(WINDOW);
         let requests = if keys.raw(REQUESTS).is_some() { keys.positive(REQUESTS) } else { Some(MAX_REQUESTS_DEFAULT) };
@@ -69,7 +69,7 @@ fn flat(keys: &mut Keys<'_>) -> Rule {
         keys.error(format!("{plugin}: one of '{WINDOW}', '{second}', '{minute}', '{hour}' and '{LIMITS}' must be set"));
     }
     if keys.raw(REQUESTS).is_some() {
-        keys.warn(format!("{}: '{REQUESTS}' is ignored, because '{WINDOW}' is not set", keys.plugin()));
+        keys.warn_of(REQUESTS, format_args!("is ignored, because '{WINDOW}' is not set"));
     }
     rule(presets.into_iter().filter_map(|(name, seconds)| limit(keys.positive(name)?, seconds)).collect())
 }

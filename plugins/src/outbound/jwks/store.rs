@@ -66,11 +66,13 @@ impl Store {
         let document = fetch::document(&services.http, &self.uri, plugin).await;
         let keys = document.and_then(|document| KeySet::parse(&document));
         let reason = match keys {
-            Ok(keys) if !keys.is_empty() => {
-                self.publish(keys, &from);
-                return 0;
-            }
-            Ok(_) => "it has no key that can be used".to_owned(),
+            Ok(keys) => match keys.why_useless() {
+                None => {
+                    self.publish(keys, &from);
+                    return 0;
+                }
+                Some(reason) => format!("it {reason}"),
+            },
             Err(reason) => reason,
         };
         let pause_secs = self.pause(failures + 1).as_secs();
@@ -257,6 +259,36 @@ mod tests {
         wait_for_keys(&store, 2);
         for _ in 0..50 {
             store.ask_for_fetch();
+    #[test]
+    fn another_interval_counts_from_the_next_configuration_on() {
+        let body = key_set(&[&Signer::es256("one")]);
+        let peer = Peer::new(move |_, _| Act::Answer(200, body.clone()));
+        let (services, store) = store(&peer, DAY);
+        peer.wait_for(1);
+        services.begin_configuration();
+        let again = services.jwks(&store.uri, "jwks_auth", Duration::from_millis(30));
+        assert!(Arc::ptr_eq(&store, &again));
+        peer.wait_for(4);
+        let third = services.jwks(&store.uri, "jwks_auth", DAY);
+        assert_eq!(third.schedule.interval(), Duration::from_millis(30), "the first of the configuration counts");
+    }
+
+    #[test]
+    fn a_set_without_a_usable_key_is_refused_with_the_reasons() {
+        let peer = Peer::new(|_, _| Act::Answer(200, br#"{"keys":[{"kty":"oct","kid":"o"}]}"#.to_vec()));
+        let log = crate::testing::log::Log::new();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let services = Services::of_tests();
+        let uri = Url::parse(&peer.url("/jwks")).unwrap();
+        let store = Store::new(1, uri, "jwks_auth", Schedule::new(DAY, 0));
+        assert_eq!(runtime.block_on(store.fetch(&services, 0)), 1);
+        let [warning] = &log.warnings()[..] else { panic!("{:?}", log.warnings()) };
+        assert!(
+            warning.ends_with("it has no key that can be used: keys[0] 'o' is skipped: kty 'oct' is not supported"),
+            "{warning}"
+        );
+    }
+
         }
         std::thread::sleep(Duration::from_millis(100));
         assert_eq!(peer.seen().len(), 2, "not again within 30 seconds");
