@@ -38,6 +38,7 @@ pub(super) fn begin(snapshot: &Snapshot<PluginSet>, services: &Arc<Services>) {
     for row in &snapshot.plugins.rows {
         row.spec.start(services);
     }
+    services.begin_configuration();
 }
 
 /// The gateway's resolver, as plugins see it.

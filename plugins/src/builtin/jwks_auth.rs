@@ -96,9 +96,11 @@ impl Specs for JwksAuth {
         urls.filter_map(host).collect()
     }
 
-    /// So that keys are likely to be there when the first request comes.
+    /// So that keys are likely to be there when the first request comes, and are fetched as often as this configuration says.
     fn start(&self, services: &Arc<Services>) {
-        self.live(services);
+        for live in self.live(services) {
+            live.refresh_every(self.config.refresh_interval, services);
+        }
     }
 
     fn build(&self, env: &CoreEnv) -> Rc<dyn Plugin> {

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
@@ -9,6 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use engine::publish::View;
 
 use super::claims::{Claim, Claims, Wanted};
+use crate::outbound::Services;
 use super::config::{Config, Provider, slot};
 use super::location::{Found, Origin, find, is_eligible};
 use super::token::Token;
@@ -34,6 +36,14 @@ impl Live {
         match self {
             Live::Inline(_) => None,
             Live::Store(store) => Some(store),
+
+    pub fn refresh_every(&self, interval: Duration, services: &Services) {
+        match self {
+            Live::Inline(_) => {}
+            Live::Store(store) => store.refresh_every(interval, services),
+            Live::Discovery(discovery) => discovery.refresh_every(interval, services),
+        }
+    }
             Live::Discovery(discovery) => discovery.store(),
         }
     }

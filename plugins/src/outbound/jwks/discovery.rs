@@ -7,6 +7,7 @@ use reqwest::Url;
 use serde_json::Value;
 use tokio::sync::Notify;
 
+use super::schedule::Schedule;
 use super::{Store, fetch};
 use crate::outbound::{Services, http_url, shown};
 
@@ -17,14 +18,14 @@ const PAUSE_SECS_MAX: u64 = 256;
 pub struct Discovery {
     document: Url,
     plugin: &'static str,
-    interval: Duration,
+    schedule: Schedule,
     found: OnceLock<Arc<Store>>,
     dropped: Arc<Notify>,
 }
 
 impl Discovery {
-    pub(super) fn new(document: Url, plugin: &'static str, interval: Duration) -> Self {
-        Self { document, plugin, interval, found: OnceLock::new(), dropped: Arc::default() }
+    pub(super) fn new(document: Url, plugin: &'static str, schedule: Schedule) -> Self {
+        Self { document, plugin, schedule, found: OnceLock::new(), dropped: Arc::default() }
     }
 
     /// The keys, once it is known where they are.
@@ -32,11 +33,19 @@ impl Discovery {
         self.found.get()
     }
 
+    /// As [`Store::refresh_every`].
+    pub fn refresh_every(&self, interval: Duration, services: &Services) {
+        self.schedule.set(interval, services.jwks.configuration());
+        if let Some(store) = self.store() {
+            store.refresh_every(interval, services);
+        }
+    }
+
     async fn attempt(&self, services: &Arc<Services>) -> Result<(), String> {
         let document = fetch::document(&services.http, &self.document, self.plugin).await?;
         let uri = keys_uri(&self.document, &document)?;
         tracing::info!("{}: {} names the keys at {}", self.plugin, shown(&self.document), shown(&uri));
-        let store = services.jwks(&uri, self.plugin, self.interval);
+        let store = services.jwks(&uri, self.plugin, self.schedule.interval());
         self.found.get_or_init(|| store);
         Ok(())
     }

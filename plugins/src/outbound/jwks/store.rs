@@ -8,6 +8,7 @@ use engine::publish::{Fanout, View};
 use reqwest::Url;
 use tokio::sync::Notify;
 
+use super::schedule::Schedule;
 use super::{KeySet, fetch};
 use crate::outbound::{Services, shown};
 
@@ -20,7 +21,7 @@ const EMPTY_PAUSES_SECS: [u64; 3] = [5, 15, 30];
 pub struct Store {
     uri: Url,
     plugin: &'static str,
-    interval: Duration,
+    schedule: Schedule,
     published: Fanout<KeySet>,
     /// A fetch is wanted before its time.
     wanted: Arc<Notify>,
@@ -30,11 +31,11 @@ pub struct Store {
 }
 
 impl Store {
-    pub(super) fn new(cores: usize, uri: Url, plugin: &'static str, interval: Duration) -> Self {
+    pub(super) fn new(cores: usize, uri: Url, plugin: &'static str, schedule: Schedule) -> Self {
         Self {
             uri,
             plugin,
-            interval,
+            schedule,
             published: Fanout::new(cores, Arc::default()),
             wanted: Arc::default(),
             began: Instant::now(),
@@ -52,6 +53,13 @@ impl Store {
         let now = ASKED_FETCH_PAUSE_MS + self.began.elapsed().as_millis() as u64;
         let last = self.asked_ms.load(Relaxed);
         if may_ask(last, now) && self.asked_ms.compare_exchange(last, now, Relaxed, Relaxed).is_ok() {
+            self.wanted.notify_one();
+        }
+    }
+
+    /// From the present configuration on. The first of its plugins that says it counts.
+    pub fn refresh_every(&self, interval: Duration, services: &Services) {
+        if self.schedule.set(interval, services.jwks.configuration()) {
             self.wanted.notify_one();
         }
     }
@@ -102,8 +110,8 @@ impl Store {
 
     fn pause(&self, failures: usize) -> Duration {
         match self.keys() {
-            Some(_) => self.interval,
-            None => empty_pause(failures).min(self.interval),
+            Some(_) => self.schedule.interval(),
+            None => empty_pause(failures).min(self.schedule.interval()),
         }
     }
 }
@@ -170,7 +178,12 @@ mod tests {
     fn the_pauses_while_there_are_no_keys_are_5_15_and_then_30_seconds() {
         let pauses: Vec<u64> = (1..=5).map(|failures| empty_pause(failures).as_secs()).collect();
         assert_eq!(pauses, [5, 15, 30, 30, 30]);
-        let short = Store::new(1, Url::parse("http://idp.test/").unwrap(), "jwks_auth", Duration::from_secs(10));
+        let short = Store::new(
+            1,
+            Url::parse("http://idp.test/").unwrap(),
+            "jwks_auth",
+            Schedule::new(Duration::from_secs(10), 1),
+        );
         assert_eq!((short.pause(1).as_secs(), short.pause(2).as_secs()), (5, 10), "never longer than the interval");
     }
 
@@ -233,7 +246,7 @@ mod tests {
         let (services, store) = store(&peer, Duration::from_millis(30));
         let again = services.jwks(&store.uri, "jwks_auth", DAY);
         assert!(Arc::ptr_eq(&store, &again));
-        assert_eq!(again.interval, Duration::from_millis(30), "the first one's interval counts");
+        assert_eq!(again.schedule.interval(), Duration::from_millis(30), "the first one's interval counts");
         let other = services.jwks(&Url::parse(&peer.url("/other")).unwrap(), "jwks_auth", DAY);
         assert!(!Arc::ptr_eq(&store, &other));
         peer.wait_for(4);
@@ -246,19 +259,6 @@ mod tests {
         assert_eq!(count(), before, "nobody wants them any more");
     }
 
-    #[test]
-    fn a_key_that_is_met_and_not_known_is_fetched_at_once() {
-        let rotated = Arc::new(AtomicBool::new(false));
-        let (one, two) = (Signer::es256("one"), Signer::es256("two"));
-        let (answers, is_rotated) = ([key_set(&[&one]), key_set(&[&two, &one])], rotated.clone());
-        let peer = Peer::new(move |_, _| Act::Answer(200, answers[usize::from(is_rotated.load(Relaxed))].clone()));
-        let (_services, store) = store(&peer, DAY);
-        wait_for_keys(&store, 1);
-        rotated.store(true, Relaxed);
-        store.ask_for_fetch();
-        wait_for_keys(&store, 2);
-        for _ in 0..50 {
-            store.ask_for_fetch();
     #[test]
     fn another_interval_counts_from_the_next_configuration_on() {
         let body = key_set(&[&Signer::es256("one")]);
@@ -289,6 +289,19 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_key_that_is_met_and_not_known_is_fetched_at_once() {
+        let rotated = Arc::new(AtomicBool::new(false));
+        let (one, two) = (Signer::es256("one"), Signer::es256("two"));
+        let (answers, is_rotated) = ([key_set(&[&one]), key_set(&[&two, &one])], rotated.clone());
+        let peer = Peer::new(move |_, _| Act::Answer(200, answers[usize::from(is_rotated.load(Relaxed))].clone()));
+        let (_services, store) = store(&peer, DAY);
+        wait_for_keys(&store, 1);
+        rotated.store(true, Relaxed);
+        store.ask_for_fetch();
+        wait_for_keys(&store, 2);
+        for _ in 0..50 {
+            store.ask_for_fetch();
         }
         std::thread::sleep(Duration::from_millis(100));
         assert_eq!(peer.seen().len(), 2, "not again within 30 seconds");
