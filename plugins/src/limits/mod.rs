@@ -16,6 +16,7 @@ use std::time::Instant;
 use engine::ledger::Window;
 
 use crate::CoreEnv;
+use crate::metrics::CoreCounts;
 use crate::outbound::redis::Synchronised;
 use meters::{Meters, Remembered};
 use shared::Shared;
@@ -117,7 +118,8 @@ impl Limits {
         let cores = env.services.cores;
         let meters = self.meters.get_or_init(|| Arc::new(Meters::new(&self.rules, cores))).clone();
         let shared = self.synchronised.as_ref().map(|synchronised| Shared::new(synchronised, plugin, env));
-        Limiter { limits: self.clone(), meters, core: env.core, remembered: RefCell::default(), shared }
+        let counts = env.services.metrics.core(env.core);
+        Limiter { limits: self.clone(), meters, core: env.core, counts, remembered: RefCell::default(), shared }
     }
 }
 
@@ -126,6 +128,7 @@ pub struct Limiter {
     limits: Arc<Limits>,
     meters: Arc<Meters>,
     core: usize,
+    counts: Arc<CoreCounts>,
     remembered: RefCell<Remembered>,
     shared: Option<Shared>,
 }
@@ -150,6 +153,7 @@ impl Limiter {
         {
             return judgement;
         }
+        self.counts.rate_limit_local_fallback.one();
         self.judge(rule, caller, Instant::now())
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, TcpListener, TcpStream};
+use std::num::NonZeroU64;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use engine::net::{self, Reactor, ReactorOptions, sleep};
 use futures_util::future::{BoxFuture, join_all};
 
 use super::*;
+use crate::limits::{Caller, Counting, Limit, Limits, Rule};
 use crate::outbound::{Names, Options, Services};
 use crate::testing;
 
