@@ -174,8 +174,13 @@ impl<'a> Keys<'a> {
 
     /// For a plugin where an unknown key is a mistake.
     pub fn refuse_unknown(&mut self) {
-        let unknown: Vec<&String> =
-            self.map.into_iter().flat_map(Map::keys).filter(|key| !self.is_known(key)).collect();
+        self.refuse_unknown_but(&[]);
+    }
+
+    /// The same, where these were refused already.
+    pub fn refuse_unknown_but(&mut self, refused: &[&str]) {
+        let is_unknown = |key: &&String| !self.is_known(key) && !refused.contains(&key.as_str());
+        let unknown: Vec<&String> = self.map.into_iter().flat_map(Map::keys).filter(is_unknown).collect();
         for key in unknown {
             self.refuse(key, "is not a key of this plugin");
         }
@@ -186,14 +191,14 @@ impl<'a> Keys<'a> {
         self.errors.push(format!("{}: '{}{key}' {reason}", self.plugin, self.at));
     }
 
-    /// Whether anything was refused so far.
-    pub fn has_errors(&self) -> bool {
-        !self.errors.is_empty()
-    }
-
     /// Notes what is odd about the value of `key`.
     pub fn warn_of(&mut self, key: &str, what: impl Display) {
         self.warnings.push(format!("{}: '{}{key}' {what}", self.plugin, self.at));
+    }
+
+    /// Whether anything was refused so far.
+    pub fn has_errors(&self) -> bool {
+        !self.errors.is_empty()
     }
 
     /// Notes an error in its full text.
@@ -324,6 +329,7 @@ mod tests {
         for (index, value) in list.iter().enumerate() {
             if let Some(mut within) = keys.within(format_args!("a[{index}]"), AB, value) {
                 within.text("a");
+                within.status("b", 200);
                 keys.absorb(within);
             }
         }
@@ -332,7 +338,6 @@ mod tests {
             ["p: 'a[0].b' 100 cannot end a request; 500 is sent instead", "p: unknown key 'a[0].x' is ignored"]
         );
         assert_eq!(keys.finish(()).unwrap_err(), ["p: 'a[0].a' must be a string", "p: 'a[1]' must be an object"]);
-                within.status("b", 200);
     }
 
     #[test]
