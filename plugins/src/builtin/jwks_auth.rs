@@ -11,12 +11,12 @@ mod verify;
 
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
 use super::BuiltIn;
 use crate::config::{Key, Keys, Null, Parsed, key};
+use crate::credential::unix_now;
 use crate::outbound::Services;
 use crate::outbound::host;
 use crate::{CoreEnv, Flow, Phases, Plugin, Protocols, RequestContext, Specs};
@@ -142,7 +142,8 @@ impl Plugin for Instance {
     }
 
     fn authenticate<'a>(&'a self, cx: &'a mut RequestContext) -> Flow<'a> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        // While a clock stands before 1970, whatever expires has expired.
+        let now = unix_now().map_or(u64::MAX, |since| since.as_secs());
         let passed = match self.verifier.judge(cx, now) {
             Judged::NoToken => return Flow::Continue,
             Judged::Rejected(rejection) => return Flow::Reject(rejection),

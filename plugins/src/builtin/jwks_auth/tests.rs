@@ -210,6 +210,7 @@ fn an_expired_token_is_good_for_another_minute_and_no_longer() {
         assert!(!at(odd.clone(), 1000), "{odd}");
     }
     assert!(at(json!(u64::MAX), 1000));
+    assert!(!at(json!(1000), u64::MAX) && !at(json!(1000.5), u64::MAX), "a clock that cannot be read");
 }
 
 #[test]
