@@ -47,7 +47,12 @@ impl BuiltIn for JwksAuth {
             "what the backend is told of a caller who is no consumer, as a dot path",
         ),
         key("require_exp", "boolean", "`true`", "a token without `exp` is refused"),
-        key("jwks_refresh_interval_secs", "integer", "`900`", "how often keys are fetched; at least 1"),
+        key(
+            "jwks_refresh_interval_secs",
+            "integer",
+            "`900`",
+            "how often keys are fetched; at least 1, and more than a year is a year",
+        ),
         key(
             "emit_mesh_request_principal_metadata",
             "boolean",
