@@ -111,7 +111,7 @@ fn measured(mut round: impl FnMut()) -> f64 {
 fn main() {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-    let services = Services::new(runtime.handle().clone(), 1, Options::default(), Arc::new(NoNames));
+    let services = Services::new(runtime.handle().clone(), 1, Options::default(), Arc::new(NoNames)).expect("services");
     let checked =
         adapter::check("example_plugin", &json!({"header_value": "edge-1"}), &services).expect("a sound config");
     let spec = checked.spec.clone();

@@ -132,7 +132,8 @@ impl Bench {
 fn main() {
     let threads = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(2);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let services = Services::new(runtime.handle().clone(), threads, Options::default(), Arc::new(NoNames));
+    let services =
+        Services::new(runtime.handle().clone(), threads, Options::default(), Arc::new(NoNames)).expect("services");
     memory(&services);
     println!("{threads} threads; CPU ns per request, median of {ROUNDS} rounds of {ROUND:?}");
     println!("{:<58} {:>8} {:>8} {:>10}", "", "one key", "a key each", "throughput");

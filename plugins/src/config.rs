@@ -154,7 +154,7 @@ impl<'a> Keys<'a> {
         let Some(value) = self.value(key) else { return default };
         match value.as_u64() {
             Some(status @ 100..=199) => {
-                self.warn(format!("{}: '{key}' {status} cannot end a request; 500 is sent instead", self.plugin));
+                self.warn_of(key, format_args!("{status} cannot end a request; 500 is sent instead"));
                 500
             }
             Some(status @ 200..=599) => status as u16,
@@ -174,8 +174,13 @@ impl<'a> Keys<'a> {
 
     /// For a plugin where an unknown key is a mistake.
     pub fn refuse_unknown(&mut self) {
-        let unknown: Vec<&String> =
-            self.map.into_iter().flat_map(Map::keys).filter(|key| !self.is_known(key)).collect();
+        self.refuse_unknown_but(&[]);
+    }
+
+    /// The same, where these were refused already.
+    pub fn refuse_unknown_but(&mut self, refused: &[&str]) {
+        let is_unknown = |key: &&String| !self.is_known(key) && !refused.contains(&key.as_str());
+        let unknown: Vec<&String> = self.map.into_iter().flat_map(Map::keys).filter(is_unknown).collect();
         for key in unknown {
             self.refuse(key, "is not a key of this plugin");
         }
@@ -184,6 +189,11 @@ impl<'a> Keys<'a> {
     /// Notes that the value of `key` is wrong.
     pub fn refuse(&mut self, key: &str, reason: impl Display) {
         self.errors.push(format!("{}: '{}{key}' {reason}", self.plugin, self.at));
+    }
+
+    /// Notes what is odd about the value of `key`.
+    pub fn warn_of(&mut self, key: &str, what: impl Display) {
+        self.warnings.push(format!("{}: '{}{key}' {what}", self.plugin, self.at));
     }
 
     /// Whether anything was refused so far.
@@ -313,16 +323,20 @@ mod tests {
 
     #[test]
     fn what_is_wrong_within_an_object_is_named_with_its_place() {
-        let config = json!({"a": [{"a": 1, "x": 2}, 3]});
-        let mut keys = Keys::open("p", A, &config, Null::Refused).unwrap();
+        let config = json!({"a": [{"a": 1, "b": 100, "x": 2}, 3]});
+        let mut keys = Keys::open("p", AB, &config, Null::Refused).unwrap();
         let list = keys.raw("a").and_then(Value::as_array).unwrap();
         for (index, value) in list.iter().enumerate() {
-            if let Some(mut within) = keys.within(format_args!("a[{index}]"), A, value) {
+            if let Some(mut within) = keys.within(format_args!("a[{index}]"), AB, value) {
                 within.text("a");
+                within.status("b", 200);
                 keys.absorb(within);
             }
         }
-        assert_eq!(keys.warnings, ["p: unknown key 'a[0].x' is ignored"]);
+        assert_eq!(
+            keys.warnings,
+            ["p: 'a[0].b' 100 cannot end a request; 500 is sent instead", "p: unknown key 'a[0].x' is ignored"]
+        );
         assert_eq!(keys.finish(()).unwrap_err(), ["p: 'a[0].a' must be a string", "p: 'a[1]' must be an object"]);
     }
 

@@ -1,6 +1,7 @@
 //! How requests carry credentials: where they stand, under which scheme, and the Basic scheme itself.
 
 use std::borrow::Cow;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::GeneralPurpose;
@@ -42,6 +43,11 @@ impl Location {
             Location::Query(name) => parameter(cx, name),
         }
     }
+}
+
+/// Time since 1970; None while the clock stands before that, when nothing that expires may be taken for good.
+pub fn unix_now() -> Option<Duration> {
+    SystemTime::now().duration_since(UNIX_EPOCH).ok()
 }
 
 /// What follows a scheme, whose case does not matter (RFC 9110 §11.1), and at least one blank. None under another scheme.

@@ -20,8 +20,9 @@ pub trait Specs: Send + Sync {
     fn protocols(&self) -> Protocols;
     fn build(&self, env: &CoreEnv) -> Rc<dyn Plugin>;
 
-    /// Host names of configured endpoints, which are resolved before traffic flows.
-    fn host_names(&self) -> Vec<String> {
+    /// Hosts of configured endpoints: names are resolved before traffic flows, and addresses are held against what the settings
+    /// allow, because no resolver is ever asked about them.
+    fn hosts(&self) -> Vec<String> {
         Vec::new()
     }
 

@@ -180,6 +180,7 @@ fn metrics_have_their_type_and_the_families_that_are_always_there() {
         ("ferrum_backend_duration_ms", "histogram"),
         ("ferrum_edge_overhead_ms", "histogram"),
         ("ferrum_rate_limit_exceeded_total", "counter"),
+        ("ferrum_rate_limit_local_fallback_decisions_total", "counter"),
         ("ferrum_mesh_dns_upstream_id_exhaustions_total", "counter"),
     ] {
         assert!(text.lines().any(|line| line == format!("# TYPE {family} {kind}")), "{family} in {text}");

@@ -211,7 +211,7 @@ async fn live(
     let tables = Arc::new(Fanout::new(cpus.len(), Arc::new(engine::dns::DnsTable::default())));
     let (tls, admin_tls) = (listener_tls::frontend(settings, cpus.len())?, listener_tls::admin(settings)?);
     let dns = Dns::start(options::dns(settings), tables.clone()).map_err(|error| Fatal::new(error.to_string()))?;
-    let services = services::start(settings, &options, dns.clone());
+    let services = services::start(settings, &options, dns.clone()).map_err(Fatal::new)?;
     let compiled = publication::compile(&document, &options, &services, 1, None)?;
     let (backends, names) = (targets(&compiled), needed_names(&document, &compiled));
     services::begin(&compiled, &services);

@@ -58,7 +58,7 @@ pub(super) fn needed_names(document: &Document, snapshot: &Snapshot<PluginSet>) 
 }
 
 fn plugin_names(snapshot: &Snapshot<PluginSet>) -> impl Iterator<Item = NameSpec> {
-    let hosts = snapshot.plugins.rows.iter().flat_map(|row| row.spec.host_names());
+    let hosts = snapshot.plugins.rows.iter().flat_map(|row| row.spec.hosts());
     let names = hosts.filter(|host| !host.is_empty() && host.parse::<IpAddr>().is_err());
     names.map(|host| NameSpec { host, ttl_override: None })
 }

@@ -15,12 +15,15 @@ use crate::settings::Settings;
 use crate::source::CompileOptions;
 
 /// On the current runtime.
-pub(super) fn start(settings: &Settings, compile: &CompileOptions, dns: Dns) -> Arc<Services> {
+///
+/// # Errors
+/// The settings cannot be used for what goes outside.
+pub(super) fn start(settings: &Settings, compile: &CompileOptions, dns: Dns) -> Result<Arc<Services>, String> {
     let client = &settings.client;
     let bundle = settings.tls.tls_ca_bundle_path.as_ref();
     let options = Options {
         namespace: settings.core.namespace.as_str().to_owned(),
-        tls: compile.backend_tls.for_plugins(compile.pool.offers_http2),
+        tls: Some(compile.backend_tls.for_plugins(compile.pool.offers_http2)?),
         tls_ca_bundle_path: bundle.map(|path| path.to_string_lossy().into_owned()),
         tls_no_verify: settings.tls.tls_no_verify,
         http_slow_threshold_ms: client.plugin_http_slow_threshold_ms,
@@ -35,6 +38,7 @@ pub(super) fn start(settings: &Settings, compile: &CompileOptions, dns: Dns) -> 
 
 /// Lets what works in the background begin, before the cores see the configuration.
 pub(super) fn begin(snapshot: &Snapshot<PluginSet>, services: &Arc<Services>) {
+    services.begin_configuration();
     for row in &snapshot.plugins.rows {
         row.spec.start(services);
     }

@@ -25,6 +25,7 @@ use plugins::{PluginSet, Specs};
 use rustc_hash::FxHashMap;
 use serde_json::Value;
 
+use super::egress;
 use crate::dns::NameSpec;
 
 pub use backend_tls::{BackendTlsDefaults, BackendTlsFiles};
@@ -57,6 +58,7 @@ pub fn compile(
     generation: u64,
     previous: Option<&Snapshot<PluginSet>>,
 ) -> Result<Compiled, Vec<String>> {
+    let check = |name: &str, config: &Value| screened(check(name, config)?, options.address_policy);
     let places: Vec<u32> = (0..).zip(&document.proxies).filter(|(_, proxy)| is_http(proxy)).map(|(at, _)| at).collect();
     let proxies: Vec<&Proxy> = places.iter().map(|place| &document.proxies[*place as usize]).collect();
     let routes: Vec<RouteSpec> =
@@ -104,6 +106,12 @@ pub fn compile(
         .collect();
     options.backend_tls.keep_only(|inputs| used.contains(inputs));
     Ok((snapshot, warnings))
+}
+
+/// A plugin whose endpoints may be called.
+fn screened(checked: Checked, policy: AddressPolicy) -> Result<Checked, Refusal> {
+    let denials = egress::denials(&checked.spec.hosts(), policy);
+    if denials.is_empty() { Ok(checked) } else { Err(Refusal::Invalid(denials)) }
 }
 
 /// A row that did not change goes on with the spec it had, and with what all cores count there.
@@ -205,11 +213,7 @@ fn address(host: &str, dns_override: Option<&str>, policy: AddressPolicy) -> Bac
         None => host.parse().ok(),
     };
     match literal {
-        Some(ip) if policy.allows(ip) => BackendAddress::Literal(ip),
-        Some(ip) => {
-            let policy = policy.as_str();
-            BackendAddress::Refused(format!("IP {ip} denied by FERRUM_BACKEND_ALLOW_IPS={policy} policy"))
-        }
+        Some(ip) => egress::denial(ip, policy).map_or(BackendAddress::Literal(ip), BackendAddress::Refused),
         None => BackendAddress::Name,
     }
 }

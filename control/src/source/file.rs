@@ -94,7 +94,7 @@ impl FileSource {
             backend_allow_ips: self.address_policy,
             cert_expiry_warning_days: self.cert_expiry_warning_days,
             reserved_ports: Vec::new(),
-            plugins: &Catalog { runtime: self.runtime.clone() },
+            plugins: &Catalog { runtime: self.runtime.clone(), address_policy: self.address_policy },
         };
         Ok(load_file(&self.path, &options)?)
     }

@@ -26,7 +26,7 @@ pub(crate) fn document(proxies: Value, upstreams: Value) -> Document {
         backend_allow_ips: AddressPolicy::Both,
         cert_expiry_warning_days: 30,
         reserved_ports: Vec::new(),
-        plugins: &Catalog { runtime: runtime() },
+        plugins: &Catalog { runtime: runtime(), address_policy: AddressPolicy::Both },
     };
     load_text(&text.to_string(), Format::Json, &options).expect("a sound document").document
 }

@@ -5,6 +5,7 @@ mod compile;
 mod current;
 mod database;
 mod delta;
+mod egress;
 mod file;
 #[cfg(test)]
 pub(crate) mod fixture;

@@ -39,18 +39,19 @@ pub fn check(name: &str, config: &Value, services: &Arc<Services>) -> Result<Che
     Ok(Checked { spec, priority, warnings: Vec::new() })
 }
 
-/// Checks the config of one plugin and keeps nothing of it. Custom plugins get a client that belongs to no gateway.
+/// Checks the config of one plugin and keeps nothing of it but the hosts it will call. Custom plugins get a client that belongs to
+/// no gateway.
 ///
 /// # Errors
 /// The config cannot be used, or nobody has that name.
-pub fn validate(name: &str, config: &Value, runtime: &Handle) -> Result<(), Refusal> {
+pub fn validate(name: &str, config: &Value, runtime: &Handle) -> Result<Vec<String>, Refusal> {
     let unknown = match native::catalog::check(name, config) {
         Err(refusal @ Refusal::Unknown(_)) => refusal,
-        known => return known.map(|_| ()),
+        known => return known.map(|checked| checked.spec.hosts()),
     };
     let plugin = created(name, config, PluginHttpClient::default(), runtime)?;
     let _entered = runtime.enter();
-    plugin.map(drop).ok_or(unknown)
+    plugin.map(|plugin| plugin.warmup_hostnames()).ok_or(unknown)
 }
 
 /// A constructor that panics has refused its config.

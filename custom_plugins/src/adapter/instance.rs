@@ -177,7 +177,7 @@ impl Specs for Documented {
         Rc::new(OnCore::new(self.0.clone()))
     }
 
-    fn host_names(&self) -> Vec<String> {
+    fn hosts(&self) -> Vec<String> {
         let _entered = self.0.runtime.enter();
         self.0.plugin.warmup_hostnames()
     }

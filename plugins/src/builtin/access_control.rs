@@ -14,6 +14,8 @@ use crate::config::{Key, Keys, Null, Parsed, key};
 use crate::{CoreEnv, Flow, Phases, Plugin, Protocols, RequestContext, Specs};
 
 const LISTS: [&str; 4] = ["allowed_consumers", "disallowed_consumers", "allowed_groups", "disallowed_groups"];
+/// Keys of earlier releases.
+const REMOVED: [&str; 2] = ["allowed_ips", "blocked_ips"];
 const IDENTITY_FLAG: &str = "allow_authenticated_identity";
 
 const NO_CONSUMER: &str = r#"{"error":"No consumer identified"}"#;
@@ -55,9 +57,12 @@ impl Rules {
             names.contains(&consumer.username)
                 || !groups.is_empty() && consumer.acl_groups.iter().any(|group| groups.contains(group))
         };
-        let has_allow_list = !(self.allowed_consumers.is_empty() && self.allowed_groups.is_empty());
         !is_in(&self.disallowed_consumers, &self.disallowed_groups)
-            && (!has_allow_list || is_in(&self.allowed_consumers, &self.allowed_groups))
+            && (!self.has_allow_list() || is_in(&self.allowed_consumers, &self.allowed_groups))
+    }
+
+    fn has_allow_list(&self) -> bool {
+        !(self.allowed_consumers.is_empty() && self.allowed_groups.is_empty())
     }
 
     fn is_empty(&self) -> bool {
@@ -86,20 +91,28 @@ impl BuiltIn for AccessControl {
             "allow_authenticated_identity",
             "boolean",
             "`false`",
-            "callers whom an auth plugin knows and who are no consumer pass, unless `disallowed_consumers` names them",
+            "callers whom an auth plugin knows and who are no consumer pass, unless `disallowed_consumers` names them; not \
+             together with a list of the allowed",
         ),
     ];
 
     fn parse(config: &Value) -> Result<Parsed<Self>, Vec<String>> {
         let mut keys = Keys::open(Self::NAME, Self::KEYS, config, Null::Refused)?;
-        for removed in ["allowed_ips", "blocked_ips"] {
+        for removed in REMOVED {
             keys.removed(removed, "use the plugin 'ip_restriction'");
         }
+        keys.refuse_unknown_but(&REMOVED);
         let [allowed_consumers, disallowed_consumers, allowed_groups, disallowed_groups] =
             LISTS.map(|name| read_list(&mut keys, name));
         let allows_external = keys.flag(IDENTITY_FLAG, false);
         let rules =
             Rules { allowed_consumers, disallowed_consumers, allowed_groups, disallowed_groups, allows_external };
+        if rules.allows_external && rules.has_allow_list() {
+            keys.refuse(
+                IDENTITY_FLAG,
+                "lets callers pass whom no list names: leave 'allowed_consumers' and 'allowed_groups' out, or it",
+            );
+        }
         if rules.is_empty() && !keys.has_errors() {
             let lists = LISTS.map(|name| format!("'{name}'")).join(", ");
             keys.error(format!("{}: needs an entry in {lists}, or '{IDENTITY_FLAG}: true'", Self::NAME));
@@ -224,9 +237,6 @@ mod tests {
         external.external_identity = Some("carol".to_owned());
         let passes = |config: Value, cx: &mut RequestContext| judged(&config, cx).0 == 200;
         assert!(passes(json!({"allow_authenticated_identity": true}), &mut external));
-        let with_allow_list = json!({"allow_authenticated_identity": true, "allowed_consumers": ["alice"]});
-        assert!(passes(with_allow_list.clone(), &mut external), "allow lists are about consumers");
-        assert_eq!(judged(&with_allow_list, &mut cx(Some("bob"))).0, 403);
         let denied = json!({"allow_authenticated_identity": true, "disallowed_consumers": ["carol"]});
         assert_eq!(judged(&denied, &mut external), (403, IDENTITY_REFUSED.to_owned()));
         let denied_group = json!({"allow_authenticated_identity": true, "disallowed_groups": ["carol"]});
@@ -248,8 +258,7 @@ mod tests {
         assert_eq!(errors(Value::Null), ["access_control: config must be an object"]);
         let nothing = "access_control: needs an entry in 'allowed_consumers', 'disallowed_consumers', 'allowed_groups', \
                        'disallowed_groups', or 'allow_authenticated_identity: true'";
-        for config in [json!({}), json!({"allowed_groups": [], "allow_authenticated_identity": false}), json!({"x": 1})]
-        {
+        for config in [json!({}), json!({"allowed_groups": [], "allow_authenticated_identity": false})] {
             assert_eq!(errors(config), [nothing]);
         }
         for list in LISTS {
@@ -266,7 +275,19 @@ mod tests {
             let text = format!("access_control: '{removed}' was removed: use the plugin 'ip_restriction'");
             assert_eq!(errors(config), [text]);
         }
-        let parsed = AccessControl::parse(&json!({"allowed_consumers": ["a"], "x": 1})).unwrap();
-        assert_eq!(parsed.warnings, ["access_control: unknown key 'x' is ignored"]);
+    }
+
+    #[test]
+    fn a_rule_that_would_let_more_through_than_it_says_is_refused() {
+        let errors = |config: Value| AccessControl::parse(&config).unwrap_err();
+        let mistyped = json!({"allow_authenticated_identity": true, "disallowed_consumer": ["mallory"]});
+        assert_eq!(errors(mistyped), ["access_control: 'disallowed_consumer' is not a key of this plugin"]);
+        let pointless = "access_control: 'allow_authenticated_identity' lets callers pass whom no list names: leave \
+                         'allowed_consumers' and 'allowed_groups' out, or it";
+        for list in ["allowed_consumers", "allowed_groups"] {
+            assert_eq!(errors(json!({"allow_authenticated_identity": true, list: ["alice"]})), [pointless]);
+            assert!(AccessControl::parse(&json!({"allow_authenticated_identity": false, list: ["alice"]})).is_ok());
+            assert!(AccessControl::parse(&json!({"allow_authenticated_identity": true, list: []})).is_ok());
+        }
     }
 }

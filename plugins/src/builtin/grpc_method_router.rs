@@ -237,8 +237,8 @@ impl Specs for GrpcMethodRouter {
         Rc::new(Router { rules: self.rules.clone(), limiter: self.rules.limits.on_core(Self::NAME, env) })
     }
 
-    fn host_names(&self) -> Vec<String> {
-        self.rules.limits.host_names()
+    fn hosts(&self) -> Vec<String> {
+        self.rules.limits.hosts()
     }
 }
 

@@ -1,13 +1,13 @@
 //! `hmac_auth`: identifies a consumer by a request that is signed with one of its secrets (plugins sheet §2.19).
 //!
-//! The signature covers method, path, `Date` and the digest header; the digest covers the body, which is why every body is
+//! The signature covers method, path, query, `Date` and the digest header; the digest covers the body, which is why every body is
 //! made whole first. Nothing is remembered: a request that was overheard can be repeated while its date is good.
 
 mod authorization;
 mod digest;
 
 use std::rc::Rc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac;
@@ -19,7 +19,7 @@ use time::format_description::well_known::{Rfc2822, Rfc3339};
 
 use super::BuiltIn;
 use crate::config::{Key, Keys, Null, Parsed, key};
-use crate::credential::{decoded, under_scheme};
+use crate::credential::{decoded, under_scheme, unix_now};
 use crate::{Buffering, CoreEnv, Flow, Phases, Plugin, Protocols, RequestContext, Specs};
 use authorization::Parameters;
 use digest::{Algorithm, BodyHash, DigestHeader};
@@ -90,8 +90,14 @@ fn settle(cx: &RequestContext, claim: &Claim<'_>, hash: &BodyHash) -> Verdict {
     let consumer = consumers.by_identity(claim.username);
     let known = consumer.map(|id| (id, consumers.hmac_secrets(id))).filter(|(_, secrets)| !secrets.is_empty());
     let (consumer, secrets) = known.ok_or(r#"{"error":"Invalid credentials"}"#)?;
-    let lines = [cx.head.method_text(), cx.head.path(), claim.date.as_bytes(), claim.digest.0.as_bytes()];
-    let is_valid = |tag: &[u8]| secrets.iter().any(|secret| is_signed(secret, claim.algorithm, lines, tag));
+    let (method, path, query) = (cx.head.method_text(), cx.head.path(), cx.head.query());
+    let (date, digest) = (claim.date.as_bytes(), claim.digest.0.as_bytes());
+    let has_signed = |secret: &Secret, tag: &[u8]| {
+        is_signed(secret, claim.algorithm, &[method, path, query, date, digest], tag)
+            // Clients of earlier releases leave the query's line out, which says the same where there is none.
+            || query.is_empty() && is_signed(secret, claim.algorithm, &[method, path, date, digest], tag)
+    };
+    let is_valid = |tag: &[u8]| secrets.iter().any(|secret| has_signed(secret, tag));
     match decoded(&STANDARD, claim.signature, is_valid) {
         Some(true) => Ok(Some(consumer)),
         _ => Err(r#"{"error":"Invalid signature"}"#),
@@ -99,12 +105,12 @@ fn settle(cx: &RequestContext, claim: &Claim<'_>, hash: &BodyHash) -> Verdict {
 }
 
 /// Whether `tag` is that of the lines with line feeds between them; compared in constant time.
-fn is_signed(secret: &Secret, algorithm: Algorithm, lines: [&[u8]; 4], tag: &[u8]) -> bool {
+fn is_signed(secret: &Secret, algorithm: Algorithm, lines: &[&[u8]], tag: &[u8]) -> bool {
     let mut signing = hmac::Context::with_key(match algorithm {
         Algorithm::Sha256 => secret.hmac_sha256(),
         Algorithm::Sha512 => secret.hmac_sha512(),
     });
-    for (number, line) in lines.into_iter().enumerate() {
+    for (number, line) in lines.iter().enumerate() {
         if number > 0 {
             signing.update(b"\n");
         }
@@ -132,7 +138,7 @@ fn unix_seconds(date: &str) -> Option<i64> {
 
 /// While a clock stands before 1970, no date is current.
 fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(i64::MIN, |since| since.as_secs() as i64)
+    unix_now().map_or(i64::MIN, |since| since.as_secs() as i64)
 }
 
 fn answer(cx: &mut RequestContext, verdict: Verdict) -> Flow<'static> {

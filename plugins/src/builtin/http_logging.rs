@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::BuiltIn;
 use crate::config::{Key, Keys, Null, Parsed, key};
 use crate::outbound::sink::{BATCH_KEYS, Settings, Sink, Stage};
-use crate::outbound::{host_name, http_url};
+use crate::outbound::{host, http_url};
 use crate::transaction::{Escape, Moment, Record, SCHEMA_KEYS, Schema};
 use crate::{CoreEnv, Outcome, Phases, Plugin, Protocols, RequestContext, Specs};
 
@@ -116,8 +116,8 @@ impl Specs for HttpLogging {
         Self::PROTOCOLS
     }
 
-    fn host_names(&self) -> Vec<String> {
-        host_name(&self.endpoint).into_iter().collect()
+    fn hosts(&self) -> Vec<String> {
+        host(&self.endpoint).into_iter().collect()
     }
 
     fn build(&self, env: &CoreEnv) -> Rc<dyn Plugin> {

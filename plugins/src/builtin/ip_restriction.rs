@@ -82,7 +82,7 @@ fn networks(keys: &mut Keys<'_>, key: &str) -> Networks {
             continue;
         };
         if rule.is_ipv4_mapped() {
-            keys.warn(format!("{}: '{key}' has '{text}', which no client has: it is IPv4, write it so", keys.plugin()));
+            keys.warn_of(key, format_args!("has '{text}', which no client has: it is IPv4, write it so"));
         }
         rules.push(rule);
     }

@@ -11,14 +11,14 @@ mod verify;
 
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
 use super::BuiltIn;
 use crate::config::{Key, Keys, Null, Parsed, key};
+use crate::credential::unix_now;
 use crate::outbound::Services;
-use crate::outbound::host_name;
+use crate::outbound::host;
 use crate::{CoreEnv, Flow, Phases, Plugin, Protocols, RequestContext, Specs};
 
 use config::{Config, KeySource};
@@ -47,7 +47,12 @@ impl BuiltIn for JwksAuth {
             "what the backend is told of a caller who is no consumer, as a dot path",
         ),
         key("require_exp", "boolean", "`true`", "a token without `exp` is refused"),
-        key("jwks_refresh_interval_secs", "integer", "`900`", "how often keys are fetched; at least 1"),
+        key(
+            "jwks_refresh_interval_secs",
+            "integer",
+            "`900`",
+            "how often keys are fetched; at least 1, and more than a year is a year",
+        ),
         key(
             "emit_mesh_request_principal_metadata",
             "boolean",
@@ -88,17 +93,19 @@ impl Specs for JwksAuth {
         Self::PROTOCOLS
     }
 
-    fn host_names(&self) -> Vec<String> {
+    fn hosts(&self) -> Vec<String> {
         let urls = self.config.providers.iter().filter_map(|provider| match &provider.keys {
             KeySource::Inline(_) => None,
             KeySource::Uri(url) | KeySource::Discovery(url) => Some(url),
         });
-        urls.filter_map(host_name).collect()
+        urls.filter_map(host).collect()
     }
 
-    /// So that keys are likely to be there when the first request comes.
+    /// So that keys are likely to be there when the first request comes, and are fetched as often as this configuration says.
     fn start(&self, services: &Arc<Services>) {
-        self.live(services);
+        for live in self.live(services) {
+            live.refresh_every(self.config.refresh_interval, services);
+        }
     }
 
     fn build(&self, env: &CoreEnv) -> Rc<dyn Plugin> {
@@ -140,7 +147,8 @@ impl Plugin for Instance {
     }
 
     fn authenticate<'a>(&'a self, cx: &'a mut RequestContext) -> Flow<'a> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        // While a clock stands before 1970, whatever expires has expired.
+        let now = unix_now().map_or(u64::MAX, |since| since.as_secs());
         let passed = match self.verifier.judge(cx, now) {
             Judged::NoToken => return Flow::Continue,
             Judged::Rejected(rejection) => return Flow::Reject(rejection),

@@ -6,14 +6,13 @@
 mod token;
 
 use std::rc::Rc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use engine::consumers::{ConsumerId, ConsumerIndex};
 use serde_json::Value;
 
 use super::BuiltIn;
 use crate::config::{Key, Keys, Null, Parsed, key};
-use crate::credential::{Location, under_scheme};
+use crate::credential::{Location, under_scheme, unix_now};
 use crate::{CoreEnv, Flow, Phases, Plugin, Protocols, RequestContext, Specs};
 use token::{Claim, Claims, Token};
 
@@ -37,8 +36,8 @@ const KEYS: &[Key] = &[
     key(
         "require_nbf",
         "boolean",
-        "*not looked at*",
-        "`true` refuses tokens without `nbf`; with either value one that is there is checked",
+        "`false`",
+        "`true` refuses tokens without `nbf`; one that is there is checked anyway",
     ),
     key("leeway_secs", "integer", "`60`", "seconds by which clocks may differ; at most 300"),
 ];
@@ -51,7 +50,7 @@ pub struct JwtAuth {
     /// Empty = any.
     issuers: Vec<String>,
     audience: Audience,
-    not_before: NotBefore,
+    requires_begin: bool,
     leeway_seconds: f64,
 }
 
@@ -61,14 +60,6 @@ enum Audience {
     Absent,
     Any,
     OneOf(Vec<String>),
-}
-
-/// What becomes of a token's `nbf`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum NotBefore {
-    Ignored,
-    CheckedIfThere,
-    Required,
 }
 
 /// Why a token identifies nobody.
@@ -101,9 +92,9 @@ impl JwtAuth {
             Claim::Absent => !self.requires_expiry,
             _ => false,
         };
-        let has_begun = match (self.not_before, &claims.nbf) {
-            (NotBefore::Ignored, _) | (NotBefore::CheckedIfThere, Claim::Absent) => true,
-            (_, Claim::Number(begin)) => now + self.leeway_seconds >= *begin,
+        let has_begun = match claims.nbf {
+            Claim::Number(begin) => now + self.leeway_seconds >= begin,
+            Claim::Absent => !self.requires_begin,
             _ => false,
         };
         is_alive && has_begun
@@ -181,14 +172,19 @@ impl BuiltIn for JwtAuth {
             keys.refuse("consumer_claim_field", "must not be empty");
         }
         let requires_expiry = keys.flag("require_exp", true);
-        let not_before = match (keys.raw("require_nbf").is_some(), keys.flag("require_nbf", false)) {
-            (false, _) => NotBefore::Ignored,
-            (true, false) => NotBefore::CheckedIfThere,
-            (true, true) => NotBefore::Required,
-        };
+        // Tokens of earlier releases have no 'nbf', and clocks may differ by 60 s there, so neither is demanded unasked.
+        let requires_begin = keys.flag("require_nbf", false);
         let (issuers, audience) = (read_issuers(&mut keys), read_audience(&mut keys));
         let leeway_seconds = read_leeway(&mut keys);
-        keys.finish(Self { location, identity_claim, requires_expiry, issuers, audience, not_before, leeway_seconds })
+        keys.finish(Self {
+            location,
+            identity_claim,
+            requires_expiry,
+            issuers,
+            audience,
+            requires_begin,
+            leeway_seconds,
+        })
     }
 }
 
@@ -222,7 +218,7 @@ impl Plugin for JwtAuth {
             Location::Query(_) => &value,
         };
         // While a clock stands before 1970, whatever expires has expired.
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(f64::INFINITY, |since| since.as_secs_f64());
+        let now = unix_now().map_or(f64::INFINITY, |since| since.as_secs_f64());
         match self.judge(text, &cx.facts.consumers, now) {
             Ok(consumer) => {
                 drop(value);

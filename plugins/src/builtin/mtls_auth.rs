@@ -159,7 +159,7 @@ fn read_authorities(keys: &mut Keys<'_>) -> FxHashSet<Fingerprint> {
 /// It is no rule, which whoever wrote it may not expect.
 fn warn_of_empty(keys: &mut Keys<'_>, name: &str, is_empty: bool) {
     if is_empty {
-        keys.warn(format!("{}: '{name}' is empty and restricts nothing", keys.plugin()));
+        keys.warn_of(name, "is empty and restricts nothing");
     }
 }
 

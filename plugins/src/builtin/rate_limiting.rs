@@ -158,8 +158,8 @@ impl Specs for RateLimiting {
         Rc::new(OnCore { checked: self.checked.clone(), limiter, counts })
     }
 
-    fn host_names(&self) -> Vec<String> {
-        self.checked.limits.host_names()
+    fn hosts(&self) -> Vec<String> {
+        self.checked.limits.hosts()
     }
 }
 

@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use engine::ledger::Window;
 
+use crate::metrics::CoreCounts;
 use crate::outbound::redis::Synchronised;
 use crate::{CoreEnv, RequestContext};
 use meters::{Meters, Remembered};
@@ -117,8 +118,8 @@ impl Limits {
         &self.rules
     }
 
-    /// Names that are resolved before traffic flows.
-    pub fn host_names(&self) -> Vec<String> {
+    /// As [`Specs::hosts`](crate::Specs::hosts) says.
+    pub fn hosts(&self) -> Vec<String> {
         self.synchronised.iter().map(|synchronised| synchronised.endpoint.host().to_owned()).collect()
     }
 
@@ -127,7 +128,8 @@ impl Limits {
         let cores = env.services.cores;
         let meters = self.meters.get_or_init(|| Arc::new(Meters::new(&self.rules, cores))).clone();
         let shared = self.synchronised.as_ref().map(|synchronised| Shared::new(synchronised, plugin, env));
-        Limiter { limits: self.clone(), meters, core: env.core, remembered: RefCell::default(), shared }
+        let counts = env.services.metrics.core(env.core);
+        Limiter { limits: self.clone(), meters, core: env.core, counts, remembered: RefCell::default(), shared }
     }
 }
 
@@ -136,6 +138,7 @@ pub struct Limiter {
     limits: Arc<Limits>,
     meters: Arc<Meters>,
     core: usize,
+    counts: Arc<CoreCounts>,
     remembered: RefCell<Remembered>,
     shared: Option<Shared>,
 }
@@ -160,6 +163,7 @@ impl Limiter {
         {
             return judgement;
         }
+        self.counts.rate_limit_local_fallback.one();
         self.judge(rule, caller, Instant::now())
     }
 }

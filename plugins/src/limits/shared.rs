@@ -3,12 +3,16 @@
 //! Each window of a caller has a counter per piece of time of that length. What the piece before counted weighs in by as
 //! much of it as still lies within one window from now. A request is counted first and judged then, so a refused one counts.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use engine::net::sleep;
+use futures_util::future::{Either, select};
+
 use super::{Caller, Judgement, Limit, Rule};
 use crate::CoreEnv;
-use crate::outbound::redis::{Away, Redis, Synchronised, Transaction, Value};
+use crate::outbound::redis::{Away, Redis, Synchronised, Transaction, Value, WAIT_MAX};
 
 /// What Redis is told at most: 100 years.
 const TTL_SECONDS_MAX: u64 = 3_155_760_000;
@@ -27,8 +31,20 @@ impl Shared {
         }
     }
 
-    /// Counts the request in one limit after the other, until one does not allow it.
+    /// Waits for all limits together no longer than for one.
     pub(super) async fn judge(&self, rule: &Rule, caller: Caller<'_>) -> Result<Judgement, Away> {
+        let judging = self.judge_each(rule, caller);
+        if rule.limits.len() <= 1 {
+            return judging.await;
+        }
+        match select(pin!(judging), pin!(sleep(WAIT_MAX))).await {
+            Either::Left((judgement, _)) => judgement,
+            Either::Right(_) => Err(Away),
+        }
+    }
+
+    /// Counts the request in one limit after the other, until one does not allow it.
+    async fn judge_each(&self, rule: &Rule, caller: Caller<'_>) -> Result<Judgement, Away> {
         let key = match &rule.name {
             Some(name) => format!("{}:{name}:{caller}", self.prefix),
             None => format!("{}:{caller}", self.prefix),

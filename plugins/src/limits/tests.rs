@@ -33,8 +33,8 @@ fn the_name_of_a_redis_is_resolved_at_the_start() {
     let mut keys =
         crate::config::Keys::open("p", crate::limits::tests::KEYS, &config, crate::config::Null::Refused).unwrap();
     let synchronised = crate::outbound::redis::sync_mode(&mut keys);
-    assert_eq!(Limits::new(Vec::new(), synchronised).host_names(), ["cache.int"]);
-    assert!(limits(1).host_names().is_empty());
+    assert_eq!(Limits::new(Vec::new(), synchronised).hosts(), ["cache.int"]);
+    assert!(limits(1).hosts().is_empty());
 }
 
 use crate::config::Key;

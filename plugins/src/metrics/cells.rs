@@ -14,6 +14,8 @@ use super::OTHER;
 pub struct CoreCounts {
     /// Requests that a rate limit refused.
     pub rate_limit_exceeded: Cell,
+    /// Requests that were to be counted in Redis and that this process counted alone.
+    pub rate_limit_local_fallback: Cell,
     /// Transactions counted.
     samples: Cell,
     /// Requests counted under another method or status than their own.

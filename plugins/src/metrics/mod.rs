@@ -5,8 +5,6 @@
 //! no line that somebody else writes. Cells whose writer is gone, because a plugin was configured anew, are added to what the
 //! registry keeps of their series, so that a reload takes nothing away. A series that nobody touched for the stale time is
 //! shown no more, and begins at zero when it is touched again.
-//!
-//! Two ways are open to every plugin: the figures of [`CoreCounts`], and [`Metrics::counter`] for a family of its own.
 
 mod admission;
 mod book;
@@ -20,7 +18,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use engine::counters::{Cell, Exposition, labels};
+use engine::counters::{Cell, Exposition};
 use tokio::runtime::Handle;
 
 use admission::Admission;
@@ -71,13 +69,6 @@ pub struct RenderCache {
     pub invalidation_min_age: Duration,
 }
 
-/// A family of counters that a plugin has for itself.
-#[derive(PartialEq, Eq, Debug)]
-pub struct Family {
-    pub name: &'static str,
-    pub help: &'static str,
-}
-
 /// One for the process.
 pub struct Metrics {
     namespace: String,
@@ -125,17 +116,6 @@ impl Metrics {
     /// What that core counts. To be asked for once, when an instance is built.
     pub fn core(&self, core: usize) -> Arc<CoreCounts> {
         self.cores.get(core).unwrap_or_else(|| self.nowhere.get_or_init(Arc::default)).clone()
-    }
-
-    /// A counter of the caller's own, shown with the same labels' other counters added up, from now on and as long as the
-    /// process runs. The caller must be its only writer: a core, or one task at a time. Labels must not be what clients
-    /// choose.
-    pub fn counter(&self, family: &'static Family, pairs: &[(&'static str, &str)]) -> Arc<Cell> {
-        let pairs: Vec<(&str, &dyn std::fmt::Display)> =
-            pairs.iter().map(|(name, value)| (*name, value as &dyn std::fmt::Display)).collect();
-        let cell = Arc::new(Cell::default());
-        self.announce(Newcomer::Counter(family, labels(&pairs), cell.clone()));
-        cell
     }
 
     /// The receiver lives as long as this does.

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-use engine::counters::{Cell, Exposition, labels};
+use engine::counters::{Exposition, labels};
 
 use super::cells::{DURATIONS, ProxyCells, SeriesCells};
 use super::series::{LabelledSet, Now, ProxySeries, ProxyTotals};
-use super::{Family, Metrics, OTHER};
+use super::{Metrics, OTHER};
 
 const REQUESTS: &str = "ferrum_requests_total";
 /// In the order of [`Duration`](super::cells::Duration).
@@ -28,28 +28,6 @@ pub(super) enum Newcomer {
     Proxy(Arc<ProxyCells>),
     Extension(Arc<str>, Arc<SeriesCells>),
     Mesh(Arc<str>, Arc<SeriesCells>),
-    Counter(&'static Family, String, Arc<Cell>),
-}
-
-/// The cells of a plugin's own counter, and what those counted whose writer is gone.
-#[derive(Default)]
-struct Counter {
-    live: Vec<Arc<Cell>>,
-    gone: u64,
-}
-
-impl Counter {
-    fn add_up(&mut self) -> u64 {
-        let gone = &mut self.gone;
-        self.live.retain_mut(|cell| match Arc::get_mut(cell) {
-            Some(cell) => {
-                *gone += cell.get();
-                false
-            }
-            None => true,
-        });
-        self.gone + self.live.iter().map(|cell| cell.get()).sum::<u64>()
-    }
 }
 
 pub(super) struct Registry {
@@ -57,19 +35,11 @@ pub(super) struct Registry {
     proxies: BTreeMap<Arc<str>, ProxySeries>,
     extensions: LabelledSet,
     mesh: LabelledSet,
-    /// By family name and label set.
-    counters: BTreeMap<&'static str, (&'static Family, BTreeMap<String, Counter>)>,
 }
 
 impl Registry {
     pub(super) fn new(newcomers: Receiver<Newcomer>) -> Self {
-        Self {
-            newcomers,
-            proxies: BTreeMap::new(),
-            extensions: LabelledSet::default(),
-            mesh: LabelledSet::default(),
-            counters: BTreeMap::new(),
-        }
+        Self { newcomers, proxies: BTreeMap::new(), extensions: LabelledSet::default(), mesh: LabelledSet::default() }
     }
 
     fn take_in(&mut self) {
@@ -78,10 +48,6 @@ impl Registry {
                 Newcomer::Proxy(cells) => self.proxies.entry(cells.proxy.clone()).or_default().join(cells),
                 Newcomer::Extension(labels, cells) => self.extensions.join(labels, cells),
                 Newcomer::Mesh(labels, cells) => self.mesh.join(labels, cells),
-                Newcomer::Counter(family, labels, cell) => {
-                    let (_, series) = self.counters.entry(family.name).or_insert_with(|| (family, BTreeMap::new()));
-                    series.entry(labels).or_default().live.push(cell);
-                }
             }
         }
     }
@@ -104,9 +70,6 @@ impl Registry {
         self.visit_proxies(now, |_, _| ());
         self.extensions.visit(now, &metrics.extensions, |_, _| ());
         self.mesh.visit(now, &metrics.mesh, |_, _| ());
-        for counter in self.counters.values_mut().flat_map(|(_, series)| series.values_mut()) {
-            counter.add_up();
-        }
     }
 
     pub(super) fn render(&mut self, metrics: &Metrics, page: &mut Exposition, second: u64) {
@@ -116,9 +79,11 @@ impl Registry {
         self.render_mesh(now, page);
         let limited = metrics.sum(|core| &core.rate_limit_exceeded);
         page.single("ferrum_rate_limit_exceeded_total", "counter", "Requests refused by a rate limit", limited);
+        let fallback = metrics.sum(|core| &core.rate_limit_local_fallback);
+        let help = "Requests that this process counted alone, because Redis was away";
+        page.single("ferrum_rate_limit_local_fallback_decisions_total", "counter", help, fallback);
         let help = "Upstream query identifiers used up by the mesh DNS proxy";
         page.single("ferrum_mesh_dns_upstream_id_exhaustions_total", "counter", help, 0);
-        self.render_counters(page);
         let (requests, proxies) = (metrics.sum(|core| &core.requests_folded), metrics.sum(|core| &core.proxies_folded));
         let help = "Samples without a series of their own, counted under _OTHER";
         render_overflow(page, OVERFLOW, help, &[(REQUESTS, requests + proxies), (DURATION_FAMILIES[0].0, proxies)]);
@@ -179,15 +144,6 @@ impl Registry {
             page.append(&requests);
             page.family(MESH_DURATION, "histogram", "Time from request to response by workloads in milliseconds");
             page.append(&durations);
-        }
-    }
-
-    fn render_counters(&mut self, page: &mut Exposition) {
-        for (family, series) in self.counters.values_mut() {
-            page.family(family.name, "counter", family.help);
-            for (identity, counter) in series {
-                page.sample(family.name, identity, counter.add_up());
-            }
         }
     }
 }

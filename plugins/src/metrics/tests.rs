@@ -132,8 +132,11 @@ fn families_that_are_always_there_have_no_namespace_until_the_plugin_is() {
     assert_eq!(value(&before, "ferrum_mesh_dns_upstream_id_exhaustions_total").as_deref(), Some("0"));
     metrics.configure(MetricsSettings::default());
     metrics.core(0).rate_limit_exceeded.add(2);
+    metrics.core(0).rate_limit_local_fallback.add(3);
     let after = page(&metrics);
     assert_eq!(value(&after, "ferrum_rate_limit_exceeded_total{namespace=\"team-a\"}").as_deref(), Some("2"));
+    let fallback = "ferrum_rate_limit_local_fallback_decisions_total{namespace=\"team-a\"}";
+    assert_eq!(value(&after, fallback).as_deref(), Some("3"));
     let cache = RenderCache { ttl: Duration::from_secs(5), invalidation_min_age: Duration::from_millis(500) };
     assert_eq!(metrics.render_cache(), Some(cache));
 }
@@ -389,24 +392,6 @@ fn a_mesh_label_set_that_is_too_long_has_no_series() {
 fn requests_of(page: &str) -> u64 {
     let counts = page.lines().filter(|line| line.starts_with("ferrum_requests_total{"));
     counts.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
-}
-
-#[test]
-fn a_plugin_may_have_a_family_of_its_own() {
-    static LOST: Family = Family { name: "ferrum_test_lost_total", help: "Lost" };
-    let metrics = Metrics::new(2, "ferrum");
-    let cells = [0, 1].map(|_| metrics.counter(&LOST, &[("plugin", "p\"q"), ("reason", "full")]));
-    let other = metrics.counter(&LOST, &[("plugin", "r"), ("reason", "full")]);
-    cells[0].add(2);
-    cells[1].add(3);
-    let page_now = page(&metrics);
-    assert_eq!(page_now.matches("# TYPE ferrum_test_lost_total counter").count(), 1);
-    let sample = "ferrum_test_lost_total{plugin=\"p\\\"q\",reason=\"full\"}";
-    assert_eq!(value(&page_now, sample).as_deref(), Some("5"));
-    assert_eq!(value(&page_now, "ferrum_test_lost_total{plugin=\"r\",reason=\"full\"}").as_deref(), Some("0"));
-    drop((cells, other));
-    assert_eq!(value(&page(&metrics), sample).as_deref(), Some("5"), "it stays when its writers go");
-    assert_eq!(value(&page(&metrics), sample).as_deref(), Some("5"));
 }
 
 #[test]

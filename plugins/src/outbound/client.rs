@@ -42,31 +42,30 @@ pub struct Label<'a> {
 }
 
 impl HttpClient {
-    pub fn new(options: &Options, names: Arc<dyn Names>) -> Self {
+    /// # Errors
+    /// It cannot be built from these options. There is no other in its place: that one would trust whom these do not, and call
+    /// what they forbid.
+    pub fn new(options: &Options, names: Arc<dyn Names>) -> Result<Self, String> {
         Self::built(options, Some(names))
     }
 
     /// With the names of the system instead of the gateway's, for where there is no gateway.
     pub fn with_system_names(options: &Options) -> Self {
-        Self::built(options, None)
+        Self::built(options, None).expect("a client, whose options are those of no gateway")
     }
 
-    fn built(options: &Options, names: Option<Arc<dyn Names>>) -> Self {
+    fn built(options: &Options, names: Option<Arc<dyn Names>>) -> Result<Self, String> {
         let resolver = names.map(|names| Arc::new(Resolver(names)));
         let build = |builder: ClientBuilder| {
-            // What can fail is the TLS configuration, which is a built one.
-            builder.build().unwrap_or_else(|error| {
-                tracing::error!("the HTTP client of plugins cannot be built as configured, defaults are used: {error}");
-                Client::new()
-            })
+            builder.build().map_err(|error| format!("the HTTP client of plugins cannot be built: {}", cause(&error)))
         };
-        Self {
-            client: build(builder(options, resolver.clone())),
-            direct: build(builder(options, resolver).redirect(Policy::none())),
+        Ok(Self {
+            client: build(builder(options, resolver.clone()))?,
+            direct: build(builder(options, resolver).redirect(Policy::none()))?,
             retries_max: options.http_retries_max,
             retry_delay: Duration::from_millis(options.http_retry_delay_ms),
             slow_threshold: Duration::from_millis(options.http_slow_threshold_ms),
-        }
+        })
     }
 
     /// To start a request.

@@ -14,9 +14,10 @@ pub fn http_url(text: &str) -> Result<Url, String> {
     }
 }
 
-/// The name that must be resolved before the URL can be called; none if it has an address.
-pub fn host_name(url: &Url) -> Option<String> {
-    url.domain().map(str::to_owned)
+/// What is called: a name, or an address without brackets.
+pub fn host(url: &Url) -> Option<String> {
+    let host = url.host_str()?;
+    Some(host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).to_owned())
 }
 
 /// A URL as it may be logged: credentials and the query may hold secrets.
@@ -42,10 +43,13 @@ mod tests {
     }
 
     #[test]
-    fn only_a_name_is_resolved() {
-        let name = |url: &str| host_name(&http_url(url).unwrap());
-        assert_eq!(name("https://Logs.test:8443/").as_deref(), Some("logs.test"));
-        assert_eq!((name("http://10.0.0.1/"), name("http://[::1]/")), (None, None));
+    fn the_host_is_a_name_or_an_address_however_it_was_written() {
+        let host = |url: &str| host(&http_url(url).unwrap()).unwrap();
+        assert_eq!(host("https://Logs.test:8443/"), "logs.test");
+        for url in ["http://10.0.0.1/", "http://10.1/", "http://0x0a000001:80/", "http://10.0.0.1./"] {
+            assert_eq!(host(url), "10.0.0.1", "{url}");
+        }
+        assert_eq!(host("http://[0:0::1]:8080/"), "::1");
     }
 
     #[test]

@@ -23,7 +23,7 @@ use tokio::time::{Duration, Instant};
 use crate::metrics::Metrics;
 
 pub use client::{HttpClient, Label, cause};
-pub use endpoint::{host_name, http_url, shown};
+pub use endpoint::{host, http_url, shown};
 pub use names::Names;
 
 /// What the settings say to plugins.
@@ -101,13 +101,15 @@ impl StopOrder {
 }
 
 impl Services {
-    pub fn new(runtime: Handle, cores: usize, options: Options, names: Arc<dyn Names>) -> Arc<Self> {
-        let http = HttpClient::new(&options, names.clone());
+    /// # Errors
+    /// What goes outside cannot be made from these options.
+    pub fn new(runtime: Handle, cores: usize, options: Options, names: Arc<dyn Names>) -> Result<Arc<Self>, String> {
+        let http = HttpClient::new(&options, names.clone())?;
         let metrics = Metrics::new(cores, &options.namespace);
         let redis = redis::Notices::default();
         let (stop, _) = watch::channel(None);
         let jwks = jwks::Registry::default();
-        Arc::new(Self { runtime, cores, options, names, http, metrics, redis, jwks, stop })
+        Ok(Arc::new(Self { runtime, cores, options, names, http, metrics, redis, jwks, stop }))
     }
 
     pub fn stop_order(&self) -> StopOrder {
@@ -125,7 +127,7 @@ impl Services {
     pub fn of_tests() -> Arc<Self> {
         static RUNTIME: LazyLock<Option<Runtime>> = LazyLock::new(|| Runtime::new().ok());
         let runtime = RUNTIME.as_ref().expect("a runtime");
-        Self::new(runtime.handle().clone(), 1, Options::default(), Arc::new(NoNames))
+        Self::new(runtime.handle().clone(), 1, Options::default(), Arc::new(NoNames)).expect("services")
     }
 }
 

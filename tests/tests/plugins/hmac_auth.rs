@@ -44,8 +44,14 @@ fn signed(method: &str, path: &str, body: &[u8]) -> String {
 }
 
 fn signed_on(date: &str, method: &str, path: &str, body: &[u8]) -> String {
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    signed_over(&format!("{method}\n{path}\n{query}"), date, body)
+}
+
+/// `first` are the lines before the date.
+fn signed_over(first: &str, date: &str, body: &[u8]) -> String {
     let digest = digest_of(body);
-    let signature = signature(hmac::HMAC_SHA256, SECRET, &format!("{method}\n{path}\n{date}\n{digest}"));
+    let signature = signature(hmac::HMAC_SHA256, SECRET, &format!("{first}\n{date}\n{digest}"));
     let authorization = format!(r#"hmac username="alice", algorithm="hmac-sha256", signature="{signature}""#);
     format!("Authorization: {authorization}\r\nDate: {date}\r\nContent-Digest: {digest}\r\n")
 }
@@ -63,7 +69,7 @@ fn a_signed_request_passes_with_its_body_and_tells_who_asks() {
     let backend = Backend::echoing();
     let gateway = gateway(&backend, json!({}));
     let body = b"{\"amount\":7}";
-    let answer = post(&gateway, "/pay?to=bob", &signed("POST", "/pay", body), body);
+    let answer = post(&gateway, "/pay?to=bob", &signed("POST", "/pay?to=bob", body), body);
     assert_eq!((answer.status, &answer.body[..]), (200, &body[..]));
     assert_eq!(ask(&gateway, "/orders", &signed("GET", "/orders", b"")).status, 200);
     for request in backend.requests() {
@@ -82,10 +88,21 @@ fn what_was_changed_on_the_way_does_not_pass() {
     unauthorized(&post(&gateway, "/pay", &lines, b""), "Digest header does not match request body");
     unauthorized(&post(&gateway, "/pays", &lines, body), "Invalid signature");
     unauthorized(&post(&gateway, "/pay", &signed("PUT", "/pay", body), body), "Invalid signature");
+    unauthorized(&post(&gateway, "/pay?to=eve", &signed("POST", "/pay?to=bob", body), body), "Invalid signature");
+    unauthorized(&post(&gateway, "/pay?to=eve", &lines, body), "Invalid signature");
     let (head, _) = lines.split_once("Content-Digest").unwrap();
     let plain = format!("{head}Digest: {}\r\n", digest_of(body).replace(':', ""));
     unauthorized(&post(&gateway, "/pay", &plain, body), "Invalid signature");
     backend.expect_untouched();
+}
+
+#[test]
+fn clients_of_earlier_releases_pass_where_there_is_no_query() {
+    let backend = Backend::saying("ok");
+    let gateway = gateway(&backend, json!({}));
+    let lines = signed_over("POST\n/pay", &now(), b"");
+    assert_eq!(post(&gateway, "/pay", &lines, b"").status, 200);
+    unauthorized(&post(&gateway, "/pay?to=eve", &lines, b""), "Invalid signature");
 }
 
 #[test]

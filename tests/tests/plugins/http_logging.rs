@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tests::{Backend, Document, Exit, Gate, Gateway, RefusingPort, Reply, Request, Signal, eventually};
+use tests::{Backend, Document, Exit, Gate, Gateway, Proxy, RefusingPort, Reply, Request, Signal, eventually};
 
 use crate::ask;
 
@@ -465,4 +465,17 @@ fn two_sinks_of_two_proxies_do_not_mix() {
     wait_for_records(&left, 2);
     assert_eq!(wait_for_records(&right, 1), [["/right/1"]]);
     assert_eq!(sorted(batches(&left)), ["/left/1", "/left/2"]);
+}
+
+#[test]
+fn an_endpoint_whose_address_is_forbidden_ends_the_start() {
+    let (backend, sink) = (Backend::saying("ok"), Backend::saying("should not be reached"));
+    let proxy =
+        Proxy::new("app").path("/").set("backend_host", "backend.internal.test").set("backend_port", backend.port());
+    let document = Document::new().proxy(proxy).global_plugin("http_logging", config(sink.port(), json!({})));
+    let exit = Gateway::builder().document(&document).env("FERRUM_BACKEND_ALLOW_IPS", "public").start_failing();
+    assert_eq!(exit.code, Some(1), "{exit:?}");
+    let said = "IP 127.0.0.1 denied by FERRUM_BACKEND_ALLOW_IPS=public policy";
+    assert!(exit.stderr.contains("Plugin 'http_logging' (id=") && exit.stderr.contains(said), "{exit:?}");
+    sink.expect_untouched();
 }

@@ -362,6 +362,32 @@ fn the_keys_are_where_the_discovery_document_says() {
 }
 
 #[test]
+fn another_interval_counts_from_the_reload_on() {
+    let (key, next, backend) = (Key::new("k"), Key::new("next"), Backend::saying("ok"));
+    let provider = Provider::new(&[&key]);
+    let every =
+        |seconds: u64| json!({"providers": [{"jwks_uri": provider.uri()}], "jwks_refresh_interval_secs": seconds});
+    let gateway = Gateway::running(&document(&backend, every(86_400)));
+    wait_until_taken(&gateway, &key.good());
+    gateway.reload(&document(&backend, every(1)));
+    provider.publish(&[&next]);
+    eventually("the key is gone", || (show(&gateway, &key.good()).status == 401).then_some(()));
+}
+
+#[test]
+fn a_redirect_to_other_keys_is_not_followed() {
+    let (key, backend) = (Key::new("k"), Backend::saying("ok"));
+    let provider = Provider::new(&[&key]);
+    let keys = provider.uri();
+    let redirecting = Backend::replying(move |_| Reply::new(302).header("Location", &keys));
+    let uri = format!("http://127.0.0.1:{}/keys", redirecting.port());
+    let gateway = guarded(&backend, json!([{"jwks_uri": uri}]), json!({}));
+    gateway.wait_for_log(|text| text.contains("cannot be fetched, there are none: it answered 302"));
+    unauthorized(&show(&gateway, &key.good()), INVALID);
+    assert_eq!(provider.fetches(), 0);
+}
+
+#[test]
 fn plugins_with_the_same_uri_share_its_keys_and_a_reload_fetches_nothing_anew() {
     let (key, backend) = (Key::new("k"), Backend::saying("ok"));
     let provider = Provider::new(&[&key]);

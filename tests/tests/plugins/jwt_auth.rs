@@ -147,7 +147,7 @@ fn clocks_may_differ_by_the_leeway() {
 }
 
 #[test]
-fn a_token_may_have_to_say_from_when_it_is_good() {
+fn a_token_is_good_from_when_it_says_and_may_have_to_say_so() {
     let backend = Backend::saying("ok");
     let (soon, past) = (alive(json!({"nbf": in_seconds(1000)})), alive(json!({"nbf": in_seconds(-1000)})));
     let silent = alive(json!({}));
@@ -155,7 +155,7 @@ fn a_token_may_have_to_say_from_when_it_is_good() {
         let gateway = gateway(&backend, config);
         [&soon, &past, &silent].map(|token| status(&gateway, token))
     };
-    assert_eq!(statuses(json!({})), [200, 200, 200]);
+    assert_eq!(statuses(json!({})), [401, 200, 200]);
     assert_eq!(statuses(json!({"require_nbf": false})), [401, 200, 200]);
     assert_eq!(statuses(json!({"require_nbf": true})), [401, 200, 401]);
 }

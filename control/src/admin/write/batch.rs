@@ -16,7 +16,7 @@ impl Admin {
         let store = self.store()?;
         let mut import = Import::decode(&call.body)?;
         let mut errors = import.prepare(&call.namespace, &self.options.write, prepare::settle_id, false);
-        errors.extend(import.cross_faults());
+        errors.extend(import.cross_faults(self.options.write.backend_allow_ips));
         errors.extend(import.reference_faults(&Known::in_batch(store, &import.resources)).await?);
         if !errors.is_empty() {
             let text = "Batch validation failed".to_owned();

@@ -1,6 +1,8 @@
 //! Many resources at once: what batch and restore have in common.
 
-use engine::model::{self, Consumer, Document, PluginConfig, PluginRefusal, Proxy, TlsFiles, Upstream, check_streams};
+use engine::model::{
+    self, AddressPolicy, Consumer, Document, PluginConfig, PluginRefusal, Proxy, TlsFiles, Upstream, check_streams,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -83,11 +85,11 @@ impl Import {
     }
 
     /// What is wrong with the resources among one another, and with what plugins are given.
-    pub(super) fn cross_faults(&self) -> Vec<String> {
+    pub(super) fn cross_faults(&self, policy: AddressPolicy) -> Vec<String> {
         let document = self.document();
         let mut faults = Vec::new();
         for config in &document.plugin_configs {
-            faults.extend(plugin_faults(config));
+            faults.extend(plugin_faults(config, policy));
         }
         let checks = [
             model::check_ids,
@@ -216,9 +218,9 @@ impl Outcome {
     }
 }
 
-pub(super) fn plugin_faults(config: &PluginConfig) -> Option<String> {
+fn plugin_faults(config: &PluginConfig, policy: AddressPolicy) -> Option<String> {
     let (id, name) = (&config.id, &config.plugin_name);
-    Some(match references::plugin_refusal(config)? {
+    Some(match references::plugin_refusal(config, policy)? {
         PluginRefusal::Unknown => format!("PluginConfig '{id}': unknown plugin name '{name}'"),
         PluginRefusal::Invalid(errors) => format!("PluginConfig '{id}': invalid config: {}", errors.join("; ")),
     })

@@ -254,7 +254,8 @@ impl Admin {
         match (resource, former) {
             (Resource::Proxy(proxy), _) => references::check_proxy(&known, proxy).await,
             (Resource::PluginConfig(config), former) => {
-                references::check_plugin_config(&known, config, &self.sources.plugins).await?;
+                let policy = self.options.write.backend_allow_ips;
+                references::check_plugin_config(&known, config, &self.sources.plugins, policy).await?;
                 match former {
                     Some(_) => references::check_listing(store, config).await,
                     None => Ok(()),

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
-use engine::model::{PluginCatalog, PluginConfig, PluginRefusal, Proxy, Upstream, association_fault};
+use engine::model::{AddressPolicy, PluginCatalog, PluginConfig, PluginRefusal, Proxy, Upstream, association_fault};
 
 use super::{Refusal, looked_up};
 use crate::source::Catalog;
@@ -170,8 +170,8 @@ pub(super) async fn dispatch_faults(known: &Known<'_>, config: &PluginConfig) ->
 }
 
 /// Why a plugin cannot be made from its config; one that is disabled is not made. An unknown name is refused anyway.
-pub(super) fn plugin_refusal(config: &PluginConfig) -> Option<PluginRefusal> {
-    let catalog = Catalog { runtime: Handle::current() };
+pub(super) fn plugin_refusal(config: &PluginConfig, address_policy: AddressPolicy) -> Option<PluginRefusal> {
+    let catalog = Catalog { runtime: Handle::current(), address_policy };
     match catalog.check(&config.plugin_name, &config.config) {
         Err(PluginRefusal::Unknown) => Some(PluginRefusal::Unknown),
         Err(refusal) if config.enabled => Some(refusal),
@@ -184,8 +184,9 @@ pub(super) async fn check_plugin_config(
     known: &Known<'_>,
     config: &PluginConfig,
     available: &[String],
+    policy: AddressPolicy,
 ) -> Result<(), Refusal> {
-    let refusal = plugin_refusal(config);
+    let refusal = plugin_refusal(config, policy);
     if refusal == Some(PluginRefusal::Unknown) {
         let text = format!("Unknown plugin name '{}'. Available plugins: {available:?}", config.plugin_name);
         return Err(Refusal::bad_request(text));

@@ -24,7 +24,7 @@ impl Admin {
         check_version(import.version.as_ref())?;
         let settle_id = |resource: &mut crate::store::Resource| check_id(resource.id());
         let mut errors = import.prepare(&call.namespace, &self.options.write, settle_id, true);
-        errors.extend(import.cross_faults());
+        errors.extend(import.cross_faults(self.options.write.backend_allow_ips));
         let document = import.document();
         for check in [check_upstream_references, check_dispatch_references, check_plugin_references] {
             errors.extend(check(&document).into_iter().map(|finding| finding.message));

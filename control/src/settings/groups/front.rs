@@ -100,7 +100,7 @@ settings_group! {
         trusted_proxies: TrustedNetworks = TrustedNetworks::default(), "", "proxy", any();
         /// Header in which a trusted proxy names the client; wins over `X-Forwarded-For`.
         real_ip_header: Option<String> = None, "", "proxy", any();
-        /// Which resolved backend addresses may be dialled.
+        /// Which addresses may be dialled, of backends and by plugins.
         backend_allow_ips: BackendAllowIps = BackendAllowIps::Both, "", "proxy", strict();
         /// Add `Via` to requests and responses.
         add_via_header: bool = true, "", "proxy", strict();

@@ -80,7 +80,10 @@ impl BackendTlsFiles {
     }
 
     /// What the outbound calls of plugins offer. Revocation lists do not apply to them (plugin API sheet §12.2).
-    pub fn for_plugins(&self, offers_http2: bool) -> Option<Arc<ClientConfig>> {
+    ///
+    /// # Errors
+    /// The settings are no TLS that could be offered.
+    pub fn for_plugins(&self, offers_http2: bool) -> Result<Arc<ClientConfig>, String> {
         let inputs = BackendTlsInputs {
             ca_path: None,
             client_paths: None,
@@ -96,8 +99,8 @@ impl BackendTlsFiles {
             sessions_max: self.defaults.sessions_max,
             inputs: &inputs,
         };
-        let offers = client_offers(&options).ok()?;
-        Some(if offers_http2 { offers.either } else { offers.http1 })
+        let offers = client_offers(&options).map_err(|reason| format!("TLS of plugins' outbound calls: {reason}"))?;
+        Ok(if offers_http2 { offers.either } else { offers.http1 })
     }
 
     /// What holds for the proxy: its upstream's, if it has one, even when that says nothing.

@@ -291,7 +291,7 @@ fn requests_may_be_counted_in_redis() {
     let shared = json!({"method_rate_limits": limits, "sync_mode": "redis", "redis_url": "redis://cache"});
     let shared = spec(shared);
     assert!(router(&shared).limiter.is_shared());
-    assert_eq!(shared.host_names(), ["cache"]);
+    assert_eq!(shared.hosts(), ["cache"]);
     assert_eq!(shared.rules.limits.rules()[0].name.as_deref(), Some("a.B/C"));
 }
 

@@ -4,6 +4,7 @@ use crate::testing::{consumer, facts_with, request};
 use base64::Engine;
 use serde_json::json;
 use std::task::{Context, Poll, Waker};
+use std::time::SystemTime;
 
 /// Fri, 15 Jan 2027 08:00:00 GMT.
 const NOW: i64 = 1_800_000_000;
@@ -30,7 +31,7 @@ struct Signed {
 impl Signed {
     fn post(body: &[u8]) -> Self {
         let digest = digest_of(body);
-        let text = format!("POST\n/orders/7\n{DATE}\n{digest}");
+        let text = format!("POST\n/orders/7\npage=2\n{DATE}\n{digest}");
         let signature = sign(hmac::HMAC_SHA256, SECRET, &text);
         let authorization = format!(r#"hmac username="alice", algorithm="hmac-sha256", signature="{signature}""#);
         Self {
@@ -146,8 +147,8 @@ fn each_thing_that_is_missing_has_its_answer_in_this_order() {
 fn whatever_is_signed_cannot_be_changed() {
     let get = Signed { line: "GET /orders/7?page=2", ..good() };
     get.fails("Invalid signature");
-    Signed { line: "POST /orders/8", ..good() }.fails("Invalid signature");
-    Signed { line: "POST /orders/7/", ..good() }.fails("Invalid signature");
+    Signed { line: "POST /orders/8?page=2", ..good() }.fails("Invalid signature");
+    Signed { line: "POST /orders/7/?page=2", ..good() }.fails("Invalid signature");
     good().set("Date", "Fri, 15 Jan 2027 08:00:01 GMT").fails("Invalid signature");
     good().set("Digest", format!("{},", digest_of(b"{\"n\":1}"))).fails("Invalid signature");
     Signed { body: Some(b"{\"n\":2}".to_vec()), ..good() }.fails("Digest header does not match request body");
@@ -155,14 +156,38 @@ fn whatever_is_signed_cannot_be_changed() {
 }
 
 #[test]
-fn the_query_is_not_signed() {
-    Signed { line: "POST /orders/7", ..good() }.passes();
-    Signed { line: "POST /orders/7?page=3", ..good() }.passes();
+fn the_query_is_signed_as_it_is_sent() {
+    for line in [
+        "POST /orders/7",
+        "POST /orders/7?",
+        "POST /orders/7?page=3",
+        "POST /orders/7?page=%32",
+        "POST /orders/7?page=2&",
+    ] {
+        Signed { line, ..good() }.fails("Invalid signature");
+    }
+}
+
+#[test]
+fn without_a_query_its_line_may_be_empty_or_left_out() {
+    let digest = digest_of(b"{\"n\":1}");
+    let (with, without) =
+        (format!("POST\n/orders/7\n\n{DATE}\n{digest}"), format!("POST\n/orders/7\n{DATE}\n{digest}"));
+    for line in ["POST /orders/7", "POST /orders/7?"] {
+        for (text, secret) in [(&with, SECRET), (&without, SECRET), (&with, ROTATED), (&without, ROTATED)] {
+            Signed { line, ..good() }.signed_over(secret, text).passes();
+        }
+        Signed { line, ..good() }
+            .signed_over(SECRET, &format!("POST\n/orders/7\n\n\n{DATE}\n{digest}"))
+            .fails("Invalid signature");
+    }
+    good().signed_over(SECRET, &with).fails("Invalid signature");
+    good().signed_over(SECRET, &without).fails("Invalid signature");
 }
 
 #[test]
 fn either_secret_and_any_name_of_the_consumer_will_do() {
-    let text = format!("POST\n/orders/7\n{DATE}\n{}", digest_of(b"{\"n\":1}"));
+    let text = format!("POST\n/orders/7\npage=2\n{DATE}\n{}", digest_of(b"{\"n\":1}"));
     good().signed_over(ROTATED, &text).passes();
     good().signed_over("a third", &text).fails("Invalid signature");
     let signature = sign(hmac::HMAC_SHA256, SECRET, &text);
@@ -172,7 +197,7 @@ fn either_secret_and_any_name_of_the_consumer_will_do() {
 
 #[test]
 fn the_algorithm_of_the_signature_is_the_one_that_is_named() {
-    let text = format!("POST\n/orders/7\n{DATE}\n{}", digest_of(b"{\"n\":1}"));
+    let text = format!("POST\n/orders/7\npage=2\n{DATE}\n{}", digest_of(b"{\"n\":1}"));
     let longer = sign(hmac::HMAC_SHA512, SECRET, &text);
     let named = |algorithm: &str| {
         good().set("Authorization", format!("hmac username=alice, algorithm={algorithm}, signature={longer}"))
@@ -185,7 +210,7 @@ fn the_algorithm_of_the_signature_is_the_one_that_is_named() {
 
 #[test]
 fn a_signature_is_padded_base64_of_the_whole_tag() {
-    let text = format!("POST\n/orders/7\n{DATE}\n{}", digest_of(b"{\"n\":1}"));
+    let text = format!("POST\n/orders/7\npage=2\n{DATE}\n{}", digest_of(b"{\"n\":1}"));
     let signature = sign(hmac::HMAC_SHA256, SECRET, &text);
     for bad in [&signature[..43], &signature[..40], &format!("{signature}AAAA"), &"A".repeat(5000), "="] {
         let request = good().set("Authorization", format!(r#"hmac username="alice", signature="{bad}""#));
@@ -198,7 +223,7 @@ fn content_digest_goes_before_digest_and_is_what_is_signed() {
     let structured = format!("sha-256=:{}:", &digest_of(b"{\"n\":1}")[8..]);
     let request = good().set("Content-Digest", structured.clone()).set("Digest", "sha-256=AAAA");
     request.fails("Invalid signature");
-    request.signed_over(SECRET, &format!("POST\n/orders/7\n{DATE}\n{structured}")).passes();
+    request.signed_over(SECRET, &format!("POST\n/orders/7\npage=2\n{DATE}\n{structured}")).passes();
     good().set("Content-Digest", "sha-256=:AAAA:").fails("Digest header does not match request body");
 }
 
@@ -247,7 +272,7 @@ fn a_long_body_is_judged_alike_and_lets_others_run_meanwhile() {
     let judged = |length: usize, is_good: bool| -> (usize, Result<(), Rejection>) {
         let body = vec![b'x'; length];
         let digest = digest_of(if is_good { &body } else { b"x" });
-        let text = format!("POST\n/orders/7\n{today}\n{digest}");
+        let text = format!("POST\n/orders/7\npage=2\n{today}\n{digest}");
         let signed = Signed::post(&body).set("Digest", digest).set("Date", today.clone()).signed_over(SECRET, &text);
         let mut cx = signed.context();
         let (turns, flow) = match plugin.authenticate(&mut cx) {

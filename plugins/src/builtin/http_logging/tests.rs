@@ -80,9 +80,9 @@ fn an_unknown_key_is_named_and_a_value_out_of_range_too() {
             "http_logging: unknown key 'authorization' is ignored"
         ]
     );
-    assert_eq!(parsed.spec.host_names(), ["sink.test"]);
+    assert_eq!(parsed.spec.hosts(), ["sink.test"]);
     let literal = HttpLogging::parse(&json!({"endpoint_url": "http://10.0.0.1/"})).unwrap();
-    assert!(literal.spec.host_names().is_empty());
+    assert_eq!(literal.spec.hosts(), ["10.0.0.1"]);
 }
 
 #[test]

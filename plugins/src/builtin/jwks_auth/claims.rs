@@ -126,7 +126,7 @@ impl Claim<'_> {
             Claim::Flag(flag) => flag.to_string(),
             Claim::Other => return None,
         };
-        (!text.is_empty() && !text.chars().any(char::is_control)).then_some(text)
+        (!text.is_empty() && text.bytes().all(|byte| matches!(byte, b' '..=b'~'))).then_some(text)
     }
 }
 
@@ -328,11 +328,13 @@ mod tests {
 
     #[test]
     fn every_kind_of_value_has_its_text() {
-        let json = r#"{"a":"q\"\u00fc","b":["x",1,null,"y",["z"],{"k":"z"},1.5,-1,true],"c":18446744073709551615,"d":-5,"e":1.5,"f":true,"g":null,"h":{}}"#;
+        let json = r#"{"a":"q\"\u0075","b":["x",1,null,"y",["z"],{"k":"z"},1.5,-1,true],"c":18446744073709551615,"d":-5,"e":1.5,"f":true,"g":null,"h":{}}"#;
         let shown = read(&["a", "b", "c", "d", "e", "f", "g", "h"], json).unwrap();
-        assert_eq!(shown[..6], ["q\"ü", "x+y", "18446744073709551615", "-5", "1.5", "true"]);
+        assert_eq!(shown[..6], ["q\"u", "x+y", "18446744073709551615", "-5", "1.5", "true"]);
         assert_eq!(shown[6..], ["(nothing to show)"; 2]);
-        assert_eq!(read(&["a"], r#"{"a":"line\nbreak"}"#).unwrap(), ["(nothing to show)"]);
+        for none in [r"line\nbreak", r"\u007f", "ü", r"\u00fc"] {
+            assert_eq!(read(&["a"], &format!(r#"{{"a":"{none}"}}"#)).unwrap(), ["(nothing to show)"], "{none}");
+        }
         assert_eq!(read(&["a"], r#"{"a":""}"#).unwrap(), ["(nothing to show)"]);
     }
 

@@ -103,7 +103,7 @@ pub(super) const PROVIDER_KEYS: &[Key] = &[
 const FROM_HEADER_KEYS: &[Key] = &[key("name", "string", "", ""), key("prefix", "string", "", "")];
 
 /// Headers of the connection, of the gateway, and those that say who asks.
-const RESERVED: [&str; 14] = [
+const RESERVED: [&str; 18] = [
     "authorization",
     "connection",
     "content-length",
@@ -118,6 +118,10 @@ const RESERVED: [&str; 14] = [
     "upgrade",
     "x-consumer-custom-id",
     "x-consumer-username",
+    "x-ferrum-original-content-encoding",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
 ];
 
 const REFRESH_SECS_DEFAULT: u64 = 900;
@@ -157,8 +161,21 @@ pub(super) fn read(keys: &mut Keys<'_>) -> Config {
         providers.iter().flat_map(|provider| &provider.claim_headers).map(|header| header.name.clone()).collect();
     claim_header_names.sort();
     claim_header_names.dedup();
+    refuse_token_headers(keys, &providers, &claim_header_names);
     let refresh_interval = Duration::from_secs(refresh.min(REFRESH_SECS_MAX));
     Config { providers, wanted, refresh_interval, emits_principal, claim_header_names }
+}
+
+/// What clients send under the names of claim headers is dropped before tokens are looked for.
+fn refuse_token_headers(keys: &mut Keys<'_>, providers: &[Provider], claim_headers: &[String]) {
+    let locations = providers.iter().flat_map(|provider| &provider.locations);
+    let headers = locations.filter_map(|location| match location {
+        Location::Header { name, .. } => Some(name),
+        Location::Query(_) => None,
+    });
+    for name in headers.filter(|name| claim_headers.contains(name)) {
+        keys.refuse("claim_headers", format_args!("'{name}' is where a provider looks for tokens; set another header"));
+    }
 }
 
 fn providers(keys: &mut Keys<'_>, defaults: &Defaults<'_>, wanted: &mut Wanted) -> Vec<Provider> {
@@ -250,12 +267,12 @@ fn inline(keys: &mut Keys<'_>) -> Option<KeySet> {
         _ => Err("must be a string or an object".to_owned()),
     };
     let set = set.map_err(|reason| keys.refuse("jwks", reason)).ok()?;
-    if set.is_empty() && !set.skipped.is_empty() {
-        keys.refuse("jwks", format_args!("has no key that can be used: {}", set.skipped.join("; ")));
+    if let Some(why) = set.why_useless().filter(|_| !set.skipped.is_empty()) {
+        keys.refuse("jwks", why);
         return None;
     }
     for reason in &set.skipped {
-        keys.warn(format!("{}: {reason}", keys.plugin()));
+        keys.warn_of("jwks", reason);
     }
     Some(set)
 }

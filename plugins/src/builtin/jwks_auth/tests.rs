@@ -210,6 +210,7 @@ fn an_expired_token_is_good_for_another_minute_and_no_longer() {
         assert!(!at(odd.clone(), 1000), "{odd}");
     }
     assert!(at(json!(u64::MAX), 1000));
+    assert!(!at(json!(1000), u64::MAX) && !at(json!(1000.5), u64::MAX), "a clock that cannot be read");
 }
 
 #[test]
@@ -502,14 +503,42 @@ fn what_a_plugin_does_not_need_it_takes_no_part_in() {
 }
 
 #[test]
-fn hosts_of_providers_are_resolved_before_they_are_needed() {
+fn a_claim_header_that_would_never_arrive_is_refused() {
+    let with = |name: &str| refused(of(&[json!({"jwks_uri": "https://k.test/", "claim_headers": {"tenant": name}})]));
+    for name in
+        ["X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Ferrum-Original-Content-Encoding", "Host"]
+    {
+        let text = format!(
+            "jwks_auth: 'providers[0].claim_headers.tenant' '{}' is reserved and cannot be set from a claim",
+            name.to_lowercase()
+        );
+        assert_eq!(with(name), [text]);
+    }
+    let other = json!({"jwks_uri": "https://k.test/", "from_headers": [{"name": "X-Token"}]});
+    let config = json!({"providers": [other, {"jwks_uri": "https://l.test/"}], "claim_headers": {"t": "x-token"}});
+    let text = "jwks_auth: 'claim_headers' 'x-token' is where a provider looks for tokens; set another header";
+    assert_eq!(refused(config), [text]);
+}
+
+#[test]
+fn an_interval_is_no_longer_than_a_year() {
+    let year = 365 * 24 * 3600;
+    for (said, counts) in [(1, 1), (year - 1, year - 1), (year, year), (year + 1, year), (u64::MAX, year)] {
+        let mut config = of(&[json!({"jwks_uri": "https://k.test/"})]);
+        config["jwks_refresh_interval_secs"] = json!(said);
+        assert_eq!(JwksAuth::parse(&config).unwrap().spec.config.refresh_interval.as_secs(), counts);
+    }
+}
+
+#[test]
+fn hosts_of_providers_are_known_before_they_are_needed() {
     let config = of(&[
         json!({"jwks_uri": "https://keys.test/k"}),
         json!({"discovery_url": "https://idp.test/.well-known/openid-configuration"}),
         json!({"jwks_uri": "http://10.0.0.1/k"}),
         json!({"jwks": {"keys": []}}),
     ]);
-    assert_eq!(JwksAuth::parse(&config).unwrap().spec.host_names(), ["keys.test", "idp.test"]);
+    assert_eq!(JwksAuth::parse(&config).unwrap().spec.hosts(), ["keys.test", "idp.test", "10.0.0.1"]);
 }
 
 #[test]
@@ -644,7 +673,7 @@ fn unknown_keys_and_keys_that_cannot_be_used_are_named_in_warnings() {
     assert_eq!(
         parsed.warnings,
         [
-            "jwks_auth: keys[1] 's' is skipped: kty 'oct' is not supported",
+            "jwks_auth: 'providers[0].jwks' keys[1] 's' is skipped: kty 'oct' is not supported",
             "jwks_auth: unknown key 'providers[0].jwks_url' is ignored",
             "jwks_auth: unknown key 'leeway' is ignored"
         ]

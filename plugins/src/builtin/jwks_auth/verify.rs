@@ -2,16 +2,15 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use engine::publish::View;
 
 use super::claims::{Claim, Claims, Wanted};
 use super::config::{Config, Provider, slot};
 use super::location::{Found, Origin, find, is_eligible};
 use super::token::Token;
+use crate::outbound::Services;
 use crate::outbound::jwks::{Algorithm, Discovery, KeySet, Store, VerifyingKeys};
 use crate::{ClientCertificate, Rejection, RequestContext};
 
@@ -35,6 +34,14 @@ impl Live {
             Live::Inline(_) => None,
             Live::Store(store) => Some(store),
             Live::Discovery(discovery) => discovery.store(),
+        }
+    }
+
+    pub fn refresh_every(&self, interval: Duration, services: &Services) {
+        match self {
+            Live::Inline(_) => {}
+            Live::Store(store) => store.refresh_every(interval, services),
+            Live::Discovery(discovery) => discovery.refresh_every(interval, services),
         }
     }
 }
@@ -241,7 +248,7 @@ fn is_acceptable(provider: &Provider, claims: &Claims<'_>, certificate: Option<&
     };
     let is_bound = || {
         !provider.requires_certificate
-            || certificate.is_some_and(|shown| claims.text(slot::THUMBPRINT) == Some(&*thumbprint(shown)))
+            || certificate.is_some_and(|shown| claims.text(slot::THUMBPRINT) == Some(shown.thumbprint()))
     };
     is_fresh && is_its_own && is_for_us() && is_bound()
 }
@@ -253,9 +260,4 @@ fn is_expired(expiry: &Claim<'_>, now: u64) -> bool {
         Claim::Float(seconds) => now as f64 > seconds + LEEWAY_SECS as f64,
         _ => true,
     }
-}
-
-/// RFC 8705 §3.1.
-fn thumbprint(certificate: &ClientCertificate) -> String {
-    URL_SAFE_NO_PAD.encode(digest(&SHA256, &certificate.leaf))
 }

@@ -64,7 +64,7 @@ fn flat(keys: &mut Keys<'_>) -> Rule {
     let presets: Vec<&str> = present(keys);
     if keys.raw(WINDOW).is_some() {
         for name in presets {
-            keys.warn(format!("{}: '{name}' is ignored, because '{WINDOW}' is set", keys.plugin()));
+            keys.warn_of(name, format_args!("is ignored, because '{WINDOW}' is set"));
         }
         return rule(window(keys, Some(MAX_REQUESTS_DEFAULT)));
     }
@@ -74,7 +74,7 @@ fn flat(keys: &mut Keys<'_>) -> Rule {
         keys.error(format!("{plugin}: one of '{WINDOW}', '{second}', '{minute}', '{hour}' and '{LIMITS}' must be set"));
     }
     if keys.raw(REQUESTS).is_some() {
-        keys.warn(format!("{}: '{REQUESTS}' is ignored, because '{WINDOW}' is not set", keys.plugin()));
+        keys.warn_of(REQUESTS, format_args!("is ignored, because '{WINDOW}' is not set"));
     }
     rule(windows_of_presets(keys))
 }

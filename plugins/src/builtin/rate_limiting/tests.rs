@@ -349,5 +349,5 @@ fn all_cores_count_together() {
 #[test]
 fn the_name_of_a_redis_is_resolved_at_the_start() {
     let config = json!({"requests_per_hour": 1, "sync_mode": "redis", "redis_url": "rediss://cache.int:7000/3"});
-    assert_eq!(spec(config).host_names(), ["cache.int"]);
+    assert_eq!(spec(config).hosts(), ["cache.int"]);
 }

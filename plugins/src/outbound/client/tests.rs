@@ -28,7 +28,7 @@ impl Names for OneName {
 
 fn client(retries: u32) -> HttpClient {
     let options = Options { http_retries_max: retries, http_retry_delay_ms: 20, ..Options::default() };
-    HttpClient::new(&options, Arc::new(OneName))
+    HttpClient::new(&options, Arc::new(OneName)).unwrap()
 }
 
 const LABEL: Label<'static> = Label { plugin: "some_plugin", url: None };
@@ -164,7 +164,7 @@ fn a_certificate_that_is_not_trusted_is_not_asked_for_again() {
 #[test]
 fn a_call_that_takes_longer_than_the_threshold_is_named_in_a_warning() {
     let options = Options { http_slow_threshold_ms: 100, ..Options::default() };
-    let client = HttpClient::new(&options, Arc::new(OneName));
+    let client = HttpClient::new(&options, Arc::new(OneName)).unwrap();
     let peer = Peer::new(|_, request| match request.path() {
         "/slow?key=hidden" => Act::After(Duration::from_millis(130), 500),
         _ => Act::Answer(200, Vec::new()),
@@ -187,7 +187,7 @@ fn a_call_that_takes_longer_than_the_threshold_is_named_in_a_warning() {
 #[test]
 fn a_failed_call_may_be_slow_too() {
     let options = Options { http_slow_threshold_ms: 50, ..Options::default() };
-    let (client, peer) = (HttpClient::new(&options, Arc::new(OneName)), Peer::new(|_, _| Act::Ignore));
+    let (client, peer) = (HttpClient::new(&options, Arc::new(OneName)).unwrap(), Peer::new(|_, _| Act::Ignore));
     let log = Log::new();
     let request = client.client().post(peer.url("/")).timeout(Duration::from_millis(80));
     assert!(run(client.execute(request, LABEL, |_| ())).is_err());
@@ -219,7 +219,7 @@ fn connections_are_kept_if_the_settings_say_so() {
     for (keep_alive, connections) in [(true, 1), (false, 2)] {
         let mut options = Options::default();
         options.pool.keep_alive = keep_alive;
-        let client = HttpClient::new(&options, Arc::new(OneName));
+        let client = HttpClient::new(&options, Arc::new(OneName)).unwrap();
         let peer = peer_that_hangs_up(0);
         run(async {
             for _ in 0..2 {

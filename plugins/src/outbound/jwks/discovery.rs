@@ -7,6 +7,7 @@ use reqwest::Url;
 use serde_json::Value;
 use tokio::sync::Notify;
 
+use super::schedule::Schedule;
 use super::{Store, fetch};
 use crate::outbound::{Services, http_url, shown};
 
@@ -17,14 +18,14 @@ const PAUSE_SECS_MAX: u64 = 256;
 pub struct Discovery {
     document: Url,
     plugin: &'static str,
-    interval: Duration,
+    schedule: Schedule,
     found: OnceLock<Arc<Store>>,
     dropped: Arc<Notify>,
 }
 
 impl Discovery {
-    pub(super) fn new(document: Url, plugin: &'static str, interval: Duration) -> Self {
-        Self { document, plugin, interval, found: OnceLock::new(), dropped: Arc::default() }
+    pub(super) fn new(document: Url, plugin: &'static str, schedule: Schedule) -> Self {
+        Self { document, plugin, schedule, found: OnceLock::new(), dropped: Arc::default() }
     }
 
     /// The keys, once it is known where they are.
@@ -32,11 +33,19 @@ impl Discovery {
         self.found.get()
     }
 
+    /// As [`Store::refresh_every`].
+    pub fn refresh_every(&self, interval: Duration, services: &Services) {
+        self.schedule.set(interval, services.jwks.configuration());
+        if let Some(store) = self.store() {
+            store.refresh_every(interval, services);
+        }
+    }
+
     async fn attempt(&self, services: &Arc<Services>) -> Result<(), String> {
         let document = fetch::document(&services.http, &self.document, self.plugin).await?;
         let uri = keys_uri(&self.document, &document)?;
         tracing::info!("{}: {} names the keys at {}", self.plugin, shown(&self.document), shown(&uri));
-        let store = services.jwks(&uri, self.plugin, self.interval);
+        let store = services.jwks(&uri, self.plugin, self.schedule.interval());
         self.found.get_or_init(|| store);
         Ok(())
     }
@@ -52,10 +61,10 @@ fn keys_uri(from: &Url, document: &[u8]) -> Result<Url, String> {
     let document: Value = serde_json::from_slice(document).map_err(|error| format!("it is not JSON: {error}"))?;
     let uri = document.get("jwks_uri").and_then(Value::as_str).ok_or("it has no 'jwks_uri'")?;
     let uri = http_url(uri).map_err(|reason| format!("its 'jwks_uri' {reason}"))?;
-    match (from.scheme(), uri.scheme()) {
-        // Whoever sits on the way could put keys of their own there.
-        ("https", "http") => Err("its 'jwks_uri' is http although it is https itself".to_owned()),
-        _ => Ok(uri),
+    // The keys are the document's to name, but not on a host, or in the clear, that the operator never named.
+    match uri.origin() == from.origin() {
+        true => Ok(uri),
+        false => Err(format!("its 'jwks_uri' has another origin than it has itself: {}", shown(&uri))),
     }
 }
 
@@ -104,16 +113,22 @@ mod tests {
     #[test]
     fn the_document_names_the_keys() {
         let found = |from: &str, document: &[u8]| keys_uri(&url(from), document).map(|uri| uri.to_string());
-        let document = br#"{"issuer":"x","jwks_uri":"https://keys.test/k"}"#;
-        assert_eq!(found("https://idp.test/d", document).unwrap(), "https://keys.test/k", "also on another host");
-        assert_eq!(found("http://idp.test/d", document).unwrap(), "https://keys.test/k");
+        let document = br#"{"issuer":"x","jwks_uri":"https://idp.test:443/k?v=1"}"#;
+        assert_eq!(found("https://idp.test/d", document).unwrap(), "https://idp.test/k?v=1");
+        let elsewhere = "its 'jwks_uri' has another origin than it has itself: https://idp.test/k";
+        for from in ["http://idp.test/d", "https://idp.test:8443/d", "https://www.idp.test/d"] {
+            assert_eq!(found(from, document).unwrap_err(), elsewhere, "{from}");
+        }
         for (document, reason) in [
             (&b"<"[..], "it is not JSON: "),
             (b"[]", "it has no 'jwks_uri'"),
             (br#"{"jwks_uri":5}"#, "it has no 'jwks_uri'"),
             (br#"{"jwks_uri":"/k"}"#, "its 'jwks_uri' is not a valid URL: "),
             (br#"{"jwks_uri":"file:///k"}"#, "its 'jwks_uri' must use http or https scheme, got 'file'"),
-            (br#"{"jwks_uri":"http://keys.test/k"}"#, "its 'jwks_uri' is http although it is https itself"),
+            (
+                br#"{"jwks_uri":"http://idp.test/k"}"#,
+                "its 'jwks_uri' has another origin than it has itself: http://idp.test/k",
+            ),
         ] {
             let error = found("https://idp.test/d", document).unwrap_err();
             assert!(error.starts_with(reason), "{error}");

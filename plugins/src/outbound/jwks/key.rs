@@ -11,6 +11,10 @@ use serde_json::Value;
 
 /// Providers have a handful. More would make every forged token expensive, because it is held against each.
 const KEYS_MAX: usize = 100;
+/// Skipped keys that a line of the log tells about.
+const REASONS_MAX: usize = 5;
+/// What is shown of a text that somebody else wrote.
+const SHOWN_CHARS_MAX: usize = 64;
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
 /// How a key signs. It belongs to the key, never to the token.
@@ -82,20 +86,31 @@ impl KeySet {
     pub fn of(value: &Value) -> Result<Self, String> {
         let list = value.get("keys").and_then(Value::as_array).ok_or("has no array 'keys'")?;
         let mut set = Self::default();
-        for (index, value) in list.iter().enumerate() {
-            let usable = match set.keys.len() < KEYS_MAX {
-                true => jwk(value).and_then(|jwk| jwk.verifying().map(|_| jwk)),
-                false => Err(format!("there are more than {KEYS_MAX} keys")),
-            };
-            match usable {
+        for (index, value) in list.iter().take(KEYS_MAX).enumerate() {
+            match jwk(value).and_then(|jwk| jwk.verifying().map(|_| jwk)) {
                 Ok(jwk) => set.keys.push(jwk),
                 Err(reason) => {
-                    let id = value.get("kid").and_then(Value::as_str).unwrap_or_default();
+                    let id = brief(value.get("kid").and_then(Value::as_str).unwrap_or_default());
                     set.skipped.push(format!("keys[{index}] '{id}' is skipped: {reason}"));
                 }
             }
         }
+        if list.len() > KEYS_MAX {
+            set.skipped
+                .push(format!("keys[{KEYS_MAX}] and all behind it are skipped: no more than {KEYS_MAX} are read"));
+        }
         Ok(set)
+    }
+
+    /// Why no key can be used, if that is so; goes behind what the set is called.
+    pub fn why_useless(&self) -> Option<String> {
+        if !self.keys.is_empty() {
+            return None;
+        }
+        let (first, more) = self.skipped.split_at(self.skipped.len().min(REASONS_MAX));
+        let reasons = if first.is_empty() { "'keys' is empty".to_owned() } else { first.join("; ") };
+        let more = if more.is_empty() { String::new() } else { format!("; and {} more", more.len()) };
+        Some(format!("has no key that can be used: {reasons}{more}"))
     }
 
     pub fn len(&self) -> usize {
@@ -107,13 +122,17 @@ impl KeySet {
     }
 }
 
+fn brief(text: &str) -> &str {
+    text.char_indices().nth(SHOWN_CHARS_MAX).map_or(text, |(end, _)| &text[..end])
+}
+
 fn jwk(value: &Value) -> Result<Jwk, String> {
     let text = |name: &str| value.get(name).and_then(Value::as_str);
     if text("use") == Some("enc") {
         return Err("it is for encryption".to_owned());
     }
     let declared = match text("alg") {
-        Some(name) => Some(Algorithm::of(name).ok_or_else(|| format!("alg '{name}' is not supported"))?),
+        Some(name) => Some(Algorithm::of(name).ok_or_else(|| format!("alg '{}' is not supported", brief(name)))?),
         None => None,
     };
     let bytes = |name: &str| {
@@ -130,7 +149,7 @@ fn jwk(value: &Value) -> Result<Jwk, String> {
             let by_curve = match text("crv") {
                 Some("P-256") => Some(Algorithm::Es256),
                 Some("P-384") => Some(Algorithm::Es384),
-                Some(other) => return Err(format!("crv '{other}' is not supported")),
+                Some(other) => return Err(format!("crv '{}' is not supported", brief(other))),
                 None => None,
             };
             let algorithm = by_curve.or(declared).unwrap_or(Algorithm::Es256);
@@ -139,7 +158,7 @@ fn jwk(value: &Value) -> Result<Jwk, String> {
             }
             (algorithm, Material::Ec(point(bytes("x")?, bytes("y")?, algorithm)?))
         }
-        Some(other) => return Err(format!("kty '{other}' is not supported")),
+        Some(other) => return Err(format!("kty '{}' is not supported", brief(other))),
         None => return Err("it has no 'kty'".to_owned()),
     };
     Ok(Jwk { id: text("kid").map(str::to_owned), algorithm, material })
@@ -341,6 +360,38 @@ mod tests {
         let mut short = good;
         short["n"] = json!(bad);
         assert!(why_skipped(short).contains("it has 2040 bits, 2048 to 8192 are supported"));
+    }
+
+    #[test]
+    fn an_rsa_key_has_at_most_8192_bits() {
+        let with = |modulus: &[u8]| {
+            let mut jwk = Signer::rsa("r", Algorithm::Rs256).jwk();
+            jwk["n"] = json!(URL_SAFE_NO_PAD.encode(modulus));
+            set(&[jwk])
+        };
+        assert_eq!(with(&[0xc3; 1024]).len(), 1);
+        let over = with(&[&[1][..], &[0xc3; 1024]].concat());
+        assert!(over.skipped[0].contains("it has 8193 bits, 2048 to 8192 are supported"), "{:?}", over.skipped);
+        let under = with(&[0x7f; 256]);
+        assert!(under.skipped[0].contains("it has 2047 bits"), "{:?}", under.skipped);
+    }
+
+    #[test]
+    fn what_is_said_of_skipped_keys_is_bounded() {
+        let long = "k".repeat(10_000);
+        let odd = [json!({"kid": long, "kty": long}), json!({"kid": long, "kty": "RSA", "alg": long})];
+        let skipped = set(&odd).skipped;
+        assert!(skipped.iter().all(|reason| reason.len() < 300), "{skipped:?}");
+        let many = set(&vec![json!(0); 5_000]);
+        assert_eq!(many.skipped.len(), KEYS_MAX + 1);
+        let why = many.why_useless().unwrap();
+        assert!(
+            why.starts_with("has no key that can be used: keys[0] '' is skipped: it has no 'kty'; keys[1]"),
+            "{why}"
+        );
+        assert!(why.ends_with("; and 96 more"), "{why}");
+        assert_eq!(set(&[]).why_useless().unwrap(), "has no key that can be used: 'keys' is empty");
+        assert_eq!(set(&[Signer::es256("e").jwk(), json!(0)]).why_useless(), None);
     }
 
     #[test]

@@ -4,8 +4,10 @@
 mod discovery;
 mod fetch;
 mod key;
+mod schedule;
 mod store;
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -16,6 +18,7 @@ use super::Services;
 
 pub use discovery::Discovery;
 pub use key::{Algorithm, KeySet, VerifyingKeys};
+use schedule::Schedule;
 pub use store::Store;
 
 /// What is being kept up to date, by URI. An entry lasts as long as somebody uses it.
@@ -23,6 +26,14 @@ pub use store::Store;
 pub(super) struct Registry {
     stores: Shared<Store>,
     discoveries: Shared<Discovery>,
+    /// The number of the configuration whose plugins ask.
+    configuration: AtomicU64,
+}
+
+impl Registry {
+    fn configuration(&self) -> u64 {
+        self.configuration.load(Relaxed)
+    }
 }
 
 struct Shared<T>(Mutex<FxHashMap<String, Weak<T>>>);
@@ -48,12 +59,20 @@ impl<T> Shared<T> {
 }
 
 impl Services {
-    /// The keys at that URI. The first who asks says how often they are fetched; `plugin` is the name in log lines.
+    /// Control is about to publish another configuration; what is asked for from now on is asked for by its plugins.
+    pub fn begin_configuration(&self) {
+        self.jwks.configuration.fetch_add(1, Relaxed);
+    }
+
+    /// The keys at that URI. The first plugin of a configuration that asks says how often they are fetched; `plugin` is the
+    /// name in log lines.
     pub fn jwks(self: &Arc<Self>, uri: &Url, plugin: &'static str, interval: Duration) -> Arc<Store> {
-        let (store, is_new) = self.jwks.stores.get(uri, || Store::new(self.cores, uri.clone(), plugin, interval));
+        let new = || Store::new(self.cores, uri.clone(), plugin, Schedule::new(interval, self.jwks.configuration()));
+        let (store, is_new) = self.jwks.stores.get(uri, new);
         if is_new {
             self.runtime.spawn(store::keep_fresh(Arc::downgrade(&store), self.clone()));
         }
+        store.refresh_every(interval, self);
         store
     }
 
@@ -64,11 +83,12 @@ impl Services {
         plugin: &'static str,
         interval: Duration,
     ) -> Arc<Discovery> {
-        let new = || Discovery::new(document.clone(), plugin, interval);
+        let new = || Discovery::new(document.clone(), plugin, Schedule::new(interval, self.jwks.configuration()));
         let (discovery, is_new) = self.jwks.discoveries.get(document, new);
         if is_new {
             self.runtime.spawn(discovery::find(Arc::downgrade(&discovery), self.clone()));
         }
+        discovery.refresh_every(interval, self);
         discovery
     }
 }

@@ -8,6 +8,7 @@ use engine::publish::{Fanout, View};
 use reqwest::Url;
 use tokio::sync::Notify;
 
+use super::schedule::Schedule;
 use super::{KeySet, fetch};
 use crate::outbound::{Services, shown};
 
@@ -20,7 +21,7 @@ const EMPTY_PAUSES_SECS: [u64; 3] = [5, 15, 30];
 pub struct Store {
     uri: Url,
     plugin: &'static str,
-    interval: Duration,
+    schedule: Schedule,
     published: Fanout<KeySet>,
     /// A fetch is wanted before its time.
     wanted: Arc<Notify>,
@@ -30,11 +31,11 @@ pub struct Store {
 }
 
 impl Store {
-    pub(super) fn new(cores: usize, uri: Url, plugin: &'static str, interval: Duration) -> Self {
+    pub(super) fn new(cores: usize, uri: Url, plugin: &'static str, schedule: Schedule) -> Self {
         Self {
             uri,
             plugin,
-            interval,
+            schedule,
             published: Fanout::new(cores, Arc::default()),
             wanted: Arc::default(),
             began: Instant::now(),
@@ -56,6 +57,13 @@ impl Store {
         }
     }
 
+    /// From the present configuration on. The first of its plugins that says it counts.
+    pub fn refresh_every(&self, interval: Duration, services: &Services) {
+        if self.schedule.set(interval, services.jwks.configuration()) {
+            self.wanted.notify_one();
+        }
+    }
+
     fn keys(&self) -> Option<Arc<KeySet>> {
         self.published.latest().filter(|keys| !keys.is_empty())
     }
@@ -66,11 +74,13 @@ impl Store {
         let document = fetch::document(&services.http, &self.uri, plugin).await;
         let keys = document.and_then(|document| KeySet::parse(&document));
         let reason = match keys {
-            Ok(keys) if !keys.is_empty() => {
-                self.publish(keys, &from);
-                return 0;
-            }
-            Ok(_) => "it has no key that can be used".to_owned(),
+            Ok(keys) => match keys.why_useless() {
+                None => {
+                    self.publish(keys, &from);
+                    return 0;
+                }
+                Some(reason) => format!("it {reason}"),
+            },
             Err(reason) => reason,
         };
         let pause_secs = self.pause(failures + 1).as_secs();
@@ -100,8 +110,8 @@ impl Store {
 
     fn pause(&self, failures: usize) -> Duration {
         match self.keys() {
-            Some(_) => self.interval,
-            None => empty_pause(failures).min(self.interval),
+            Some(_) => self.schedule.interval(),
+            None => empty_pause(failures).min(self.schedule.interval()),
         }
     }
 }
@@ -168,7 +178,12 @@ mod tests {
     fn the_pauses_while_there_are_no_keys_are_5_15_and_then_30_seconds() {
         let pauses: Vec<u64> = (1..=5).map(|failures| empty_pause(failures).as_secs()).collect();
         assert_eq!(pauses, [5, 15, 30, 30, 30]);
-        let short = Store::new(1, Url::parse("http://idp.test/").unwrap(), "jwks_auth", Duration::from_secs(10));
+        let short = Store::new(
+            1,
+            Url::parse("http://idp.test/").unwrap(),
+            "jwks_auth",
+            Schedule::new(Duration::from_secs(10), 1),
+        );
         assert_eq!((short.pause(1).as_secs(), short.pause(2).as_secs()), (5, 10), "never longer than the interval");
     }
 
@@ -231,7 +246,7 @@ mod tests {
         let (services, store) = store(&peer, Duration::from_millis(30));
         let again = services.jwks(&store.uri, "jwks_auth", DAY);
         assert!(Arc::ptr_eq(&store, &again));
-        assert_eq!(again.interval, Duration::from_millis(30), "the first one's interval counts");
+        assert_eq!(again.schedule.interval(), Duration::from_millis(30), "the first one's interval counts");
         let other = services.jwks(&Url::parse(&peer.url("/other")).unwrap(), "jwks_auth", DAY);
         assert!(!Arc::ptr_eq(&store, &other));
         peer.wait_for(4);
@@ -242,6 +257,36 @@ mod tests {
         let before = count();
         std::thread::sleep(Duration::from_millis(150));
         assert_eq!(count(), before, "nobody wants them any more");
+    }
+
+    #[test]
+    fn another_interval_counts_from_the_next_configuration_on() {
+        let body = key_set(&[&Signer::es256("one")]);
+        let peer = Peer::new(move |_, _| Act::Answer(200, body.clone()));
+        let (services, store) = store(&peer, DAY);
+        peer.wait_for(1);
+        services.begin_configuration();
+        let again = services.jwks(&store.uri, "jwks_auth", Duration::from_millis(30));
+        assert!(Arc::ptr_eq(&store, &again));
+        peer.wait_for(4);
+        let third = services.jwks(&store.uri, "jwks_auth", DAY);
+        assert_eq!(third.schedule.interval(), Duration::from_millis(30), "the first of the configuration counts");
+    }
+
+    #[test]
+    fn a_set_without_a_usable_key_is_refused_with_the_reasons() {
+        let peer = Peer::new(|_, _| Act::Answer(200, br#"{"keys":[{"kty":"oct","kid":"o"}]}"#.to_vec()));
+        let log = crate::testing::log::Log::new();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let services = Services::of_tests();
+        let uri = Url::parse(&peer.url("/jwks")).unwrap();
+        let store = Store::new(1, uri, "jwks_auth", Schedule::new(DAY, 0));
+        assert_eq!(runtime.block_on(store.fetch(&services, 0)), 1);
+        let [warning] = &log.warnings()[..] else { panic!("{:?}", log.warnings()) };
+        assert!(
+            warning.ends_with("it has no key that can be used: keys[0] 'o' is skipped: kty 'oct' is not supported"),
+            "{warning}"
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use engine::buffer::{Buffer, Unsent};
 use engine::core::foreign;
@@ -18,9 +18,6 @@ use super::link::{Desk, said};
 use super::reply::{self, REPLY_BYTES_MAX, Reply};
 use super::{Endpoint, WAIT_MAX};
 use crate::outbound::Services;
-
-/// How often a connection is looked after.
-const PATROL: Duration = Duration::from_millis(50);
 
 /// What is held of replies that are not whole.
 const HELD_BYTES_MAX: usize = 2 * REPLY_BYTES_MAX;
@@ -69,7 +66,7 @@ async fn opened(desk: &Desk) -> Result<Stream, String> {
     let (opening, timeout) = (Box::pin(open(endpoint, services)), pin!(sleep(endpoint.connect_timeout)));
     let mut opening = select(opening, timeout);
     loop {
-        match select(&mut opening, pin!(sleep(PATROL))).await {
+        match select(&mut opening, pin!(desk.due())).await {
             Either::Left((Either::Left((opened, _)), _)) => return opened,
             Either::Left((Either::Right(_), _)) => {
                 return Err(format!("no connection within {} s", endpoint.connect_timeout.as_secs()));
@@ -227,14 +224,12 @@ async fn write(desk: &Desk, mut sender: Sender) -> String {
 
 /// Asks every health interval whether Redis is there, and ends when it leaves somebody waiting too long.
 async fn watch(desk: &Desk) -> String {
-    let mut pinged = Instant::now();
     loop {
-        sleep(PATROL).await;
+        desk.due().await;
         if desk.is_overdue() {
             return format!("no reply within {} s", WAIT_MAX.as_secs());
         }
-        if pinged.elapsed() >= desk.endpoint.health_interval {
-            pinged = Instant::now();
+        if desk.is_ping_due() {
             desk.ping();
         }
     }

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::buffer::Buffer;
+use engine::core::OnTick;
 use futures_util::future::{Either, select};
 use tokio::sync::{Notify, oneshot};
 
 use super::connection;
 use super::reply::{Reply, Value};
 use super::{Away, Endpoint, Transaction, WAIT_MAX, command};
+use crate::CoreEnv;
 use crate::outbound::Services;
 
 /// Requests that wait on one connection; the next one is decided without Redis.
@@ -48,6 +50,10 @@ pub(super) struct Desk {
     waiting: RefCell<VecDeque<Waiting>>,
     /// There is something to send, or the end has come.
     bell: Notify,
+    /// Something is due, or the end has come.
+    due: Notify,
+    /// When Redis was asked last whether it is there, while it is.
+    pinged: Cell<Option<Instant>>,
 }
 
 struct Waiting {
@@ -60,17 +66,21 @@ struct Waiting {
 }
 
 impl Link {
-    pub(super) fn new(endpoint: Arc<Endpoint>, services: Arc<Services>) -> Self {
-        let desk = Desk {
+    pub(super) fn new(endpoint: Arc<Endpoint>, env: &CoreEnv) -> Self {
+        let desk = Rc::new(Desk {
             endpoint,
-            services,
+            services: env.services.clone(),
             state: Cell::new(State::Unused),
             is_closed: Cell::new(false),
             outgoing: RefCell::default(),
             waiting: RefCell::default(),
             bell: Notify::new(),
-        };
-        Self { desk: Rc::new(desk) }
+            due: Notify::new(),
+            pinged: Cell::new(None),
+        });
+        let member: Rc<dyn OnTick> = desk.clone();
+        env.ticks.join(Rc::downgrade(&member));
+        Self { desk }
     }
 
     pub(super) fn is_away(&self) -> bool {
@@ -80,10 +90,8 @@ impl Link {
     pub(super) async fn run(&self, transaction: Transaction) -> Result<Vec<Value>, Away> {
         if self.desk.state.get() == State::Unused {
             self.desk.state.set(State::Opening);
-            let (desk, endpoint) = (self.desk.clone(), self.desk.endpoint.clone());
-            engine::net::spawn(connection::keep(desk), move |text| {
-                tracing::error!(redis = %endpoint, "the task of a connection to Redis panicked and was ended: {text}");
-            });
+            let ended = self.desk.clone();
+            engine::net::spawn(connection::keep(self.desk.clone()), move |text| ended.fell(text));
         }
         let transaction = transaction.finish();
         let answer = self.desk.submit(&transaction)?;
@@ -92,10 +100,28 @@ impl Link {
     }
 }
 
+#[cfg(test)]
+impl Link {
+    /// Lets the task see what is due, and what other threads have done.
+    pub(super) fn nudge(&self) {
+        self.desk.due.notify_one();
+    }
+}
+
 impl Drop for Link {
     fn drop(&mut self) {
         self.desk.is_closed.set(true);
         self.desk.bell.notify_one();
+        self.desk.due.notify_one();
+    }
+}
+
+/// The connection is looked after at every tick, and its task is woken only when there is something to do.
+impl OnTick for Desk {
+    fn on_tick(&self) {
+        if self.is_overdue() || self.is_ping_due() {
+            self.due.notify_one();
+        }
     }
 }
 
@@ -120,6 +146,7 @@ impl Desk {
 
     /// Asks whether Redis is there; nobody in particular waits for the answer.
     pub(super) fn ping(&self) {
+        self.pinged.set(Some(Instant::now()));
         let mut bytes = Vec::new();
         command::command(&mut bytes, &[b"PING"]);
         self.expect(1, None, None);
@@ -180,17 +207,35 @@ impl Desk {
         self.waiting.borrow().front().is_some_and(|first| first.since.elapsed() >= WAIT_MAX)
     }
 
+    pub(super) fn is_ping_due(&self) -> bool {
+        self.pinged.get().is_some_and(|pinged| pinged.elapsed() >= self.endpoint.health_interval)
+    }
+
+    /// Waits until something may be due.
+    pub(super) async fn due(&self) {
+        self.due.notified().await;
+    }
+
     pub(super) fn came_up(&self) {
         self.state.set(State::Up);
+        self.pinged.set(Some(Instant::now()));
         self.services.redis.is_back(&self.endpoint.to_string());
     }
 
     /// From now on nobody waits, nor does anybody who waited.
     pub(super) fn went_away(&self, reason: &str) {
         self.state.set(State::Away);
+        self.pinged.set(None);
         self.waiting.borrow_mut().clear();
         self.outgoing.take();
         self.services.redis.is_away(&self.endpoint.to_string(), reason);
+    }
+
+    /// The task panicked; the next request starts another one.
+    fn fell(&self, text: &str) {
+        tracing::error!(redis = %self.endpoint, "the task of a connection to Redis panicked and was ended: {text}");
+        self.went_away("its task panicked");
+        self.state.set(State::Unused);
     }
 
     /// Until so much time has passed or the end has come.
@@ -222,4 +267,21 @@ fn values(reply: Reply<'_>) -> Result<Vec<Value>, String> {
 /// An error text of Redis, for the log.
 pub(super) fn said(text: &[u8]) -> String {
     format!("it said: {}", String::from_utf8_lossy(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_waits_for_a_task_that_panicked_and_the_next_request_starts_another() {
+        let endpoint = Arc::new(Endpoint::of_url("redis://cache.int").unwrap());
+        let link = Link::new(endpoint, &crate::testing::core().0);
+        link.desk.state.set(State::Up);
+        let mut answer = link.desk.submit(&Transaction::new().increment("k").finish()).unwrap();
+        link.desk.fell("a defect");
+        assert_eq!(answer.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+        assert_eq!((link.is_away(), link.desk.state.get()), (false, State::Unused));
+        assert!(link.desk.outgoing.borrow().is_empty(), "the next connection begins anew");
+    }
 }

@@ -69,7 +69,7 @@ impl Redis {
     fn new(endpoint: &Arc<Endpoint>, env: &CoreEnv) -> Self {
         let cores = env.services.cores.max(1) as u64;
         let count = (endpoint.pool_size / cores).clamp(1, CONNECTIONS_PER_CORE_MAX);
-        let links = (0..count).map(|_| Link::new(endpoint.clone(), env.services.clone())).collect();
+        let links = (0..count).map(|_| Link::new(endpoint.clone(), env)).collect();
         Self { links, next: Cell::new(0) }
     }
 

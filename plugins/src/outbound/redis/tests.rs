@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, TcpListener, TcpStream};
+use std::num::NonZeroU64;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use engine::net::{self, Reactor, ReactorOptions, sleep};
 use futures_util::future::{BoxFuture, join_all};
 
 use super::*;
+use crate::limits::{Caller, Counting, Limit, Limits, Rule};
 use crate::outbound::{Names, Options, Services};
 use crate::testing;
 
@@ -27,7 +29,27 @@ impl Names for Here {
 
 fn env(cores: usize) -> CoreEnv {
     let runtime = testing::core().0.services.runtime.clone();
-    CoreEnv { services: Services::new(runtime, cores, Options::default(), Arc::new(Here)), ..testing::core().0 }
+    CoreEnv {
+        services: Services::new(runtime, cores, Options::default(), Arc::new(Here)).unwrap(),
+        ..testing::core().0
+    }
+}
+
+/// A core whose ticks come. It has no mailbox, so its tasks do not hear what another thread has done, and look at every tick.
+fn ticking() -> CoreEnv {
+    let env = env(1);
+    let ticks = env.ticks.clone();
+    let tick = async move {
+        loop {
+            sleep(Duration::from_millis(10)).await;
+            ticks.run();
+            let open =
+                OPEN.with(|open| open.borrow().iter().filter_map(|(_, redis)| redis.upgrade()).collect::<Vec<_>>());
+            open.iter().flat_map(|redis| &redis.links).for_each(Link::nudge);
+        }
+    };
+    net::spawn(tick, |text| panic!("{text}"));
+    env
 }
 
 fn endpoint(port: u16) -> Endpoint {
@@ -90,7 +112,7 @@ fn a_transaction_is_answered_however_the_reply_is_cut() {
         expect(&mut stream, "never");
     });
     on_core(async {
-        let redis = Redis::of(&Arc::new(endpoint(port)), &env(1));
+        let redis = Redis::of(&Arc::new(endpoint(port)), &ticking());
         assert_eq!(redis.run(increment()).await, Ok(vec![Value::Integer(7)]));
     });
 }
@@ -108,14 +130,14 @@ fn many_requests_share_one_connection_and_get_their_own_replies() {
         expect(&mut stream, "never");
     });
     on_core(async {
-        let redis = Redis::of(&Arc::new(endpoint(port)), &env(1));
+        let redis = Redis::of(&Arc::new(endpoint(port)), &ticking());
         let all = (0..10).map(|i| redis.run(Transaction::new().get(&i.to_string())));
         let expected: Vec<_> = (0..10).map(|i| Ok(vec![Value::Integer(i)])).collect();
         assert_eq!(join_all(all).await, expected);
-        let same = Redis::of(&Arc::new(endpoint(port)), &env(1));
+        let same = Redis::of(&Arc::new(endpoint(port)), &ticking());
         assert!(Rc::ptr_eq(&redis, &same), "who asks for the same endpoint shares its connections");
         let other = Endpoint { database: 1, ..endpoint(port) };
-        assert!(!Rc::ptr_eq(&redis, &Redis::of(&Arc::new(other), &env(1))));
+        assert!(!Rc::ptr_eq(&redis, &Redis::of(&Arc::new(other), &ticking())));
     });
     assert_eq!(connections.try_iter().count(), 1);
 }
@@ -143,7 +165,7 @@ fn who_gets_in_by_name_and_password_chooses_the_database_then() {
     let (username, password) = (Some("me".to_owned()), Some("secret".to_owned()));
     let endpoint = Endpoint { username, password, database: 3, ..endpoint(port) };
     on_core(async {
-        let redis = Redis::of(&Arc::new(endpoint), &env(1));
+        let redis = Redis::of(&Arc::new(endpoint), &ticking());
         assert_eq!(redis.run(increment()).await, Ok(vec![Value::Integer(7)]));
     });
     assert_eq!(introduced.recv(), Ok(true));
@@ -159,7 +181,7 @@ fn refused(says: &'static [u8]) {
         expect(&mut stream, "never");
     });
     on_core(async {
-        let redis = Redis::of(&Arc::new(endpoint(port)), &env(1));
+        let redis = Redis::of(&Arc::new(endpoint(port)), &ticking());
         let text = String::from_utf8_lossy(says);
         assert_eq!(redis.run(increment()).await, Err(Away), "{text}");
         let began = Instant::now();
@@ -189,7 +211,7 @@ fn a_peer_that_says_something_unasked_is_left() {
         expect(&mut stream, "never");
     });
     on_core(async {
-        let redis = Redis::of(&Arc::new(endpoint(port)), &env(1));
+        let redis = Redis::of(&Arc::new(endpoint(port)), &ticking());
         assert_eq!(redis.run(increment()).await, Ok(vec![Value::Integer(7)]));
         while !redis.links[0].is_away() {
             sleep(Duration::from_millis(1)).await;
@@ -206,7 +228,7 @@ fn a_login_that_is_refused_is_no_connection() {
     });
     on_core(async {
         let endpoint = Endpoint { password: Some("wrong".into()), ..endpoint(port) };
-        assert_eq!(Redis::of(&Arc::new(endpoint), &env(1)).run(increment()).await, Err(Away));
+        assert_eq!(Redis::of(&Arc::new(endpoint), &ticking()).run(increment()).await, Err(Away));
     });
 }
 
@@ -222,7 +244,7 @@ fn a_request_waits_for_no_longer_than_a_second() {
             expect(&mut stream, "never");
         });
         on_core(async {
-            let redis = Redis::of(&Arc::new(endpoint(port)), &env(1));
+            let redis = Redis::of(&Arc::new(endpoint(port)), &ticking());
             let began = Instant::now();
             assert_eq!(redis.run(increment()).await, Err(Away));
             let waited = began.elapsed();
@@ -244,7 +266,7 @@ fn the_connect_timeout_ends_an_attempt() {
     on_core(async {
         let (connect_timeout, health_interval) = (Duration::from_millis(200), Duration::from_millis(100));
         let endpoint = Endpoint { connect_timeout, health_interval, ..endpoint(port) };
-        let redis = Redis::of(&Arc::new(endpoint), &env(1));
+        let redis = Redis::of(&Arc::new(endpoint), &ticking());
         let began = Instant::now();
         assert_eq!(redis.run(increment()).await, Err(Away));
         assert!(began.elapsed() >= connect_timeout && began.elapsed() < WAIT_MAX);
@@ -275,7 +297,7 @@ fn who_was_away_is_asked_again_and_used_when_it_answers() {
     });
     on_core(async {
         let endpoint = Endpoint { health_interval: Duration::from_millis(150), ..endpoint(port) };
-        let redis = Redis::of(&Arc::new(endpoint), &env(1));
+        let redis = Redis::of(&Arc::new(endpoint), &ticking());
         let began = Instant::now();
         assert_eq!(redis.run(increment()).await, Err(Away));
         while redis.run(increment()).await.is_err() {
@@ -303,7 +325,7 @@ fn a_connection_that_is_up_is_asked_every_interval() {
     });
     on_core(async {
         let endpoint = Endpoint { health_interval: Duration::from_millis(100), ..endpoint(port) };
-        let redis = Redis::of(&Arc::new(endpoint), &env(1));
+        let redis = Redis::of(&Arc::new(endpoint), &ticking());
         assert_eq!(redis.run(increment()).await, Ok(vec![Value::Integer(7)]));
         let mut seen = Vec::new();
         while !seen.contains(&1_000) {
@@ -320,7 +342,7 @@ fn the_one_past_the_bound_does_not_wait() {
         expect(&mut stream, "never");
     });
     on_core(async {
-        let redis = Redis::of(&Arc::new(endpoint(port)), &env(1));
+        let redis = Redis::of(&Arc::new(endpoint(port)), &ticking());
         let began = Instant::now();
         let waiting = join_all((0..4096).map(|_| redis.run(increment())));
         let past = async {
@@ -345,11 +367,43 @@ fn a_connection_closes_with_the_last_who_uses_it() {
         told.send(expect(&mut stream, "never")).unwrap();
     });
     on_core(async {
-        let redis = Redis::of(&Arc::new(endpoint(port)), &env(1));
+        let redis = Redis::of(&Arc::new(endpoint(port)), &ticking());
         assert!(redis.run(increment()).await.is_ok());
         drop(redis);
         while closed.try_recv().is_err() {
             sleep(Duration::from_millis(5)).await;
         }
+    });
+}
+
+#[test]
+fn a_request_with_several_limits_waits_for_no_longer_than_a_second_in_all() {
+    let port = peer(|_, mut stream| {
+        expect(&mut stream, PING);
+        stream.write_all(b"+PONG\r\n").unwrap();
+        while expect(&mut stream, "EXEC\r\n") {
+            thread::sleep(Duration::from_millis(600));
+            stream.write_all(b"+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*3\r\n$-1\r\n:1\r\n:1\r\n").unwrap();
+        }
+    });
+    on_core(async {
+        let limit = |seconds: u64| Limit {
+            requests: NonZeroU64::new(5).unwrap(),
+            seconds: NonZeroU64::new(seconds).unwrap(),
+            counting: Counting::TokenBucket,
+        };
+        let rule = |seconds: &[u64]| Rule { limits: seconds.iter().copied().map(limit).collect(), name: None };
+        let synchronised = Synchronised { endpoint: Arc::new(endpoint(port)), key_prefix: None };
+        let limits = Limits::new(vec![rule(&[60]), rule(&[1, 60, 3600])], Some(synchronised));
+        let env = ticking();
+        let limiter = limits.on_core("p", &env);
+        let fallbacks = || env.services.metrics.core(0).rate_limit_local_fallback.get();
+        limiter.judge_shared(0, Caller::Consumer("alice")).await;
+        assert_eq!(fallbacks(), 0);
+        let began = Instant::now();
+        limiter.judge_shared(1, Caller::Consumer("alice")).await;
+        let waited = began.elapsed();
+        assert!(waited >= WAIT_MAX && waited < WAIT_MAX + Duration::from_millis(150), "{waited:?}");
+        assert_eq!(fallbacks(), 1);
     });
 }

@@ -157,6 +157,12 @@ impl<D: Deliver> Courier<D> {
             if self.until.is_some() {
                 return self.waiting.records > 0;
             }
+            // What came while a batch was under way is in the next one, even if that is due already.
+            while self.waiting.records < self.settings.batch_size()
+                && let Ok(chunk) = self.arriving.try_recv()
+            {
+                self.waiting.push(chunk);
+            }
             let due = self.waiting.since().map(|since| since + self.settings.flush_interval);
             if self.waiting.records >= self.settings.batch_size() || due.is_some_and(|due| due <= Instant::now()) {
                 return true;

@@ -91,7 +91,7 @@ fn clamped(keys: &mut Keys<'_>, key: &str, default: u64, least: u64, most: u64) 
     let Some(value) = keys.unsigned(key) else { return default };
     let used = value.clamp(least, most);
     if used != value {
-        keys.warn(format!("{}: '{key}' {value} is out of range, {used} is used", keys.plugin()));
+        keys.warn_of(key, format_args!("{value} is out of range, {used} is used"));
     }
     used
 }

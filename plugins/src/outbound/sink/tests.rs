@@ -134,6 +134,31 @@ fn a_batch_is_sent_when_it_is_full_and_not_before() {
 }
 
 #[test]
+fn what_came_while_a_batch_was_under_way_fills_the_next_one_even_if_that_is_overdue() {
+    run(async {
+        let (shelf, interval) = (Shelf::closed(), Duration::from_millis(100));
+        let rig = Rig::new(Settings { batch_size: 50, flush_interval: interval, ..SETTINGS }, &shelf);
+        let stage = rig.stage();
+        let hand_over = || {
+            push(&stage, 0..30);
+            rig.env.ticks.run();
+        };
+        hand_over();
+        shelf.wait_for(1).await;
+        (0..3).for_each(|_| hand_over());
+        shelf.permits.add_permits(1);
+        shelf.wait_for(2).await;
+        hand_over();
+        // Ten are left of what was received, and wait too long.
+        tokio::time::sleep(2 * interval).await;
+        shelf.permits.add_permits(2);
+        let sizes: Vec<usize> = shelf.wait_for(4).await.iter().map(Vec::len).collect();
+        assert_eq!(sizes, [30, 50, 50, 20]);
+        shelf.permits.add_permits(1);
+    });
+}
+
+#[test]
 fn a_batch_that_is_not_full_is_sent_after_the_interval() {
     run(async {
         let shelf = Shelf::accepting();
