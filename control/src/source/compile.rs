@@ -68,7 +68,7 @@ pub fn compile(
     carry_plugins(&mut plugins, previous);
     plugins.companion = ferrum_edge::adapter::companion(document, &places, &plugins);
     let upstreams = upstreams::compile(&document.upstreams, options, previous)?;
-    let numbers = upstreams::numbers(&upstreams);
+    let upstream_numbers = upstreams::numbers(&upstreams);
     warnings.extend(backend_tls::unverified(&document.proxies, &document.upstreams));
     let by_id: HashMap<&str, &Upstream> = document.upstreams.iter().map(|upstream| (&*upstream.id, upstream)).collect();
     #[expect(clippy::mutable_key_type, reason = "backends are compared by what users wrote, which never changes")]
@@ -76,7 +76,7 @@ pub fn compile(
     let mut spec = |proxy: &&Proxy| {
         let upstream = proxy.upstream_id.as_deref().and_then(|id| by_id.get(id).copied());
         let backend = alike(backend_spec(proxy, upstream, options), &mut backends);
-        proxy_spec(proxy, upstreams::reference(proxy, &upstreams, &numbers), backend)
+        proxy_spec(proxy, upstreams::reference(proxy, &upstreams, &upstream_numbers), backend)
     };
     let facts = |proxy: &&Proxy| ProxyFacts {
         id: proxy.id.clone(),
@@ -90,6 +90,7 @@ pub fn compile(
         proxies: proxies.iter().map(&mut spec).collect(),
         proxy_facts: proxies.iter().map(facts).collect(),
         upstreams,
+        upstream_numbers,
         consumers: Arc::new(ConsumerIndex::new(document.consumers.iter().map(consumer))),
         plugins,
     };
@@ -223,11 +224,7 @@ fn address(host: &str, dns_override: Option<&str>, policy: AddressPolicy) -> Bac
         None => host.parse().ok(),
     };
     match literal {
-        Some(ip) if policy.allows(ip) => BackendAddress::Literal(ip),
-        Some(ip) => {
-            let policy = policy.as_str();
-            BackendAddress::Refused(format!("IP {ip} denied by FERRUM_BACKEND_ALLOW_IPS={policy} policy"))
-        }
+        Some(ip) => BackendAddress::at(ip, policy),
         None => BackendAddress::Name,
     }
 }
