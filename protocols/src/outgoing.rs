@@ -249,9 +249,13 @@ impl OutgoingRequest<'_> {
 
     /// Plugins sheet §1.7. What the client sent under these names is never forwarded.
     fn identity_fields(&self, emit: &mut impl FnMut(&[u8], &[&[u8]])) {
-        let Some(identity) = self.cx.displayed_identity() else { return };
-        emit(b"X-Consumer-Username", &[identity.as_bytes()]);
-        if let Some(custom_id) = self.cx.consumer().and_then(|consumer| consumer.custom_id.as_deref()) {
+        // Names come from documents, tokens and plugins. One that could end its line would be another message's beginning.
+        let is_sound = |name: &&str| !name.bytes().any(|byte| byte.is_ascii_control());
+        if let Some(identity) = self.cx.displayed_identity().filter(is_sound) {
+            emit(b"X-Consumer-Username", &[identity.as_bytes()]);
+        }
+        let custom_id = self.cx.consumer().and_then(|consumer| consumer.custom_id.as_deref());
+        if let Some(custom_id) = custom_id.filter(is_sound) {
             emit(b"X-Consumer-Custom-Id", &[custom_id.as_bytes()]);
         }
     }
