@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use engine::core::Deadline;
+use engine::counters::ErrorClass;
 use engine::http::{Method, RequestHead};
 use engine::router::{HostBuffer, RouteMatch, normalize_host, write_backend_path};
 use engine::snapshot::ProxySpec;
@@ -288,6 +289,8 @@ async fn answer_refused<R: Responder>(
         Refused::Failed(failure, bytes_max) => {
             transaction.outcome.error_class = Some(failure.class);
             transaction.outcome.status = 499;
+            // Its 413 passes no plugin, not even those that log (plugins sheet §1.10).
+            transaction.is_unlogged = failure.class == ErrorClass::RequestBodyTooLarge && !kind.is_grpc();
             if let Some((rejection, close)) = failure.answer_to(kind, bytes_max) {
                 transaction.outcome.status = rejection.status;
                 if close {
