@@ -259,12 +259,12 @@ async fn run_phases_with_body<B: Body>(
         };
     }
     chain.on_request_received(cx!()).await.map_err(at("on_request_received"))?;
-    whole::collect(chain, transaction, body, Buffering::BeforeAuthenticate, max).await.map_err(failed)?;
+    whole::collect(chain, transaction, body, Buffering::BeforeAuthenticate, kind).await.map_err(failed)?;
     chain.authenticate(cx!()).await.map_err(at("authenticate"))?;
     chain.authorize(cx!()).await.map_err(at("authorize"))?;
-    whole::collect(chain, transaction, body, Buffering::BeforeProxy, max).await.map_err(failed)?;
+    whole::collect(chain, transaction, body, Buffering::BeforeProxy, kind).await.map_err(failed)?;
     chain.before_proxy(cx!()).await.map_err(at("before_proxy"))?;
-    whole::collect(chain, transaction, body, Buffering::BeforeBackend, max).await.map_err(failed)?;
+    whole::collect(chain, transaction, body, Buffering::BeforeBackend, kind).await.map_err(failed)?;
     let cx = cx!();
     if cx.body.is_none() {
         return Ok(());

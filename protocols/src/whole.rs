@@ -25,18 +25,19 @@ pub async fn collect<B: Body>(
     transaction: &mut Transaction,
     body: &mut B,
     by: Buffering,
-    bytes_max: u64,
+    kind: Kind,
 ) -> Result<(), Failure> {
     let Some(cx) = &transaction.cx else { return Ok(()) };
     if cx.body.is_some() || body.size() == BodySize::Empty || !chain.wants_request_body(cx, by) {
         return Ok(());
     }
     let began = Instant::now();
-    let whole = read(body, bytes_max).await;
+    let whole = read(body, transaction.worker.settings.request_bytes_max(kind)).await;
     transaction.waited_ns += elapsed_ns(began);
     let whole = whole?;
     if let Some(cx) = &mut transaction.cx {
-        if by > Buffering::BeforeBackend {
+        // Plugin API sheet §4.7.
+        if by > Buffering::BeforeBackend || kind.is_grpc() {
             cx.metadata.set(BODY_SIZE, whole.len().to_string());
         }
         cx.body = Some(whole);
