@@ -29,18 +29,8 @@ pub const NOT_FORWARDED: KnownSet = KnownSet::of(&[
     Known::XFerrumOriginalContentEncoding,
 ]);
 
-/// Fields of a response that end at this hop. Lengths and framing are written anew.
-pub const NOT_RETURNED: KnownSet = KnownSet::of(&[
-    Known::Connection,
-    Known::KeepAlive,
-    Known::ProxyAuthenticate,
-    Known::ProxyConnection,
-    Known::Te,
-    Known::Trailer,
-    Known::TransferEncoding,
-    Known::Upgrade,
-    Known::ContentLength,
-]);
+/// Fields of a backend's response that end at this hop. Lengths and framing are written anew.
+pub const NOT_RETURNED: KnownSet = KnownSet::FRAMING.with(Known::ProxyAuthenticate);
 
 /// Fields that frame, route, authenticate or describe a message, and mean nothing behind it (RFC 9110 §6.5.1). Somebody who
 /// merged them into the head would be misled.
