@@ -64,7 +64,7 @@ fn a_name_that_could_end_its_line_is_not_told_to_the_backend() {
         (json!({"identity": "eve", "display": "a\nX-Admin: 1"}), vec![]),
         (json!({"guest": {"id": "g", "username": smuggled, "custom_id": "7"}}), vec!["X-Consumer-Custom-Id: 7"]),
         (json!({"guest": {"id": "g", "username": "guest", "custom_id": injected}}), vec!["X-Consumer-Username: guest"]),
-        (json!({"guest": {"id": "g", "username": "a\u{7f}b", "custom_id": "a\tb"}}), vec![]),
+        (json!({"guest": {"id": "g", "username": "a\u{1}b", "custom_id": "a\tb"}}), vec![]),
         // Documents have always been allowed to hold this.
         (json!({"consumer": injected}), vec![]),
     ];

@@ -193,13 +193,13 @@ fn a_rejection_behind_the_backend_is_recorded_as_one_whoever_gave_the_answer() {
 
 #[test]
 fn an_answer_in_the_place_of_the_backend_s_has_the_headers_of_one() {
-    for (hook, via) in [("on_final_request_body", "1.1 ferrum-edge"), ("after_proxy", "1.1 ferrum-edge")] {
+    for hook in ["on_final_request_body", "after_proxy"] {
         for (status, error) in [(503, Some("backend_error")), (403, None)] {
             let backend = Backend::saying("ok");
             let headers = json!({"X-Gateway-Error": "mine"});
             let acts = json!({hook: {"reject": {"status": status, "body": "{}", "headers": headers}}});
             let response = post(&rejecting(backend.port(), acts), "/", "", "body");
-            assert_eq!((response.status, response.headers.all("via")), (status, vec![via]), "{hook}");
+            assert_eq!((response.status, response.headers.all("via")), (status, vec!["1.1 ferrum-edge"]), "{hook}");
             let errors = response.headers.all("x-gateway-error");
             assert_eq!(errors, [error.unwrap_or("mine")], "{hook} {status}");
         }
