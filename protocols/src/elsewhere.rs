@@ -5,13 +5,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use engine::core::foreign;
-use engine::model::AddressPolicy;
+use engine::model::is_backend_host;
 use engine::pool::PoolKey;
 use engine::snapshot::{BackendAddress, BackendSpec, ProxySpec, Scheme, Security, UpstreamRef};
 use plugins::{Chain, RouteOverride};
 
 use crate::generation::{Generation, Route};
 use crate::worker::Worker;
+
+/// Of a host that is none, in the log.
+const SHOWN_CHARS_MAX: usize = 64;
 
 /// The proxy and its route as they are for this request.
 pub struct Elsewhere {
@@ -47,15 +50,14 @@ impl Elsewhere {
 
 /// An upstream that does not exist gives no target, and the proxy's own backend serves.
 fn to_upstream(generation: &Generation, spec: &mut ProxySpec, id: &str) -> bool {
-    let entries = &generation.snapshot.upstreams;
-    let index = entries.iter().position(|entry| entry.spec.id() == id);
-    let wanted = index.map(|index| UpstreamRef { index: index as u32, subset: None });
+    let index = generation.snapshot.upstream_numbers.get(id).copied();
+    let wanted = index.map(|index| UpstreamRef { index, subset: None });
     if wanted.map(|wanted| wanted.index) == spec.upstream.map(|present| present.index) {
         return true;
     }
     spec.upstream = wanted;
     let security = match (index, spec.backend.scheme) {
-        (Some(index), Scheme::Https) => entries[index].security.clone(),
+        (Some(index), Scheme::Https) => generation.snapshot.upstreams[index as usize].security.clone(),
         (None, _) | (Some(_), Scheme::Http) => None,
     };
     if let Some(security) = security {
@@ -77,6 +79,18 @@ async fn to_host(worker: &Worker, spec: &mut ProxySpec, wanted: &RouteOverride) 
         Some(security) => secured(&spec.backend, security),
         None => (*spec.backend).clone(),
     };
+    if wanted.backend_host.is_some() && !is_backend_host(&host) {
+        // Whatever it is, it reaches neither a resolver nor the wire.
+        let shown: String = host.chars().take(SHOWN_CHARS_MAX).collect();
+        let reason = format!("a plugin's route_override_backend_host {shown:?} is neither a name nor an address");
+        tracing::warn!("{reason}");
+        backend.address = BackendAddress::Refused(reason);
+        // Not the connections of the proxy's own backend: there are none to a host without a name.
+        backend.pool = PoolKey { host: String::new(), port, ..backend.pool };
+        backend.port = port;
+        spec.backend = Arc::new(backend);
+        return false;
+    }
     // An override of the proxy holds for whatever it connects to.
     if backend.pool.dns_override.is_none() {
         backend.address = address(worker, &host).await;
@@ -95,26 +109,23 @@ fn secured(backend: &BackendSpec, security: Security) -> BackendSpec {
     BackendSpec { security, pool: PoolKey { tls, ..backend.pool.clone() }, ..backend.clone() }
 }
 
-/// A plugin names hosts that no document does, so the published table need not have them: control is asked, which remembers.
+/// What the core has learnt of names is enough for those of the document. Of others control is asked, which remembers.
 async fn address(worker: &Worker, host: &str) -> BackendAddress {
     let services = &worker.env.services;
-    let ip = match host.parse::<IpAddr>() {
-        Ok(ip) => ip,
-        Err(_) => {
-            let resolving = services.names.resolve(host.to_owned());
-            match foreign(services.runtime.spawn(resolving)).await {
-                Ok(Ok(addresses)) => match addresses.first() {
-                    Some(ip) => *ip,
-                    None => return BackendAddress::Refused(format!("'{host}' has no address")),
-                },
-                Ok(Err(reason)) => return BackendAddress::Refused(reason),
-                Err(_) => return BackendAddress::Refused(format!("'{host}' could not be resolved")),
-            }
-        }
-    };
     let policy = services.options.backend_allow_ips;
-    if policy.parse::<AddressPolicy>().is_ok_and(|policy| !policy.allows(ip)) {
-        return BackendAddress::Refused(format!("IP {ip} denied by FERRUM_BACKEND_ALLOW_IPS={policy} policy"));
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return BackendAddress::at(ip, policy);
     }
-    BackendAddress::Literal(ip)
+    if worker.core.dns.borrow_mut().look().0.get(host).is_some() {
+        return BackendAddress::Name;
+    }
+    let resolving = services.names.resolve(host.to_owned());
+    match foreign(services.runtime.spawn(resolving)).await {
+        Ok(Ok(addresses)) => match addresses.first() {
+            Some(ip) => BackendAddress::at(*ip, policy),
+            None => BackendAddress::Refused(format!("'{host}' has no address")),
+        },
+        Ok(Err(reason)) => BackendAddress::Refused(reason),
+        Err(_) => BackendAddress::Refused(format!("'{host}' could not be resolved")),
+    }
 }

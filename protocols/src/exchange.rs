@@ -139,6 +139,30 @@ pub enum ResponseSize {
     Tunnel,
 }
 
+impl ResponseSize {
+    /// Of an answer that is there whole. A client does not expect a body where there cannot be one: it would take it for the next
+    /// answer.
+    pub fn of_whole(status: u16, length: u64, is_head: bool) -> Self {
+        match status {
+            // RFC 9110 §8.6: no length either; of 304 it would be that of another response.
+            ..200 | 204 | 304 => Self::None,
+            // RFC 9110 §15.3.6.
+            205 => Self::Exact(0),
+            _ if is_head => Self::HeadOnly(Some(length)),
+            _ => Self::Exact(length),
+        }
+    }
+
+    /// Whether anything of a body follows.
+    pub fn has_body(self) -> bool {
+        match self {
+            Self::Exact(length) => length != 0,
+            Self::None | Self::HeadOnly(_) => false,
+            Self::Trailed(_) | Self::Unknown | Self::Tunnel => true,
+        }
+    }
+}
+
 /// A response head on its way to a client: fields of the backend without some, and some more.
 pub struct OutgoingResponse<'a> {
     pub status: u16,
@@ -223,4 +247,25 @@ impl Peer {
 #[inline(never)]
 pub fn boxed<F: Future>(make: impl FnOnce() -> F) -> std::pin::Pin<Box<F>> {
     Box::pin(make())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_have_a_body_is_sent_without() {
+        let size = |status, is_head| ResponseSize::of_whole(status, 2, is_head);
+        for status in [100, 199, 204, 304] {
+            assert_eq!([size(status, false), size(status, true)], [ResponseSize::None; 2], "{status}");
+        }
+        assert_eq!([size(205, false), size(205, true)], [ResponseSize::Exact(0); 2]);
+        for status in [200, 203, 206, 303, 305, 599] {
+            assert_eq!(size(status, false), ResponseSize::Exact(2), "{status}");
+            assert_eq!(size(status, true), ResponseSize::HeadOnly(Some(2)), "{status}");
+        }
+        let with_body = [100, 204, 205, 304, 200].map(|status| size(status, false).has_body());
+        assert_eq!(with_body, [false, false, false, false, true]);
+        assert!(!size(200, true).has_body() && !ResponseSize::of_whole(200, 0, false).has_body());
+    }
 }

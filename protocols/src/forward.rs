@@ -451,7 +451,7 @@ async fn fail<R: Responder>(
         transaction.note_grpc(&rejection);
     }
     if forwarding.kind == Kind::Plain && forwarding.chain.has_after_proxy() && failure.is_backend_s() {
-        rejection = boxed(|| whole::through_after_proxy(transaction, forwarding.chain, rejection)).await;
+        rejection = boxed(|| whole::through_after_proxy(transaction, forwarding.chain, rejection, false)).await;
         transaction.outcome.status = rejection.status;
     }
     let is_head = transaction.answers_head();

@@ -29,18 +29,8 @@ pub const NOT_FORWARDED: KnownSet = KnownSet::of(&[
     Known::XFerrumOriginalContentEncoding,
 ]);
 
-/// Fields of a response that end at this hop. Lengths and framing are written anew.
-pub const NOT_RETURNED: KnownSet = KnownSet::of(&[
-    Known::Connection,
-    Known::KeepAlive,
-    Known::ProxyAuthenticate,
-    Known::ProxyConnection,
-    Known::Te,
-    Known::Trailer,
-    Known::TransferEncoding,
-    Known::Upgrade,
-    Known::ContentLength,
-]);
+/// Fields of a backend's response that end at this hop. Lengths and framing are written anew.
+pub const NOT_RETURNED: KnownSet = KnownSet::FRAMING.with(Known::ProxyAuthenticate);
 
 /// Fields that frame, route, authenticate or describe a message, and mean nothing behind it (RFC 9110 §6.5.1). Somebody who
 /// merged them into the head would be misled.
@@ -249,9 +239,13 @@ impl OutgoingRequest<'_> {
 
     /// Plugins sheet §1.7. What the client sent under these names is never forwarded.
     fn identity_fields(&self, emit: &mut impl FnMut(&[u8], &[&[u8]])) {
-        let Some(identity) = self.cx.displayed_identity() else { return };
-        emit(b"X-Consumer-Username", &[identity.as_bytes()]);
-        if let Some(custom_id) = self.cx.consumer().and_then(|consumer| consumer.custom_id.as_deref()) {
+        // Names come from documents, tokens and plugins. One that could end its line would be another message's beginning.
+        let is_sound = |name: &&str| !name.bytes().any(|byte| byte.is_ascii_control());
+        if let Some(identity) = self.cx.displayed_identity().filter(is_sound) {
+            emit(b"X-Consumer-Username", &[identity.as_bytes()]);
+        }
+        let custom_id = self.cx.consumer().and_then(|consumer| consumer.custom_id.as_deref());
+        if let Some(custom_id) = custom_id.filter(is_sound) {
             emit(b"X-Consumer-Custom-Id", &[custom_id.as_bytes()]);
         }
     }

@@ -4,12 +4,13 @@ use std::time::Instant;
 
 use engine::buffer::{BULK_BUFFER_BYTES, Buffer, Chunk};
 use engine::counters::ErrorClass;
-use engine::http::{Headers, Known, Method, ResponseHead};
+use engine::http::{Headers, Known, KnownSet, Method, ResponseHead, Version};
 use engine::net::{Pipe, Stint};
-use plugins::{Chain, WholeResponse};
+use plugins::{Chain, Rejection, WholeResponse};
 
 use crate::content_length::content_length;
 use crate::deliver;
+use crate::destination::Selected;
 use crate::exchange::{
     BackendResponse, BodyLength, ClientGone, Kind, OutgoingResponse, Responder, ResponseSize, ResponseStream, boxed,
 };
@@ -19,6 +20,7 @@ use crate::grpc;
 use crate::http1::MOVED_BYTES_MIN;
 use crate::outgoing::{NOT_RETURNED, connection_named, passed_trailers};
 use crate::per_ip::Slot;
+use crate::settings::HttpSettings;
 use crate::transaction::{Transaction, elapsed_ns};
 
 pub struct Respond<'a, 'c, S> {
@@ -57,8 +59,7 @@ impl<S: BackendResponse> Respond<'_, '_, S> {
 
         let chain = self.forwarding.chain;
         if chain.has_after_proxy()
-            && let Some(rejected) =
-                boxed(|| after_proxy((chain, self.forwarding.kind), transaction, self.head, responder)).await
+            && let Some(rejected) = boxed(|| self.answered_by_plugin(transaction, responder)).await
         {
             return rejected.map(|()| false);
         }
@@ -82,6 +83,27 @@ impl<S: BackendResponse> Respond<'_, '_, S> {
             Plan::Collect => delivery.collect(transaction, responder).await?,
         };
         Ok(clean && !is_dropped)
+    }
+
+    /// Runs the after-proxy phase; `Some` when a plugin has put its own answer in the place of the backend's.
+    async fn answered_by_plugin<R: Responder>(
+        &mut self,
+        transaction: &mut Transaction,
+        responder: &mut Option<R>,
+    ) -> Option<Result<(), Failure>> {
+        let forwarding = self.forwarding;
+        let mut rejection = after_proxy(transaction, forwarding.chain, self.head).await?;
+        if forwarding.kind.is_grpc() {
+            *rejection = grpc::translated(&rejection);
+            transaction.note_grpc(&rejection);
+        } else {
+            let settings = &forwarding.worker.settings;
+            let selected = forwarding.destination.selected.as_ref();
+            OwnFields::of(rejection.status, self.head.version, settings, selected).add_to(&mut rejection);
+        }
+        transaction.outcome.status = rejection.status;
+        let (is_head, responder) = (transaction.answers_head(), responder.take()?);
+        Some(deliver::rejection(&rejection, is_head, responder).await.map_err(|ClientGone| Failure::client_gone()))
     }
 
     /// Traffic sheet §8.2.
@@ -185,27 +207,30 @@ enum Plan {
     Rework,
 }
 
-/// Runs the phase; `Some` when a plugin has put its own answer in the place of the backend's.
-async fn after_proxy<R: Responder>(
-    (chain, kind): (&Chain, Kind),
+/// Runs the phase; `Some` when a plugin rejects the response, with what the decorators made of that.
+pub async fn after_proxy(
     transaction: &mut Transaction,
+    chain: &Chain,
     head: &mut ResponseHead,
-    responder: &mut Option<R>,
-) -> Option<Result<(), Failure>> {
-    let started = Instant::now();
+) -> Option<Box<Rejection>> {
+    let began = Instant::now();
     let cx = transaction.cx.as_mut()?;
-    let verdict = chain.after_proxy(cx, head).await;
-    transaction.outcome.plugin_ns += elapsed_ns(started);
-    let mut rejection = verdict.err()?;
-    chain.on_rejection(cx, &mut rejection).await;
-    if kind.is_grpc() {
-        *rejection = grpc::translated(&rejection);
+    let mut rejection = chain.after_proxy(cx, head).await.err();
+    if let Some(rejection) = &mut rejection {
+        chain.on_rejection(cx, rejection).await;
+        transaction.rejected_in("after_proxy");
     }
-    let is_head = cx.head.method == Method::Head;
-    transaction.rejected_in("after_proxy");
-    transaction.outcome.status = rejection.status;
-    let responder = responder.take()?;
-    Some(deliver::rejection(&rejection, is_head, responder).await.map_err(|ClientGone| Failure::client_gone()))
+    transaction.outcome.plugin_ns += elapsed_ns(began);
+    rejection
+}
+
+/// Runs the phases that see a response's body; says whether a plugin has put another response in its place.
+pub async fn response_body(transaction: &mut Transaction, chain: &Chain, response: &mut WholeResponse<'_>) -> bool {
+    let Some(cx) = &mut transaction.cx else { return false };
+    let began = Instant::now();
+    let was_replaced = chain.response_body(cx, response).await;
+    transaction.outcome.plugin_ns += elapsed_ns(began);
+    was_replaced
 }
 
 struct Delivery<'a, 'c, S> {
@@ -214,7 +239,7 @@ struct Delivery<'a, 'c, S> {
     limit: u64,
 }
 
-impl<S: BackendResponse> Delivery<'_, '_, S> {
+impl<'a, 'c, S: BackendResponse> Delivery<'a, 'c, S> {
     /// Sends the head as soon as it is here and the body as it comes.
     async fn stream<R: Responder>(
         self,
@@ -251,15 +276,51 @@ impl<S: BackendResponse> Delivery<'_, '_, S> {
         transaction: &mut Transaction,
         responder: &mut Option<R>,
     ) -> Result<bool, Failure> {
-        let (limit, started) = (self.limit, self.respond.started);
-        let Delivery { respond, length, .. } = &self;
-        let received = respond.head.headers.received();
-        let early = respond.response.head_end().map_or(&[][..], |from| &received[from..]);
-        let held = early.len();
-        if *length == BodyLength::Exact(held as u64) {
-            return self.send_whole(transaction, responder, held as u64).await;
+        let received = self.respond.head.headers.received();
+        let held = self.respond.response.head_end().map_or(0, |from| received.len() - from) as u64;
+        if self.length == BodyLength::Exact(held) {
+            return self.send_whole(transaction, responder, held).await;
         }
-        let Respond { forwarding, response: mut body, head, .. } = self.respond;
+        let (collected, forwarding, head) = self.read_whole(transaction).await?;
+        let length = collected.body.len() as u64;
+        let size = match collected.trailers {
+            Some(_) => ResponseSize::Trailed(length),
+            None => ResponseSize::Exact(length),
+        };
+        let stream = start(forwarding, (head, NOT_RETURNED), transaction, responder, size).await;
+        collected.send(stream, size).await
+    }
+
+    /// The same, and lets plugins look at the body and rewrite it in between.
+    async fn rework<R: Responder>(
+        self,
+        transaction: &mut Transaction,
+        responder: &mut Option<R>,
+    ) -> Result<bool, Failure> {
+        let (mut collected, forwarding, head) = self.read_whole(transaction).await?;
+        let (body, trailers) = (std::mem::take(collected.body.as_vec_mut()), collected.trailers.take());
+        let shown = trailers.as_ref().filter(|_| forwarding.kind.is_grpc());
+        let mut response = WholeResponse { head: &mut *head, body, trailers: shown };
+        let was_replaced = response_body(transaction, forwarding.chain, &mut response).await;
+        collected.body = response.body.into();
+        collected.trailers = trailers.filter(|_| !was_replaced);
+        // What a plugin answers with is nobody's but the gateway's to frame.
+        let skip = if was_replaced { KnownSet::FRAMING } else { NOT_RETURNED };
+        // It may have another status by now.
+        let size = match ResponseSize::of_whole(head.status, collected.body.len() as u64, false) {
+            ResponseSize::Exact(length) if collected.trailers.is_some() => ResponseSize::Trailed(length),
+            size => size,
+        };
+        let stream = start(forwarding, (head, skip), transaction, responder, size).await;
+        collected.send(stream, size).await
+    }
+
+    async fn read_whole(
+        self,
+        transaction: &mut Transaction,
+    ) -> Result<(Collected, &'a Forwarding<'a>, &'c mut ResponseHead), Failure> {
+        let limit = self.limit;
+        let Respond { forwarding, response: mut body, head, started, .. } = self.respond;
         if let Some(from) = body.head_end() {
             // The fields are still needed, so the body's first bytes are copied away from behind them.
             body.set_early(copy_of(&head.headers.received()[from..]), 0);
@@ -268,8 +329,7 @@ impl<S: BackendResponse> Delivery<'_, '_, S> {
         let read_failed = |class| Failure::new(class, Answer::ResponseReadFailed);
         while let Some(chunk) = body.chunk().await.map_err(read_failed)? {
             if limit != 0 && (whole.len() + chunk.len()) as u64 > limit {
-                let class = ErrorClass::ResponseBodyTooLarge;
-                return Err(Failure::new(class, Answer::ResponseTooLarge));
+                return Err(Failure::new(ErrorClass::ResponseBodyTooLarge, Answer::ResponseTooLarge));
             }
             whole.extend(&chunk);
         }
@@ -278,63 +338,9 @@ impl<S: BackendResponse> Delivery<'_, '_, S> {
         forwarding.destination.note_end();
         // The backend has done its part; a slow client is not its fault.
         forwarding.deadline.clear();
-        let clean = body.leaves_connection_clean();
+        let leaves_connection_clean = body.leaves_connection_clean();
         let trailers = body.take_trailers().and_then(passed_trailers);
-        let size = whole_size(&whole, trailers.as_ref());
-        let Some(mut stream) = start(forwarding, head, transaction, responder, size).await else { return Ok(false) };
-        let length = whole.len();
-        let sent = async {
-            stream.write(Chunk::new(whole, 0..length)).await?;
-            stream.finish(trailers).await
-        };
-        sent.await.map_err(|ClientGone| Failure::client_gone())?;
-        Ok(clean)
-    }
-
-    /// Reads all of the body, lets plugins look at it and rewrite it, and sends what came of it.
-    async fn rework<R: Responder>(
-        self,
-        transaction: &mut Transaction,
-        responder: &mut Option<R>,
-    ) -> Result<bool, Failure> {
-        let (limit, started) = (self.limit, self.respond.started);
-        let Respond { forwarding, response: mut body, head, .. } = self.respond;
-        if let Some(from) = body.head_end() {
-            body.set_early(copy_of(&head.headers.received()[from..]), 0);
-        }
-        let mut whole = Vec::new();
-        let read_failed = |class| Failure::new(class, Answer::ResponseReadFailed);
-        while let Some(chunk) = body.chunk().await.map_err(read_failed)? {
-            if limit != 0 && (whole.len() + chunk.len()) as u64 > limit {
-                return Err(Failure::new(ErrorClass::ResponseBodyTooLarge, Answer::ResponseTooLarge));
-            }
-            whole.extend_from_slice(&chunk);
-        }
-        transaction.outcome.backend_total_ns = Some(elapsed_ns(started));
-        transaction.outcome.bytes_received = whole.len() as u64;
-        forwarding.destination.note_end();
-        // The backend has done its part; a slow client is not its fault.
-        forwarding.deadline.clear();
-        let clean = body.leaves_connection_clean();
-        let trailers = body.take_trailers().and_then(passed_trailers);
-        let shown = trailers.as_ref().filter(|_| forwarding.kind.is_grpc());
-        let mut response = WholeResponse { head: &mut *head, body: whole, trailers: shown };
-        let mut was_replaced = false;
-        if let Some(cx) = &mut transaction.cx {
-            let began = Instant::now();
-            was_replaced = forwarding.chain.response_body(cx, &mut response).await;
-            transaction.outcome.plugin_ns += elapsed_ns(began);
-        }
-        let whole = response.body;
-        let trailers = trailers.filter(|_| !was_replaced);
-        let size = whole_size(&whole, trailers.as_ref());
-        let Some(mut stream) = start(forwarding, head, transaction, responder, size).await else { return Ok(false) };
-        let sent = async {
-            stream.write(chunk_of(whole)).await?;
-            stream.finish(trailers).await
-        };
-        sent.await.map_err(|ClientGone| Failure::client_gone())?;
-        Ok(clean)
+        Ok((Collected { body: whole, trailers, leaves_connection_clean }, forwarding, head))
     }
 
     /// The usual small response: head and body came in one piece and leave in one.
@@ -378,7 +384,7 @@ impl<S: BackendResponse> Delivery<'_, '_, S> {
         responder: &mut Option<R>,
         size: ResponseSize,
     ) -> Option<R::Stream> {
-        start(self.respond.forwarding, self.respond.head, transaction, responder, size).await
+        start(self.respond.forwarding, (self.respond.head, NOT_RETURNED), transaction, responder, size).await
     }
 
     /// The rest of the response, once the head has been laid out and its fields are not needed any more.
@@ -391,62 +397,104 @@ impl<S: BackendResponse> Delivery<'_, '_, S> {
     }
 }
 
-/// Lays out the response head: what the backend sent without its hop, and the gateway's own fields.
+/// A response that is here with all of its body.
+struct Collected {
+    body: Buffer,
+    trailers: Option<Headers>,
+    leaves_connection_clean: bool,
+}
+
+impl Collected {
+    /// Sends it behind its head. Without a stream somebody has answered already.
+    async fn send(self, stream: Option<impl ResponseStream>, size: ResponseSize) -> Result<bool, Failure> {
+        let Some(mut stream) = stream else { return Ok(false) };
+        let sent = async {
+            if size.has_body() {
+                stream.write(self.body.into()).await?;
+            }
+            stream.finish(self.trailers).await
+        };
+        sent.await.map_err(|ClientGone| Failure::client_gone())?;
+        Ok(self.leaves_connection_clean)
+    }
+}
+
+/// What the gateway adds to the response of a backend, and to one that stands in for it.
+#[derive(Default)]
+pub struct OwnFields<'f> {
+    fields: [(&'static str, &'f [u8]); 4],
+    count: usize,
+}
+
+const GATEWAY_ERROR: &str = "x-gateway-error";
+
+impl<'f> OwnFields<'f> {
+    pub fn of(status: u16, version: Version, settings: &'f HttpSettings, selected: Option<&'f Selected<'_>>) -> Self {
+        let mut own = Self::default();
+        if status >= 500 {
+            own.add(GATEWAY_ERROR, if status == 504 { b"backend_timeout" } else { b"backend_error" });
+        }
+        if let Some(selected) = selected {
+            if selected.degraded {
+                own.add("x-gateway-upstream-status", b"degraded");
+            }
+            if let Some(cookie) = selected.sticky_cookie {
+                own.add("set-cookie", cookie.as_bytes());
+            }
+        }
+        if let Some(via) = &settings.via {
+            own.add("via", via.value(version).as_bytes());
+        }
+        own
+    }
+
+    fn add(&mut self, name: &'static str, value: &'f [u8]) {
+        self.fields[self.count] = (name, value);
+        self.count += 1;
+    }
+
+    fn all(&self) -> &[(&'static str, &'f [u8])] {
+        &self.fields[..self.count]
+    }
+
+    pub fn add_to(&self, answer: &mut Rejection) {
+        for (name, value) in self.all() {
+            let value = String::from_utf8_lossy(value).into_owned();
+            match *name {
+                GATEWAY_ERROR => answer.set_header(name, &value),
+                name => answer.headers.push((name.to_owned(), value)),
+            }
+        }
+    }
+}
+
+/// Lays out the response head: what the backend sent without what is skipped, and the gateway's own fields.
 async fn start<R: Responder>(
     forwarding: &Forwarding<'_>,
-    head: &ResponseHead,
+    (head, mut skip): (&ResponseHead, KnownSet),
     transaction: &mut Transaction,
     responder: &mut Option<R>,
     size: ResponseSize,
 ) -> Option<R::Stream> {
-    let settings = &*forwarding.worker.settings;
     let named = connection_named(&head.headers, NOT_RETURNED);
-    let mut extra: [(&str, &[u8]); 4] = Default::default();
-    let mut count = 0;
-    let mut add = |name, value| {
-        extra[count] = (name, value);
-        count += 1;
-    };
-    let mut skip = NOT_RETURNED;
+    let selected = forwarding.destination.selected.as_ref();
     // gRPC has its own words for all of it (traffic sheet §6.6).
-    let is_plain = forwarding.kind == Kind::Plain;
-    if head.status >= 500 && is_plain {
+    let own = match forwarding.kind {
+        Kind::Plain => OwnFields::of(head.status, head.version, &forwarding.worker.settings, selected),
+        Kind::Grpc | Kind::GrpcWeb | Kind::WebSocket => OwnFields::default(),
+    };
+    if head.status >= 500 && forwarding.kind == Kind::Plain {
         skip.insert(Known::XGatewayError);
-        let kind: &[u8] = if head.status == 504 { b"backend_timeout" } else { b"backend_error" };
-        add("x-gateway-error", kind);
-    }
-    if let Some(selected) = forwarding.destination.selected.as_ref().filter(|_| is_plain) {
-        if selected.degraded {
-            add("x-gateway-upstream-status", b"degraded");
-        }
-        if let Some(cookie) = selected.sticky_cookie {
-            add("set-cookie", cookie.as_bytes());
-        }
-    }
-    if let Some(via) = settings.via.as_ref().filter(|_| is_plain) {
-        add("via", via.value(head.version).as_bytes());
     }
     let outgoing = OutgoingResponse {
         status: head.status,
         received: Some(&head.headers),
         skip,
         skip_named: &named,
-        extra: &extra[..count],
+        extra: own.all(),
     };
     transaction.outcome.status = head.status;
     Some(responder.take()?.start(&outgoing, size).await)
-}
-
-fn whole_size(body: &[u8], trailers: Option<&Headers>) -> ResponseSize {
-    let length = body.len() as u64;
-    if trailers.is_some() { ResponseSize::Trailed(length) } else { ResponseSize::Exact(length) }
-}
-
-fn chunk_of(bytes: Vec<u8>) -> Chunk {
-    let length = bytes.len();
-    let mut buffer = Buffer::none();
-    *buffer.as_vec_mut() = bytes;
-    Chunk::new(buffer, 0..length)
 }
 
 fn copy_of(bytes: &[u8]) -> Buffer {

@@ -26,6 +26,8 @@ pub struct Transaction {
     pub waited_ns: u64,
     /// Who wants the response whole.
     pub wants_response_body: Wanting,
+    /// It is counted, and no log plugin hears of it.
+    pub is_unlogged: bool,
     ended: bool,
     recorded: bool,
 }
@@ -41,6 +43,7 @@ impl Transaction {
             answer_began: false,
             waited_ns: 0,
             wants_response_body: Wanting::default(),
+            is_unlogged: false,
             ended: false,
             recorded: false,
         }
@@ -106,7 +109,8 @@ impl Transaction {
         if outcome.client_disconnected {
             counters.client_disconnects.one();
         }
-        if let Some(chain) = self.generation.chain(cx.route, self.kind)
+        if !self.is_unlogged
+            && let Some(chain) = self.generation.chain(cx.route, self.kind)
             && chain.has_log()
         {
             chain.log(cx, outcome);

@@ -65,13 +65,6 @@ impl Codecs {
     }
 }
 
-fn chunk(bytes: Vec<u8>) -> Chunk {
-    let mut buffer = Buffer::none();
-    *buffer.as_vec_mut() = bytes;
-    let length = buffer.len();
-    Chunk::new(buffer, 0..length)
-}
-
 pub struct TranslatedBody<'c, B> {
     pub body: &'c mut B,
     pub codecs: &'c Codecs,
@@ -96,7 +89,7 @@ impl<B: Body> Body for TranslatedBody<'_, B> {
                 BodyError::Refused
             })?;
             if !rewritten.is_empty() {
-                return Ok(Some(chunk(rewritten)));
+                return Ok(Some(rewritten.into()));
             }
         }
         Ok(None)
@@ -167,7 +160,7 @@ impl<S: BackendResponse> BackendResponse for TranslatedResponse<'_, S> {
                 }
             };
             if !rewritten.is_empty() {
-                return Ok(Some(chunk(rewritten)));
+                return Ok(Some(rewritten.into()));
             }
         }
         Ok(None)

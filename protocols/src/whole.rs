@@ -2,15 +2,16 @@
 
 use std::time::Instant;
 
-use engine::buffer::{Buffer, Chunk};
+use engine::buffer::Chunk;
 use engine::counters::ErrorClass;
-use engine::http::{Headers, ResponseHead};
+use engine::http::{Headers, ResponseHead, Version};
 use plugins::{Buffering, Chain, Rejection, WholeResponse};
 
 use crate::deliver;
 use crate::exchange::{Body, BodyError, BodySize, Kind, Responder};
 use crate::failure::{Answer, Failure};
 use crate::outgoing::passed_trailers;
+use crate::respond::{self, OwnFields};
 use crate::transaction::{Transaction, elapsed_ns};
 
 /// For the log, and for plugins that want no more than the length.
@@ -25,18 +26,19 @@ pub async fn collect<B: Body>(
     transaction: &mut Transaction,
     body: &mut B,
     by: Buffering,
-    bytes_max: u64,
+    kind: Kind,
 ) -> Result<(), Failure> {
     let Some(cx) = &mut transaction.cx else { return Ok(()) };
     if cx.body.is_some() || body.size() == BodySize::Empty || !chain.wants_request_body(cx, by) {
         return Ok(());
     }
     let began = Instant::now();
-    let whole = read(body, bytes_max).await;
+    let whole = read(body, transaction.worker.settings.request_bytes_max(kind)).await;
     transaction.waited_ns += elapsed_ns(began);
     let whole = whole?;
     if let Some(cx) = &mut transaction.cx {
-        if by > Buffering::BeforeBackend {
+        // Plugin API sheet §4.7.
+        if by > Buffering::BeforeBackend || kind.is_grpc() {
             cx.metadata.set(BODY_SIZE, whole.len().to_string());
         }
         cx.body = Some(whole);
@@ -60,7 +62,6 @@ async fn read<B: Body>(body: &mut B, bytes_max: u64) -> Result<Vec<u8>, Failure>
             }
             Ok(Some(chunk)) => whole.extend_from_slice(&chunk),
             Ok(None) => return Ok(whole),
-            Err(BodyError::ClientGone) => return Err(Failure::client_gone()),
             Err(error) => return Err(Failure::of_body(error)),
         }
     }
@@ -94,12 +95,7 @@ impl<B: Body> Body for WholeBody<'_, B> {
     }
 
     async fn chunk(&mut self) -> Result<Option<Chunk>, BodyError> {
-        Ok(self.bytes.take().map(|bytes| {
-            let length = bytes.len();
-            let mut buffer = Buffer::none();
-            *buffer.as_vec_mut() = bytes;
-            Chunk::new(buffer, 0..length)
-        }))
+        Ok(self.bytes.take().map(Chunk::from))
     }
 
     fn is_complete(&self) -> bool {
@@ -131,24 +127,10 @@ pub async fn answer_for_backend<R: Responder>(
     if kind.is_grpc() {
         answer = crate::grpc::translated(&answer);
         transaction.note_grpc(&answer);
-    } else if let Some(cx) = &mut transaction.cx {
-        let mut head = ResponseHead::new(answer.status);
-        let mut response = WholeResponse { head: &mut head, body: Vec::new(), trailers: None };
-        response.replace(answer);
-        answer = match chain.after_proxy(cx, response.head).await {
-            Ok(()) => {
-                chain.response_body(cx, &mut response).await;
-                let body = std::mem::take(&mut response.body);
-                rejection_of(&head, body)
-            }
-            Err(mut rejection) => {
-                chain.on_rejection(cx, &mut rejection).await;
-                *rejection
-            }
-        };
-        if answer.status >= 500 {
-            answer.set_header("x-gateway-error", "backend_error");
-        }
+    } else {
+        answer = through_after_proxy(transaction, chain, answer, true).await;
+        // What is collected counts as HTTP/1.1 (traffic sheet §6.5); no target has been asked.
+        OwnFields::of(answer.status, Version::Http11, &transaction.worker.settings, None).add_to(&mut answer);
     }
     transaction.outcome.status = answer.status;
     let sent = deliver::rejection(&answer, transaction.answers_head(), responder).await;
@@ -156,20 +138,25 @@ pub async fn answer_for_backend<R: Responder>(
     transaction.end();
 }
 
-/// Lets plugins at an answer that the gateway gives because the backend gave none (plugin API sheet §4.4).
-pub async fn through_after_proxy(transaction: &mut Transaction, chain: &Chain, answer: Rejection) -> Rejection {
-    let Some(cx) = &mut transaction.cx else { return answer };
+/// Lets plugins at an answer that the gateway gives because the backend gave none (plugin API sheet §4.4), and `with_body` at its
+/// body as well.
+pub async fn through_after_proxy(
+    transaction: &mut Transaction,
+    chain: &Chain,
+    answer: Rejection,
+    with_body: bool,
+) -> Rejection {
     let mut head = ResponseHead::new(answer.status);
     let mut response = WholeResponse { head: &mut head, body: Vec::new(), trailers: None };
     response.replace(answer);
-    let body = response.body;
-    match chain.after_proxy(cx, &mut head).await {
-        Ok(()) => rejection_of(&head, body),
-        Err(mut rejection) => {
-            chain.on_rejection(cx, &mut rejection).await;
-            *rejection
-        }
+    if let Some(rejection) = respond::after_proxy(transaction, chain, response.head).await {
+        return *rejection;
     }
+    if with_body {
+        respond::response_body(transaction, chain, &mut response).await;
+    }
+    let body = response.body;
+    rejection_of(&head, body)
 }
 
 fn rejection_of(head: &ResponseHead, body: Vec<u8>) -> Rejection {

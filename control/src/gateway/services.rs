@@ -31,7 +31,7 @@ pub(super) fn start(settings: &Settings, compile: &CompileOptions, dns: Dns) -> 
         http_retry_delay_ms: client.plugin_http_retry_delay_ms,
         pool: compile.pool,
         basic_auth_secret: client.basic_auth_hmac_secret.expose().to_owned(),
-        backend_allow_ips: crate::source::address_policy(client.backend_allow_ips).as_str(),
+        backend_allow_ips: crate::source::address_policy(client.backend_allow_ips),
     };
     Services::new(Handle::current(), compile.cores, options, Arc::new(GatewayNames(dns)))
 }

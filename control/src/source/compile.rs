@@ -71,7 +71,7 @@ pub fn compile(
     carry_plugins(&mut plugins, previous);
     plugins.companion = ferrum_edge::adapter::companion(document, &places, &plugins);
     let upstreams = upstreams::compile(&document.upstreams, options, previous)?;
-    let numbers = upstreams::numbers(&upstreams);
+    let upstream_numbers = upstreams::numbers(&upstreams);
     warnings.extend(backend_tls::unverified(&document.proxies, &document.upstreams));
     let by_id: HashMap<&str, &Upstream> = document.upstreams.iter().map(|upstream| (&*upstream.id, upstream)).collect();
     #[expect(clippy::mutable_key_type, reason = "backends are compared by what users wrote, which never changes")]
@@ -79,7 +79,7 @@ pub fn compile(
     let mut spec = |proxy: &&Proxy| {
         let upstream = proxy.upstream_id.as_deref().and_then(|id| by_id.get(id).copied());
         let backend = alike(backend_spec(proxy, upstream, options), &mut backends);
-        proxy_spec(proxy, upstreams::reference(proxy, &upstreams, &numbers), backend)
+        proxy_spec(proxy, upstreams::reference(proxy, &upstreams, &upstream_numbers), backend)
     };
     let facts = |proxy: &&Proxy| ProxyFacts {
         id: proxy.id.clone(),
@@ -93,6 +93,7 @@ pub fn compile(
         proxies: proxies.iter().map(&mut spec).collect(),
         proxy_facts: proxies.iter().map(facts).collect(),
         upstreams,
+        upstream_numbers,
         consumers: Arc::new(ConsumerIndex::new(document.consumers.iter().map(consumer))),
         plugins,
     };
@@ -213,7 +214,7 @@ fn address(host: &str, dns_override: Option<&str>, policy: AddressPolicy) -> Bac
         None => host.parse().ok(),
     };
     match literal {
-        Some(ip) => egress::denial(ip, policy).map_or(BackendAddress::Literal(ip), BackendAddress::Refused),
+        Some(ip) => BackendAddress::at(ip, policy),
         None => BackendAddress::Name,
     }
 }

@@ -1,19 +1,11 @@
 //! Which addresses may be called (`FERRUM_BACKEND_ALLOW_IPS`). Names are judged when they are resolved; an address that stands in
 //! the configuration is never looked up, so it is judged where the configuration is read.
 
-use std::net::IpAddr;
-
 use engine::model::AddressPolicy;
-
-/// Why the address may not be called.
-pub(super) fn denial(ip: IpAddr, policy: AddressPolicy) -> Option<String> {
-    let text = || format!("IP {ip} denied by FERRUM_BACKEND_ALLOW_IPS={} policy", policy.as_str());
-    (!policy.allows(ip)).then(text)
-}
 
 /// Which of these hosts may not be called.
 pub(super) fn denials(hosts: &[String], policy: AddressPolicy) -> Vec<String> {
-    hosts.iter().filter_map(|host| denial(host.parse().ok()?, policy)).collect()
+    hosts.iter().filter_map(|host| policy.denial(host.parse().ok()?)).collect()
 }
 
 #[cfg(test)]

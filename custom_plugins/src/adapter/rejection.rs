@@ -1,23 +1,11 @@
 //! Answers of plugins as the gateway sends them.
 
 use bytes::Bytes;
-use engine::http::{Headers, Known, KnownSet};
+use engine::http::{Headers, KnownSet};
 use native::Rejection;
 
 use super::headers::{OfResponse, Places, Shown, changes};
 use crate::plugins::PluginResult;
-
-/// The gateway writes these itself.
-const NOT_A_PLUGIN_S: KnownSet = KnownSet::of(&[
-    Known::Connection,
-    Known::ContentLength,
-    Known::KeepAlive,
-    Known::ProxyConnection,
-    Known::Te,
-    Known::Trailer,
-    Known::TransferEncoding,
-    Known::Upgrade,
-]);
 
 /// What the plugin rejects with, if it does. A status that cannot end an exchange becomes `invalid`.
 pub(super) fn of(result: PluginResult, invalid: u16) -> Option<Box<Rejection>> {
@@ -47,7 +35,7 @@ pub(super) fn of_panic() -> Box<Rejection> {
 
 fn take_fields(rejection: &mut Rejection, fields: &Headers) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let sent = fields.iter().filter(|field| !NOT_A_PLUGIN_S.has(field.known));
+    let sent = fields.iter().filter(|field| !KnownSet::FRAMING.has(field.known));
     rejection.headers = sent.map(|field| (text(field.name), text(field.value))).collect();
 }
 

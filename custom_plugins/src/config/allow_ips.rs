@@ -1,5 +1,7 @@
 use std::fmt;
 
+use engine::model::AddressPolicy;
+
 /// `FERRUM_BACKEND_ALLOW_IPS`: which addresses may be called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BackendAllowIps {
@@ -9,11 +11,11 @@ pub enum BackendAllowIps {
 }
 
 impl BackendAllowIps {
-    pub(crate) fn of(name: &str) -> Self {
-        match name {
-            "private" => BackendAllowIps::Private,
-            "public" => BackendAllowIps::Public,
-            _ => BackendAllowIps::Both,
+    pub(crate) fn of(policy: AddressPolicy) -> Self {
+        match policy {
+            AddressPolicy::Private => BackendAllowIps::Private,
+            AddressPolicy::Public => BackendAllowIps::Public,
+            AddressPolicy::Both => BackendAllowIps::Both,
         }
     }
 }

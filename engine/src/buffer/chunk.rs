@@ -42,6 +42,18 @@ impl Chunk {
     }
 }
 
+impl From<Buffer> for Chunk {
+    fn from(buffer: Buffer) -> Self {
+        Self { range: 0..buffer.len(), buffer }
+    }
+}
+
+impl From<Vec<u8>> for Chunk {
+    fn from(bytes: Vec<u8>) -> Self {
+        Buffer::from(bytes).into()
+    }
+}
+
 impl std::ops::Deref for Chunk {
     type Target = [u8];
     fn deref(&self) -> &[u8] {

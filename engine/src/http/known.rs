@@ -80,6 +80,18 @@ impl Known {
 pub struct KnownSet(u64);
 
 impl KnownSet {
+    /// What says where a message ends, and what becomes of its connection: whoever writes the message writes these.
+    pub const FRAMING: Self = Self::of(&[
+        Known::Connection,
+        Known::ContentLength,
+        Known::KeepAlive,
+        Known::ProxyConnection,
+        Known::Te,
+        Known::Trailer,
+        Known::TransferEncoding,
+        Known::Upgrade,
+    ]);
+
     pub const fn empty() -> Self {
         Self(0)
     }

@@ -23,6 +23,12 @@ impl AddressPolicy {
         }
     }
 
+    /// Why the address may not be called.
+    pub fn denial(self, address: IpAddr) -> Option<String> {
+        let text = || format!("IP {address} denied by FERRUM_BACKEND_ALLOW_IPS={} policy", self.as_str());
+        (!self.allows(address)).then(text)
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Both => "both",

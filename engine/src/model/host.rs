@@ -1,5 +1,7 @@
 //! Entries of `hosts`: their syntax (resources sheet §4.8) and when two lists overlap (§13).
 
+use std::net::IpAddr;
+
 use rustc_hash::FxHashMap;
 
 /// Checks one entry, expected in lower case.
@@ -36,6 +38,16 @@ pub fn check_host(host: &str) -> Result<(), String> {
     }
     Ok(())
 }
+
+/// Whether it is an address, or a name that can be looked up and stand in a `Host` field as it is. Other than in documents, whose
+/// hosts are what somebody wrote who may, nothing else is taken for one.
+pub fn is_backend_host(host: &str) -> bool {
+    let is_name_s = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    host.parse::<IpAddr>().is_ok() || ((1..=NAME_BYTES_MAX).contains(&host.len()) && host.bytes().all(is_name_s))
+}
+
+/// RFC 1035 §3.1, without the root.
+const NAME_BYTES_MAX: usize = 253;
 
 /// `^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`
 fn is_name(name: &str) -> bool {
@@ -106,6 +118,20 @@ pub fn hosts_overlap(one: &[String], other: &[String]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_backend_s_host_is_an_address_or_a_name_that_can_stand_in_a_field() {
+        let longest = "a".repeat(253);
+        for host in ["a", "my_service.default.svc", "xn--e1afmkfd", "a.", "10.0.0.1", "::1", longest.as_str()] {
+            assert!(is_backend_host(host), "{host}");
+        }
+        let longer = "a".repeat(254);
+        let faulty =
+            ["", "a b", "a:80", "[::1]", "*.a", "a/b", "a\r\nb", "a\n", "a\0", "é", "a@b", "::1%eth0", longer.as_str()];
+        for host in faulty {
+            assert!(!is_backend_host(host), "{host}");
+        }
+    }
 
     #[test]
     fn every_row_of_the_syntax_table() {

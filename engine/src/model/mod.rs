@@ -44,7 +44,7 @@ pub use document::{DOCUMENT_VERSION, Document};
 pub use features::features_in_use;
 pub use finding::Finding;
 pub use health::{ActiveHealthCheck, HealthChecks, PassiveHealthCheck, ProbeType};
-pub use host::{check_host, hosts_overlap};
+pub use host::{check_host, hosts_overlap, is_backend_host};
 pub use load::{LoadError, LoadOptions, Loaded, PluginCatalog, PluginRefusal, load_file, load_text};
 pub use plugin_config::{PluginConfig, PluginScope};
 pub use proxy::{AuthMode, BackendScheme, PluginAssociation, Proxy, ResponseBodyMode};

@@ -3,8 +3,11 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
+
 use crate::balance::{BalancerSpec, SharedBalance};
 use crate::consumers::ConsumerIndex;
+use crate::model::AddressPolicy;
 use crate::pool::PoolKey;
 use crate::router::RouteTable;
 use crate::tls::BackendTls;
@@ -20,6 +23,8 @@ pub struct Snapshot<P> {
     pub proxy_facts: Arc<[ProxyFacts]>,
     /// What [`UpstreamRef::index`] counts.
     pub upstreams: Vec<UpstreamEntry>,
+    /// Where each of them stands, by its ID.
+    pub upstream_numbers: FxHashMap<Box<str>, u32>,
     pub consumers: Arc<ConsumerIndex>,
     pub plugins: P,
 }
@@ -123,6 +128,13 @@ pub enum BackendAddress {
     Name,
     /// Cannot be dialled: a bad override, or an address the policy forbids.
     Refused(String),
+}
+
+impl BackendAddress {
+    /// That address, if `FERRUM_BACKEND_ALLOW_IPS` lets it be dialled.
+    pub fn at(ip: IpAddr, policy: AddressPolicy) -> Self {
+        policy.denial(ip).map_or(Self::Literal(ip), Self::Refused)
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -13,6 +13,7 @@ pub mod sink;
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
+use engine::model::AddressPolicy;
 use engine::snapshot::PoolLimits;
 use engine::tls::ClientConfig;
 use futures_util::future::BoxFuture;
@@ -42,8 +43,7 @@ pub struct Options {
     pub pool: PoolLimits,
     /// Key of the hashes of basic credentials; never empty.
     pub basic_auth_secret: String,
-    /// `private`, `public` or `both`.
-    pub backend_allow_ips: &'static str,
+    pub backend_allow_ips: AddressPolicy,
 }
 
 /// For what is written to the log about work that was not finished.
@@ -64,7 +64,7 @@ impl Default for Options {
             http_retry_delay_ms: 100,
             pool: PoolLimits::of_tests(),
             basic_auth_secret: BASIC_AUTH_SECRET_DEFAULT.to_owned(),
-            backend_allow_ips: "both",
+            backend_allow_ips: AddressPolicy::Both,
         }
     }
 }

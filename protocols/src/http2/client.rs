@@ -46,13 +46,16 @@ struct Turnstile {
     is_dialing: Cell<bool>,
     /// How often making a connection has failed, and how it did the last time.
     failures: Cell<(u64, Option<ErrorClass>)>,
+    /// How many have come so far.
+    arrivals: Cell<u64>,
     /// The longest waiting first.
     waiting: RefCell<VecDeque<Rc<Waiter>>>,
 }
 
-/// One who waits. A turn that is given to somebody who has left goes to the next.
-#[derive(Default)]
+/// One who waits: in the queue until it has its turn, or leaves.
 struct Waiter {
+    /// In which order they came.
+    number: u64,
     waker: Cell<Option<Waker>>,
     has_turn: Cell<bool>,
 }
@@ -60,16 +63,10 @@ struct Waiter {
 impl Turnstile {
     /// A place is free.
     fn wake_one(&self) {
-        loop {
-            let Some(waiter) = self.waiting.borrow_mut().pop_front() else { return };
-            // Otherwise nobody but the queue knows it any more.
-            if Rc::strong_count(&waiter) > 1 {
-                waiter.has_turn.set(true);
-                if let Some(waker) = waiter.waker.take() {
-                    waker.wake();
-                }
-                return;
-            }
+        let Some(waiter) = self.waiting.borrow_mut().pop_front() else { return };
+        waiter.has_turn.set(true);
+        if let Some(waker) = waiter.waker.take() {
+            waker.wake();
         }
     }
 
@@ -77,6 +74,25 @@ impl Turnstile {
         let count = self.waiting.borrow().len();
         for _ in 0..count {
             self.wake_one();
+        }
+    }
+
+    fn arrive(&self) -> u64 {
+        let number = self.arrivals.get();
+        self.arrivals.set(number + 1);
+        number
+    }
+
+    fn enqueue(&self, waiter: Rc<Waiter>) {
+        let mut waiting = self.waiting.borrow_mut();
+        let place = waiting.partition_point(|present| present.number < waiter.number);
+        waiting.insert(place, waiter);
+    }
+
+    fn remove(&self, waiter: &Waiter) {
+        let mut waiting = self.waiting.borrow_mut();
+        if let Ok(place) = waiting.binary_search_by_key(&waiter.number, |present| present.number) {
+            waiting.remove(place);
         }
     }
 }
@@ -89,34 +105,40 @@ struct Ticket<'t> {
 
 impl Ticket<'_> {
     fn wait(&mut self, cx: &Context<'_>) {
-        match &self.waiter {
-            Some(waiter) if !waiter.has_turn.get() => waiter.waker.set(Some(cx.waker().clone())),
-            had_turn => {
-                // Whoever had its turn, and found the place taken, is the next again.
-                let is_next = had_turn.is_some();
-                let waiter = Rc::new(Waiter::default());
+        let number = match &self.waiter {
+            Some(waiter) if !waiter.has_turn.get() => {
                 waiter.waker.set(Some(cx.waker().clone()));
-                let mut waiting = self.turnstile.waiting.borrow_mut();
-                if is_next {
-                    waiting.push_front(waiter.clone())
-                } else {
-                    waiting.push_back(waiter.clone())
-                }
-                drop(waiting);
-                self.waiter = Some(waiter);
+                return;
             }
+            // Whoever had its turn, and found the place taken, is again before all who came later.
+            Some(waiter) => waiter.number,
+            None => self.turnstile.arrive(),
+        };
+        let waker = Cell::new(Some(cx.waker().clone()));
+        let waiter = Rc::new(Waiter { number, waker, has_turn: Cell::new(false) });
+        self.turnstile.enqueue(waiter.clone());
+        self.waiter = Some(waiter);
+    }
+
+    /// Whether it had a turn that it has not used.
+    fn leave(&mut self) -> bool {
+        let Some(waiter) = self.waiter.take() else { return false };
+        let has_turn = waiter.has_turn.get();
+        if !has_turn {
+            self.turnstile.remove(&waiter);
         }
+        has_turn
     }
 
     /// It got what it waited for.
     fn used(&mut self) {
-        self.waiter = None;
+        self.leave();
     }
 }
 
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
-        if self.waiter.take().is_some_and(|waiter| waiter.has_turn.get()) {
+        if self.leave() {
             self.turnstile.wake_one();
         }
     }
@@ -501,5 +523,39 @@ mod tests {
         assert_eq!([&second, &third].map(has_turn), [true, false], "it left with its turn");
         turnstile.wake_all();
         assert_eq!([&second, &third].map(has_turn), [true, true]);
+    }
+
+    #[test]
+    fn those_who_lose_a_place_to_others_keep_their_order() {
+        let turnstile = Turnstile::default();
+        let cx = Context::from_waker(Waker::noop());
+        let mut tickets = [(); 3].map(|()| {
+            let mut ticket = Ticket { turnstile: &turnstile, waiter: None };
+            ticket.wait(&cx);
+            ticket
+        });
+        for _ in 0..2 {
+            turnstile.wake_all();
+            tickets.iter_mut().for_each(|ticket| ticket.wait(&cx));
+            let numbers: Vec<u64> = turnstile.waiting.borrow().iter().map(|waiter| waiter.number).collect();
+            assert_eq!(numbers, [0, 1, 2]);
+        }
+    }
+
+    #[test]
+    fn who_gives_up_leaves_nothing_in_the_queue() {
+        let turnstile = Turnstile::default();
+        let mut tickets: Vec<Ticket<'_>> = Vec::new();
+        let cx = Context::from_waker(Waker::noop());
+        for _ in 0..5 {
+            let mut ticket = Ticket { turnstile: &turnstile, waiter: None };
+            ticket.wait(&cx);
+            tickets.push(ticket);
+        }
+        drop(tickets.remove(2));
+        tickets[0].used();
+        assert_eq!(turnstile.waiting.borrow().len(), 3);
+        drop(tickets);
+        assert_eq!(turnstile.waiting.borrow().len(), 0);
     }
 }

@@ -50,9 +50,7 @@ impl Encoder {
             mask(&mut payload, key, 0);
         }
         if payload.len() > COPY_BYTES_MAX {
-            let mut long = Buffer::none();
-            *long.as_vec_mut() = payload;
-            return Some(long);
+            return Some(payload.into());
         }
         self.gathered.extend(&payload);
         None

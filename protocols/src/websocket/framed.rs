@@ -82,6 +82,12 @@ impl<'s> Shared<'s> {
         }
     }
 
+    /// The last of a side, which has its time for it however long the other has taken.
+    async fn briefly<T>(&self, last: impl Future<Output = T>) -> Option<T> {
+        self.deadline.set_ms(FAREWELL_MS);
+        self.deadline.bound(last).await
+    }
+
     fn has_closed(&self, from: Side) -> bool {
         self.way(from).closed.get()
     }
@@ -122,16 +128,23 @@ pub async fn converse<B: Body, S: ResponseStream>(
     let mut up = Lane::new(Side::Client, FromClient(body), ToBackend(sender), shared);
     let mut down = Lane::new(Side::Backend, FromBackend { receiver, early }, ToClient(Some(stream)), shared);
     let (ended, verdict) = run(&mut up, &mut down, shared).await;
-    let farewell = async {
-        up.farewell(verdict.as_ref()).await;
-        down.farewell(verdict.as_ref()).await;
-    };
-    shared.deadline.bound(farewell).await;
+    bid_farewell(&mut up, &mut down, verdict.as_ref(), shared).await;
     if verdict.is_some() {
         tracing::debug!(connection_id = shared.session.connection_id, "WebSocket session ended: {ended:?}");
     }
     let has_backend_ended = matches!(ended, Some((Side::Backend, End::Source(_)) | (_, End::Closed)));
     (Ending::of(ended.as_ref(), |side| shared.has_closed(side)), !has_backend_ended)
+}
+
+/// Tells both sides, if they have not been told.
+async fn bid_farewell<A: Source, B: Sink, C: Source, D: Sink>(
+    up: &mut Lane<'_, A, B>,
+    down: &mut Lane<'_, C, D>,
+    verdict: Option<&Verdict>,
+    shared: &Shared<'_>,
+) {
+    shared.briefly(up.farewell(verdict)).await;
+    shared.briefly(down.farewell(verdict)).await;
 }
 
 /// Both directions at once, until one ends for good. Then the other ends the frame it is in, so that a Close can follow.
@@ -166,21 +179,20 @@ async fn run<A: Source, B: Sink, C: Source, D: Sink>(
     let verdict = Verdict::of(&ended);
     let is_busy = |from| shared.way(from).sending.get() == Sending::Busy;
     shared.stops.set(true);
-    deadline.set_ms(FAREWELL_MS);
     // The side that can be told at once is, before anything is waited for: a client that has vanished ends all this.
     match &ended {
         Some((Side::Client, _)) => {
             drop(going_up);
-            deadline.bound(up.farewell(verdict.as_ref())).await;
+            shared.briefly(up.farewell(verdict.as_ref())).await;
             if is_busy(Side::Backend) {
-                deadline.bound(going_down).await;
+                shared.briefly(going_down).await;
             }
         }
         Some((Side::Backend, _)) => {
             drop(going_down);
-            deadline.bound(down.farewell(verdict.as_ref())).await;
+            shared.briefly(down.farewell(verdict.as_ref())).await;
             if is_busy(Side::Client) {
-                deadline.bound(going_up).await;
+                shared.briefly(going_up).await;
             }
         }
         None => {}

@@ -413,6 +413,7 @@ fn snapshot(rows: Vec<Scripted>, backend_port: u16, tls: Option<BackendTls>) -> 
         proxies: vec![proxy],
         proxy_facts: Arc::from([ProxyFacts { id: "app".to_owned(), ..ProxyFacts::default() }]),
         upstreams: Vec::new(),
+        upstream_numbers: Default::default(),
         consumers: Arc::new(ConsumerIndex::new([])),
         plugins: PluginSet { rows: rows.collect(), by_proxy: vec![Arc::from(numbers)], companion: None },
     }

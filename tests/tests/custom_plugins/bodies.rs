@@ -119,3 +119,30 @@ fn a_grpc_response_that_is_whole_shows_its_status_among_its_headers_and_keeps_it
     assert_eq!(answer["code"], "OK", "{answer}");
     assert_eq!(record(&gateway)["metadata"]["status.a"], "0");
 }
+
+/// With these lines behind the request line, on a connection that stays.
+fn next(client: &mut tests::RawClient, lines: &str) -> tests::Response {
+    client.send(format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n"));
+    client.response()
+}
+
+#[test]
+fn an_answer_that_cannot_have_a_body_leaves_no_bytes_for_the_next() {
+    for hook in ["on_response_body", "on_final_response_body"] {
+        for status in [204, 205, 304] {
+            let backend = Backend::replying(|_| Reply::text("of the backend").chunked(2).trailer("X-Sum", "1"));
+            let reject = json!({"status": status, "body": "HTTP/1.1 200 OK"});
+            let config = json!({"flags": ["requires_response_body_buffering"], "in": {hook: {"reject": reject}}});
+            let gateway = probed(&backend, config);
+            let mut client = gateway.raw();
+            for _ in 0..2 {
+                let response = next(&mut client, "TE: trailers\r\n");
+                assert_eq!((response.status, response.text().as_str()), (status, ""), "{hook}");
+                let length = response.headers.all("content-length");
+                assert_eq!(length, if status == 205 { vec!["0"] } else { vec![] }, "{hook} {status}");
+            }
+            let unbuffered = next(&mut client, "X-Unbuffered: 1\r\n");
+            assert_eq!((unbuffered.status, unbuffered.text().as_str()), (200, "of the backend"), "{hook} {status}");
+        }
+    }
+}

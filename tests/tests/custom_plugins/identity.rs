@@ -54,3 +54,30 @@ fn nobody_identified_is_nobody_let_in() {
     assert_eq!((response.status, response.text().as_str()), (401, r#"{"error":"Authentication required"}"#));
     backend.expect_untouched();
 }
+
+#[test]
+fn a_name_that_could_end_its_line_is_not_told_to_the_backend() {
+    let (injected, smuggled) = ("eve\r\nX-Admin: 1", "eve\r\n\r\nGET /admin HTTP/1.1\r\nHost: a\r\n\r\n");
+    let cases = [
+        (json!({"identity": injected}), vec![]),
+        (json!({"identity": smuggled}), vec![]),
+        (json!({"identity": "eve", "display": "a\nX-Admin: 1"}), vec![]),
+        (json!({"guest": {"id": "g", "username": smuggled, "custom_id": "7"}}), vec!["X-Consumer-Custom-Id: 7"]),
+        (json!({"guest": {"id": "g", "username": "guest", "custom_id": injected}}), vec!["X-Consumer-Username: guest"]),
+        (json!({"guest": {"id": "g", "username": "a\u{1}b", "custom_id": "a\tb"}}), vec![]),
+        // Documents have always been allowed to hold this.
+        (json!({"consumer": injected}), vec![]),
+    ];
+    for (authenticate, told) in cases {
+        let backend = Backend::saying("ok");
+        let config = json!({"flags": ["is_auth_plugin"], "in": {"authenticate": authenticate}});
+        let consumer = json!({"id": "c-3", "username": injected, "custom_id": "7\r\nX-Admin: 1"});
+        let gateway = Gateway::running(&document(backend.port(), config).consumer(consumer));
+        let spoofed = "X-Consumer-Username: admin\r\nX-Consumer-Custom-Id: 1\r\n";
+        assert_eq!(ask(&gateway, "/", spoofed).status, 200);
+        let head = String::from_utf8(backend.only_request().raw_head).expect("text");
+        let lines: Vec<&str> = head.lines().filter(|line| line.starts_with("X-Consumer-")).collect();
+        assert_eq!(lines, told, "{authenticate}");
+        assert!(!head.contains("X-Admin") && !head.contains("/admin"), "{head}");
+    }
+}

@@ -147,3 +147,64 @@ fn a_plugin_and_a_built_in_one_see_what_the_other_does() {
     assert_eq!(metadata["shown.a.authorize.metadata.request_id"], "r-1");
     assert_eq!(metadata["mine"], "1");
 }
+
+#[test]
+fn a_407_of_a_plugin_says_how_to_authenticate_and_one_of_a_backend_ends_here() {
+    let challenge = json!({"Proxy-Authenticate": "Basic realm=\"a\""});
+    for hook in ["authorize", "after_proxy", "on_final_response_body"] {
+        let backend = Backend::replying(|_| tests::Reply::new(200).header("Proxy-Authenticate", "Digest").body("ok"));
+        let acts = json!({hook: {"reject": {"status": 407, "body": "{}", "headers": challenge}}});
+        let gateway = probed(&backend, json!({"flags": ["requires_response_body_buffering"], "in": acts}));
+        let response = ask(&gateway, "/", "");
+        let challenges = response.headers.all("proxy-authenticate");
+        assert_eq!((response.status, challenges), (407, vec!["Basic realm=\"a\""]), "{hook}");
+    }
+    let backend = Backend::replying(|_| tests::Reply::new(407).header("Proxy-Authenticate", "Digest").body("ok"));
+    for config in [json!({}), json!({"flags": ["requires_response_body_buffering"]})] {
+        assert!(!ask(&probed(&backend, config), "/", "").headers.has("proxy-authenticate"));
+    }
+}
+
+/// Rejects in that phase, with a record.
+fn rejecting(port: u16, acts: serde_json::Value) -> Gateway {
+    let flags = ["requires_request_body_before_before_proxy", "logs"];
+    Gateway::running(&document(port, json!({"tag": "a", "flags": flags, "in": acts})))
+}
+
+#[test]
+fn a_rejection_behind_the_backend_is_recorded_as_one_whoever_gave_the_answer() {
+    let after_proxy = json!({"sleep_ms": 50, "reject": {"status": 418, "body": "{}"}});
+    let body = json!({"reject": {"status": 403, "body": "{}"}});
+    let away = tests::RefusingPort::new();
+    let backend = Backend::saying("ok");
+    let cases = [
+        ("of the backend", backend.port(), json!({"after_proxy": after_proxy})),
+        ("backend away", away.port(), json!({"after_proxy": after_proxy})),
+        ("rejected body", backend.port(), json!({"after_proxy": after_proxy, "on_final_request_body": body})),
+    ];
+    for (case, port, acts) in cases {
+        let gateway = rejecting(port, acts);
+        assert_eq!(post(&gateway, "/", "", "body").status, 418, "{case}");
+        let record = record(&gateway);
+        assert_eq!(record["metadata"]["rejection_phase"], "after_proxy", "{case}");
+        assert!(record["latency_plugin_execution_ms"].as_f64().unwrap() >= 50.0, "{case}: {record}");
+    }
+}
+
+#[test]
+fn an_answer_in_the_place_of_the_backend_s_has_the_headers_of_one() {
+    for hook in ["on_final_request_body", "after_proxy"] {
+        for (status, error) in [(503, Some("backend_error")), (403, None)] {
+            let backend = Backend::saying("ok");
+            let headers = json!({"X-Gateway-Error": "mine"});
+            let acts = json!({hook: {"reject": {"status": status, "body": "{}", "headers": headers}}});
+            let response = post(&rejecting(backend.port(), acts), "/", "", "body");
+            assert_eq!((response.status, response.headers.all("via")), (status, vec!["1.1 ferrum-edge"]), "{hook}");
+            let errors = response.headers.all("x-gateway-error");
+            assert_eq!(errors, [error.unwrap_or("mine")], "{hook} {status}");
+        }
+    }
+    let backend = Backend::saying("ok");
+    let rejected = post(&rejecting(backend.port(), json!({"authorize": {"reject": {"status": 503}}})), "/", "", "body");
+    assert!(!rejected.headers.has("via") && !rejected.headers.has("x-gateway-error"), "no backend had to do with it");
+}

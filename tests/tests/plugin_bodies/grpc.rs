@@ -88,6 +88,8 @@ fn a_held_grpc_request_of_the_limit_passes_and_one_byte_more_is_resource_exhaust
         assert_eq!(refused.header("content-type"), Some("application/grpc"));
         assert!(refused.body.is_empty());
     }
+    let record = gateway.wait_for_record(|record| record["error_class"].is_null());
+    assert_eq!(record["metadata"]["request_body_size_bytes"], "1000", "{record}");
     let record = gateway.wait_for_record(|record| record["error_class"] == "request_body_too_large");
     assert_eq!(record["metadata"]["grpc_status"], "8", "{record}");
     assert_eq!(record["response_status_code"], 200);

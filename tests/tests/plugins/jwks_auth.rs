@@ -473,6 +473,26 @@ fn the_identity_is_where_the_config_says() {
 }
 
 #[test]
+fn a_claim_that_cannot_stand_in_a_header_names_nobody() {
+    let (key, backend) = (Key::new("k"), Backend::saying("ok"));
+    let more = json!({"consumer_header_claim": "name"});
+    let gateway = guarded(&backend, json!([inline(&key, json!({}))]), more);
+    let odd = ["x\r\nX-Admin: 1", "x\r\n\r\nGET /admin HTTP/1.1\r\n\r\n", "a\tb", "a\u{7f}", "a\u{85}b", "  ", ""];
+    for odd in odd {
+        unauthorized(&show(&gateway, &key.token(&claims(json!({"sub": odd})))), "Authentication required");
+        let shown = claims(json!({"sub": "somebody", "name": odd}));
+        assert_eq!(show(&gateway, &key.token(&shown)).status, 200, "{odd:?}");
+    }
+    let requests = backend.requests();
+    assert_eq!(requests.len(), odd.len());
+    for request in requests {
+        let head = String::from_utf8(request.raw_head).expect("text");
+        assert!(head.contains("X-Consumer-Username: somebody\r\n"), "the identity is shown instead: {head}");
+        assert!(!head.contains("X-Admin") && !head.contains("/admin"), "{head}");
+    }
+}
+
+#[test]
 fn tokens_in_other_places_are_found_and_kept_from_the_backend() {
     let (key, backend) = (Key::new("k"), Backend::saying("ok"));
     let places = json!({

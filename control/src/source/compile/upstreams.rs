@@ -8,6 +8,7 @@ use engine::balance::{
 };
 use engine::model::{self, Proxy, Upstream};
 use engine::snapshot::{Snapshot, UpstreamEntry, UpstreamRef};
+use rustc_hash::FxHashMap;
 
 use super::{CompileOptions, address};
 
@@ -43,8 +44,8 @@ pub(super) fn compile<P>(
 }
 
 /// Where each upstream stands, by its ID.
-pub(super) fn numbers(entries: &[UpstreamEntry]) -> HashMap<&str, usize> {
-    entries.iter().enumerate().map(|(index, entry)| (entry.spec.id(), index)).collect()
+pub(super) fn numbers(entries: &[UpstreamEntry]) -> FxHashMap<Box<str>, u32> {
+    entries.iter().zip(0..).map(|(entry, number)| (entry.spec.id().into(), number)).collect()
 }
 
 /// What a proxy refers to. An upstream or subset that does not exist never gives a target, and without a target requests
@@ -52,14 +53,14 @@ pub(super) fn numbers(entries: &[UpstreamEntry]) -> HashMap<&str, usize> {
 pub(super) fn reference(
     proxy: &Proxy,
     entries: &[UpstreamEntry],
-    numbers: &HashMap<&str, usize>,
+    numbers: &FxHashMap<Box<str>, u32>,
 ) -> Option<UpstreamRef> {
     let index = *numbers.get(proxy.upstream_id.as_deref()?)?;
     let subset = match &proxy.upstream_subset {
-        Some(name) => Some(entries[index].spec.subset(name)?),
+        Some(name) => Some(entries[index as usize].spec.subset(name)? as u32),
         None => None,
     };
-    Some(UpstreamRef { index: index as u32, subset: subset.map(|subset| subset as u32) })
+    Some(UpstreamRef { index, subset })
 }
 
 fn spec(upstream: &Upstream) -> Result<BalancerSpec, String> {
@@ -141,6 +142,7 @@ mod tests {
         assert_eq!(references, [None, to(None), to(Some(1))]);
         assert!(snapshot.proxies.iter().all(|proxy| proxy.backend.host == "own.example.com"));
 
+        assert_eq!(["a", "b", "c"].map(|id| snapshot.upstream_numbers.get(id).copied()), [Some(0), Some(1), None]);
         let entry = &snapshot.upstreams[1];
         assert_eq!((entry.spec.id(), entry.spec.targets()[1].host.as_str()), ("b", "named.example.com"));
         assert_eq!(entry.spec.targets()[1].path.as_deref(), Some("/base"));

@@ -216,7 +216,9 @@ impl Verifier {
         if !roles.is_empty() && !roles.iter().any(|role| has(provider.role_claim, role)) {
             return rejected(403, INSUFFICIENT_ROLE);
         }
-        let text = |claim: usize| claims.text(claim).filter(|text| !text.is_empty()).map(str::to_owned);
+        // It names somebody to backends, in a header: what cannot stand there names nobody.
+        let is_name = |text: &&str| !text.trim().is_empty() && !text.chars().any(char::is_control);
+        let text = |claim: usize| claims.text(claim).filter(is_name).map(str::to_owned);
         let identity = text(provider.identity_claim);
         let display = if provider.header_claim == provider.identity_claim { None } else { text(provider.header_claim) };
         let principal = match (self.config.emits_principal, claims.text(slot::ISSUER), claims.text(slot::SUBJECT)) {

@@ -20,8 +20,11 @@ use crate::websocket::session::{DRAIN_MS, End};
 
 /// What a plugin that panicked amounts to (RFC 6455 §7.4.1: an unexpected condition).
 const INTERNAL_ERROR: u16 = 1011;
-/// What a message without payload counts for among the bytes that a direction may move in one go, plugins included.
+/// What a message counts for, beside what was received of it, among the bytes that a direction may move in one go: plugins look at
+/// it.
 const MESSAGE_BYTES: usize = 1024;
+/// What a receive counts for, however little it brings.
+const RECEIVE_BYTES: usize = 256;
 
 pub struct Lane<'l, I, O> {
     from: Side,
@@ -64,9 +67,8 @@ impl<'l, I: Source, O: Sink> Lane<'l, I, O> {
     async fn carry(&mut self) -> Result<Infallible, End> {
         loop {
             while let Some(message) = self.next().map_err(End::Violation)? {
-                let bytes = message.payload_bytes();
                 self.pass(message).await?;
-                self.stint.note(bytes + MESSAGE_BYTES).await;
+                self.stint.note(MESSAGE_BYTES).await;
             }
             self.flush().await?;
             self.receive().await.map_err(End::Source)?;
@@ -85,7 +87,12 @@ impl<'l, I: Source, O: Sink> Lane<'l, I, O> {
         (self.chunk, self.taken) = (Chunk::empty(), 0);
         let mut coming = pin!(self.source.receive());
         self.chunk = match once(coming.as_mut()).await {
-            Poll::Ready(received) => received?,
+            Poll::Ready(received) => {
+                // Not all that comes is a message's end: a fragment or a part of a frame is work as well.
+                let chunk = received?;
+                self.stint.note(chunk.len() + RECEIVE_BYTES).await;
+                chunk
+            }
             Poll::Pending => {
                 self.stint = Stint::default();
                 coming.await?

@@ -355,14 +355,18 @@ fn a_sender_that_has_gone_ends_the_direction_and_its_receiver_hears_a_close_with
     assert_eq!(sent.messages(), [text("last"), Message::Close(None)]);
 }
 
-/// Never has to be waited for.
-struct Endless(usize);
+/// The same piece again and again behind a first one; never has to be waited for.
+struct Endless {
+    first: Vec<u8>,
+    piece: Vec<u8>,
+    received: usize,
+}
 
 impl Source for Endless {
     async fn receive(&mut self) -> Result<Chunk, ErrorClass> {
-        self.0 += 1;
-        assert!(self.0 < 1_000_000, "nobody else gets a turn");
-        Ok(Chunk::from_slice(&bytes(&[Message::Ping(Vec::new())])))
+        self.received += 1;
+        assert!(self.received < 1_000_000, "nobody else gets a turn");
+        Ok(Chunk::from_slice(if self.received == 1 { &self.first } else { &self.piece }))
     }
 }
 
@@ -379,19 +383,61 @@ impl Sink for Nowhere {
 
 #[test]
 fn a_direction_that_never_has_to_wait_lets_the_rest_of_the_core_go_on() {
-    let options = ReactorOptions { reactor: Reactor::Epoll, ring_entries: 8, sqpoll: false, busy_poll: false };
-    let ran = engine::net::run(&options, async {
-        let bench = Bench::new(131_072);
-        let session = WebSocketSession::new(0, &bench.upgrade);
-        let counters = bench.counters.core(0);
-        let shared = Shared::new((&bench.settings, counters), &bench.chain, &session, &bench.traffic, &bench.deadline);
-        let mut lane = Lane::new(Side::Client, Endless(0), Nowhere, &shared);
-        let (mut running, mut turn) = (Box::pin(lane.run()), Box::pin(sleep(Duration::from_millis(5))));
-        poll_fn(|cx| {
-            assert!(running.as_mut().poll(cx).is_pending());
-            turn.as_mut().poll(cx)
-        })
-        .await;
-    });
-    ran.unwrap();
+    // Messages, and empty fragments of one that never ends.
+    let ping = bytes(&[Message::Ping(Vec::new())]);
+    let fragment = |opcode: u8| vec![opcode, 0x80, 0, 0, 0, 0];
+    for (first, piece) in [(ping.clone(), ping), (fragment(2), fragment(0))] {
+        let options = ReactorOptions { reactor: Reactor::Epoll, ring_entries: 8, sqpoll: false, busy_poll: false };
+        let ran = engine::net::run(&options, async {
+            let bench = Bench::new(131_072);
+            let session = WebSocketSession::new(0, &bench.upgrade);
+            let counters = bench.counters.core(0);
+            let shared =
+                Shared::new((&bench.settings, counters), &bench.chain, &session, &bench.traffic, &bench.deadline);
+            let mut lane = Lane::new(Side::Client, Endless { first, piece, received: 0 }, Nowhere, &shared);
+            let (mut running, mut turn) = (Box::pin(lane.run()), Box::pin(sleep(Duration::from_millis(5))));
+            poll_fn(|cx| {
+                assert!(running.as_mut().poll(cx).is_pending());
+                turn.as_mut().poll(cx)
+            })
+            .await;
+        });
+        ran.unwrap();
+    }
+}
+
+/// Takes what it gets when it is asked again.
+struct Hesitant(Sent);
+
+impl Sink for Hesitant {
+    async fn send(&mut self, bytes: Buffer) -> Result<(), ErrorClass> {
+        let mut is_asked = false;
+        poll_fn(|_| if std::mem::replace(&mut is_asked, true) { Poll::Ready(()) } else { Poll::Pending }).await;
+        self.0.send(bytes).await
+    }
+
+    async fn finish(&mut self) {}
+}
+
+#[test]
+fn a_side_that_takes_nothing_costs_the_other_no_farewell() {
+    let (deadlines, stuck, sent) = (Deadlines::new(), Sent::default(), Sent::default());
+    stuck.0.borrow_mut().is_stuck = true;
+    let bench = Bench { deadline: deadlines.deadline(), ..Bench::new(131_072) };
+    let session = WebSocketSession::new(0, &bench.upgrade);
+    let counters = bench.counters.core(0);
+    let shared = Shared::new((&bench.settings, counters), &bench.chain, &session, &bench.traffic, &bench.deadline);
+    let silent = || Pieces { pieces: VecDeque::new(), end: None };
+    let mut up = Lane::new(Side::Client, silent(), stuck.clone(), &shared);
+    let mut down = Lane::new(Side::Backend, silent(), Hesitant(sent.clone()), &shared);
+    let verdict = Verdict { code: Some(1008), reason: String::new() };
+    let mut telling = Box::pin(bid_farewell(&mut up, &mut down, Some(&verdict), &shared));
+    let began = Instant::now();
+    while polled(telling.as_mut()).is_pending() {
+        assert!(began.elapsed() < Duration::from_secs(10));
+        // The core's tick.
+        std::thread::sleep(Duration::from_millis(5));
+        deadlines.tick();
+    }
+    assert_eq!((stuck.sends().len(), sent.sends().len()), (0, 1));
 }
