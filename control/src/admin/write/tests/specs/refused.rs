@@ -85,19 +85,20 @@ pub(in super::super) async fn a_document_is_refused_with_a_code_or_with_all_its_
     let errors = answer["failures"][1]["errors"].as_array().unwrap();
     assert_eq!(errors[1], "upstream_subset 's' is not defined on upstream_id 'u'", "{errors:?}");
 
+    let free = |more: Value| extended(proxy("p", json!({"listen_path": "/free"})), more);
     for (proxy, error) in [
-        (proxy("p", json!({"upstream_id": "gone"})), "upstream_id 'gone' does not exist"),
-        (proxy("p", json!({"hosts": ["-"]})), "Invalid proxy hosts: "),
-        (proxy("p", json!({"listen_path": "~("})), "Invalid proxy listen_path: invalid regex"),
+        (free(json!({"upstream_id": "gone"})), "upstream_id 'gone' does not exist"),
+        (free(json!({"hosts": ["a_b"]})), "Invalid proxy hosts: "),
+        (free(json!({"listen_path": "~a["})), "Invalid proxy listen_path: invalid regex"),
         (
-            proxy("p", json!({"backend_scheme": "tcp", "listen_path": null})),
+            free(json!({"backend_scheme": "tcp", "listen_path": null})),
             "Stream proxy (scheme tcp) must have a listen_port",
         ),
-        (proxy("p", json!({"backend_port": 0})), ""),
+        (free(json!({"backend_port": 0})), "backend_port must be greater than 0"),
     ] {
         let (status, failures) = rejected(rig, document(json!({ "x-ferrum-proxy": proxy }))).await;
         let said = failures[0][2].as_str().unwrap();
-        assert!(status == 422 && failures[0][0] == "proxy" && said.contains(error), "{failures}");
+        assert!(status == 422 && failures[0][0] == "proxy" && said.contains(error), "{error}: {status} {failures}");
     }
 }
 
