@@ -23,6 +23,7 @@ mod resources;
 mod route;
 mod runtime;
 mod server;
+mod specs;
 mod system;
 #[cfg(test)]
 mod test_rig;
@@ -85,6 +86,7 @@ pub struct AdminOptions {
     /// Zero = no limit.
     pub header_read_timeout: Duration,
     pub restore_body_max_mib: usize,
+    pub spec_body_max_mib: usize,
     /// `FERRUM_LOG_REDACT_METADATA_KEYS`.
     pub sensitive_keys: Vec<String>,
     /// How long `/metrics` is kept, unless the `prometheus_metrics` plugin says so.
@@ -117,6 +119,7 @@ impl Default for AdminOptions {
             jwt_ttl_max_seconds: 3600,
             header_read_timeout: Duration::from_secs(10),
             restore_body_max_mib: 100,
+            spec_body_max_mib: 25,
             sensitive_keys: Vec::new(),
             metrics_cache: Duration::from_secs(5),
             runtime_cache: Duration::from_millis(1000),
@@ -214,6 +217,8 @@ pub struct Admin {
     recorder: Option<Recorder>,
     /// One write at a time: what one has checked, no other has changed when it is stored.
     writing: tokio::sync::Mutex<()>,
+    /// Whole documents that are worked on at once.
+    documents: Arc<tokio::sync::Semaphore>,
     sampler: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -242,6 +247,7 @@ impl Admin {
             ping: Ping::new(options.ping_cache),
             recorder: sources.store.clone().filter(|_| options.write.audit_enabled).map(Recorder::start),
             writing: tokio::sync::Mutex::new(()),
+            documents: Arc::new(tokio::sync::Semaphore::new(specs::AT_ONCE_MAX)),
             sampler: Mutex::new(None),
             options,
             sources,

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Bytes};
-use hyper::{Method, Request, StatusCode};
+use hyper::{HeaderMap, Method, Request, StatusCode};
 use serde_json::json;
 
 use super::auth::{Caller, Role};
 use super::reply::{self, Reply};
-use super::route::{self, Action, Route};
-use super::{Admin, namespace};
+use super::route::{self, Action, Route, SpecWrite};
+use super::{Admin, namespace, specs};
+use crate::store::SpecKey;
 
 const BODY_MAX_MIB: usize = 1;
 
@@ -23,6 +24,7 @@ pub(super) struct Call {
     pub(super) caller: Caller,
     pub(super) namespace: String,
     pub(super) query: String,
+    pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
 }
 
@@ -59,10 +61,20 @@ where
     if is_checked_first && let Some(refusal) = route.as_ref().and_then(|route| refuse_role(caller.role, route)) {
         return refusal;
     }
-    let body_max_mib = if segments == ["restore"] { admin.options.restore_body_max_mib } else { BODY_MAX_MIB };
-    let body = match segments.first() {
-        Some(&"api-specs") => Bytes::new(),
-        _ => match read_body(body, body_max_mib).await {
+    if let Some(refusal) = route.as_ref().and_then(|route| admin.refuse_spec(route, &segments)) {
+        return refusal;
+    }
+    let body_max_mib = match (segments.as_slice(), route.as_ref().map(|route| &route.action)) {
+        (["restore"], _) => Some(admin.options.restore_body_max_mib),
+        (_, Some(Action::WriteSpec(SpecWrite::Create | SpecWrite::Replace(_)))) => {
+            Some(admin.options.spec_body_max_mib)
+        }
+        (["api-specs", ..], _) => None,
+        _ => Some(BODY_MAX_MIB),
+    };
+    let body = match body_max_mib {
+        None => Bytes::new(),
+        Some(max_mib) => match read_body(body, max_mib).await {
             Ok(body) => body,
             Err(refusal) => return refusal,
         },
@@ -72,7 +84,7 @@ where
         return refusal;
     }
     let query = head.uri.query().unwrap_or_default().to_owned();
-    admin.act(route.action, Call { caller, namespace, query, body }).await
+    admin.act(route.action, Call { caller, namespace, query, headers: head.headers, body }).await
 }
 
 fn refuse_role(have: Role, route: &Route) -> Option<Reply> {
@@ -105,6 +117,14 @@ where
 }
 
 impl Admin {
+    /// What is said about API specs before a body is read.
+    fn refuse_spec(&self, route: &Route, segments: &[&str]) -> Option<Reply> {
+        if let Err(text) = specs::check_path(segments) {
+            return Some(reply::error(StatusCode::BAD_REQUEST, &text));
+        }
+        if matches!(route.action, Action::WriteSpec(_)) { self.refuse_spec_write() } else { None }
+    }
+
     async fn act(self: &Arc<Self>, action: Action, call: Call) -> Reply {
         match action {
             Action::Description => reply::yaml(super::openapi::document()),
@@ -125,7 +145,10 @@ impl Admin {
             Action::Audit => self.audit(&call.namespace, &call.query).await,
             Action::Capabilities => self.capabilities(),
             Action::RefreshCapabilities => self.refresh_capabilities().await,
-            Action::NeedsDatabase(text) => reply::error(StatusCode::SERVICE_UNAVAILABLE, text),
+            Action::Specs => self.api_specs(&call).await,
+            Action::Spec(id) => self.api_spec(SpecKey::Id(&id), &call).await,
+            Action::SpecOf(proxy) => self.api_spec(SpecKey::Proxy(&proxy), &call).await,
+            Action::WriteSpec(write) => self.write_spec(write, call).await,
             Action::Inactive(text) => reply::error(StatusCode::NOT_FOUND, text),
             Action::Write(write) => self.write(write, call).await,
         }

@@ -22,8 +22,11 @@ pub(super) enum Action {
     /// Writes nothing that is the user's: no write gate.
     RefreshCapabilities,
     Audit,
-    /// Answered from the database only; the text is what is said without one.
-    NeedsDatabase(&'static str),
+    Specs,
+    Spec(String),
+    /// The one that owns this proxy.
+    SpecOf(String),
+    WriteSpec(SpecWrite),
     /// A part of the product that is not active here; the text says which.
     Inactive(&'static str),
     /// Refused by the write gate wherever there is no database.
@@ -44,7 +47,14 @@ pub(super) enum Write {
     DeleteCredential(String, String, String),
     Batch,
     Restore,
-    ApiSpec,
+}
+
+/// What is done to API specs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum SpecWrite {
+    Create,
+    Replace(String),
+    Delete(String),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,9 +82,9 @@ pub(super) fn find(method: &Method, segments: &[&str]) -> Option<Route> {
             ["backend-capabilities"] => route(Role::Viewer, Action::Capabilities),
             ["backup"] => route(Role::Admin, Action::Backup),
             ["audit"] => route(Role::Admin, Action::Audit),
-            ["api-specs"] | ["api-specs", _] | ["api-specs", "by-proxy", _] => {
-                route(Role::Viewer, Action::NeedsDatabase("No database configured"))
-            }
+            ["api-specs"] => route(Role::Viewer, Action::Specs),
+            ["api-specs", id] => route(Role::Viewer, Action::Spec((*id).to_owned())),
+            ["api-specs", "by-proxy", id] => route(Role::Viewer, Action::SpecOf((*id).to_owned())),
             ["mesh", "egress-scope"] => route(Role::Viewer, Action::Inactive("No active mesh egress scope")),
             ["mesh", "service-graph"] => route(Role::Viewer, Action::Inactive("No active mesh service graph")),
             ["mesh", "federation"] => route(Role::Viewer, Action::Inactive("No active mesh federation")),
@@ -93,6 +103,9 @@ pub(super) fn find(method: &Method, segments: &[&str]) -> Option<Route> {
     }
     if *method == Method::POST && *segments == ["backend-capabilities", "refresh"] {
         return route(Role::Operator, Action::RefreshCapabilities);
+    }
+    if let Some(write) = spec_write(method, segments) {
+        return route(Role::Admin, Action::WriteSpec(write));
     }
     let (need, write) = write(method, segments)?;
     route(need, Action::Write(write))
@@ -114,6 +127,15 @@ fn resource<'a>(segments: &[&'a str]) -> Option<(ResourceKind, Option<&'a str>)>
     }
 }
 
+fn spec_write(method: &Method, segments: &[&str]) -> Option<SpecWrite> {
+    match segments {
+        ["api-specs"] if *method == Method::POST => Some(SpecWrite::Create),
+        ["api-specs", id] if *method == Method::PUT => Some(SpecWrite::Replace((*id).to_owned())),
+        ["api-specs", id] if *method == Method::DELETE => Some(SpecWrite::Delete((*id).to_owned())),
+        _ => None,
+    }
+}
+
 fn write(method: &Method, segments: &[&str]) -> Option<(Role, Write)> {
     let [post, put, delete] = [Method::POST, Method::PUT, Method::DELETE].map(|each| *method == each);
     if let ["consumers", id, "credentials", rest @ ..] = segments {
@@ -130,8 +152,6 @@ fn write(method: &Method, segments: &[&str]) -> Option<(Role, Write)> {
     match segments {
         ["batch"] if post => Some((Role::Admin, Write::Batch)),
         ["restore"] if post => Some((Role::Admin, Write::Restore)),
-        ["api-specs"] if post => Some((Role::Admin, Write::ApiSpec)),
-        ["api-specs", _] if put || delete => Some((Role::Admin, Write::ApiSpec)),
         _ => {
             let (kind, id) = resource(segments)?;
             let need = if kind == ResourceKind::Consumer { Role::Admin } else { Role::Operator };
@@ -157,7 +177,7 @@ mod tests {
     /// The role that a write needs; nothing when it is none.
     fn write_role(method: &str, path: &str) -> Option<Role> {
         let route = at(method, path)?;
-        matches!(route.action, Action::Write(_)).then_some(route.need)
+        matches!(route.action, Action::Write(_) | Action::WriteSpec(_)).then_some(route.need)
     }
 
     #[test]
@@ -189,6 +209,8 @@ mod tests {
             ("POST", "/batch"),
             ("POST", "/restore"),
             ("POST", "/api-specs"),
+            ("PUT", "/api-specs/x"),
+            ("DELETE", "/api-specs/x"),
         ] {
             assert_eq!(write_role(method, path), Some(Role::Admin), "{method} {path}");
         }
@@ -212,6 +234,10 @@ mod tests {
             ("PUT", "/consumers/x/credentials/jwt/0"),
             ("DELETE", "/consumers/x/credentials"),
             ("POST", "/metrics/runtime"),
+            ("POST", "/api-specs/x"),
+            ("PUT", "/api-specs"),
+            ("DELETE", "/api-specs/by-proxy/x"),
+            ("GET", "/api-specs/x/y"),
         ] {
             assert_eq!(at(method, path), None, "{method} {path}");
         }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, SystemTime};
 
 use engine::counters::Counters;
-use engine::model::Document;
+use engine::model::{ApiSpec, Document};
 use engine::overload::Overload;
 use jsonwebtoken::{EncodingKey, Header, encode, get_current_timestamp};
 use serde_json::{Value, json};
@@ -20,8 +20,8 @@ use super::*;
 use crate::overload::{EngineGauges, OverloadOptions};
 use crate::settings::Secret;
 use crate::store::{
-    self, AuditEvent, AuditFilter, Changes, DatabaseKind, Kind, Page, PoolState, Resource, SqlStore, Step, Store,
-    StoreError, Taken, Target,
+    self, AuditEvent, AuditFilter, Changes, DatabaseKind, Kind, Page, PoolState, Resource, SpecFilter, SpecKey,
+    SpecSummary, SqlStore, Step, Store, StoreError, Taken, Target,
 };
 
 const SECRET: &str = "a secret of the tests with more than 32 characters";
@@ -231,6 +231,23 @@ impl Store for Flaky {
 
     async fn referrers(&self, kind: Kind, id: &str) -> Result<Vec<Resource>, StoreError> {
         self.ask()?.referrers(kind, id).await
+    }
+
+    async fn spec(&self, key: SpecKey<'_>) -> Result<Option<ApiSpec>, StoreError> {
+        self.ask()?.spec(key).await
+    }
+
+    async fn specs(
+        &self,
+        namespace: &str,
+        filter: &SpecFilter,
+        range: store::Range,
+    ) -> Result<Page<SpecSummary>, StoreError> {
+        self.ask()?.specs(namespace, filter, range).await
+    }
+
+    async fn owned(&self, spec: &str) -> Result<Vec<Resource>, StoreError> {
+        self.ask()?.owned(spec).await
     }
 
     async fn apply(&self, steps: Vec<Step>) -> Result<(), StoreError> {

@@ -210,6 +210,7 @@ pub(super) fn admin(settings: &Settings) -> AdminOptions {
         jwt_ttl_max_seconds: admin.admin_jwt_max_ttl,
         header_read_timeout: Duration::from_secs(settings.limits.http_header_read_timeout_seconds),
         restore_body_max_mib: admin.admin_restore_max_body_size_mib,
+        spec_body_max_mib: admin.admin_spec_max_body_size_mib,
         sensitive_keys: redacted(settings),
         runtime_cache: Duration::from_millis(metrics.metrics_runtime_cache_ms),
         sample_interval: Duration::from_millis(metrics.metrics_system_sample_interval_ms),

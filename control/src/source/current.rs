@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use engine::model::Document;
+use engine::model::{ApiSpec, Document};
 use time::OffsetDateTime;
 
 use super::database::DatabaseSource;
 use crate::store::{
-    AuditEvent, AuditFilter, Changes, DatabaseKind, Kind, Page, PoolState, Range, Resource, SqlStore, Step, Store,
-    StoreError, Taken,
+    AuditEvent, AuditFilter, Changes, DatabaseKind, Kind, Page, PoolState, Range, Resource, SpecFilter, SpecKey,
+    SpecSummary, SqlStore, Step, Store, StoreError, Taken,
 };
 
 /// Each call goes to the store that the source follows at that moment.
@@ -61,6 +61,18 @@ impl Store for CurrentStore {
 
     async fn referrers(&self, kind: Kind, id: &str) -> Result<Vec<Resource>, StoreError> {
         self.now().referrers(kind, id).await
+    }
+
+    async fn spec(&self, key: SpecKey<'_>) -> Result<Option<ApiSpec>, StoreError> {
+        self.now().spec(key).await
+    }
+
+    async fn specs(&self, namespace: &str, filter: &SpecFilter, range: Range) -> Result<Page<SpecSummary>, StoreError> {
+        self.now().specs(namespace, filter, range).await
+    }
+
+    async fn owned(&self, spec: &str) -> Result<Vec<Resource>, StoreError> {
+        self.now().owned(spec).await
     }
 
     async fn apply(&self, steps: Vec<Step>) -> Result<(), StoreError> {

@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 
+use sqlx::error::DatabaseError;
+use sqlx::sqlite::SqliteError;
+
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// No connection, or it broke.
@@ -29,7 +32,11 @@ impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match &error {
             sqlx::Error::Database(database) if database.is_unique_violation() => Self::Conflict(error),
-            sqlx::Error::Database(database) if database.is_foreign_key_violation() || database.is_check_violation() => {
+            sqlx::Error::Database(database)
+                if database.is_foreign_key_violation()
+                    || database.is_check_violation()
+                    || is_restricted(&**database) =>
+            {
                 Self::Reference(error)
             }
             sqlx::Error::Io(_)
@@ -40,6 +47,12 @@ impl From<sqlx::Error> for StoreError {
             _ => Self::Query(error),
         }
     }
+}
+
+/// SQLite has a code of its own for `ON DELETE RESTRICT`: that of triggers, of which the schema has none.
+fn is_restricted(error: &(dyn DatabaseError + 'static)) -> bool {
+    const CONSTRAINT_TRIGGER: &str = "1811";
+    error.try_downcast_ref::<SqliteError>().and_then(DatabaseError::code).is_some_and(|code| code == CONSTRAINT_TRIGGER)
 }
 
 impl StoreError {

@@ -5,11 +5,13 @@
 
 mod error;
 mod resource;
+mod spec;
 mod sql;
 mod target;
 
 pub use error::StoreError;
 pub use resource::{Kind, Resource};
+pub use spec::{SpecFilter, SpecKey, SpecSort, SpecSummary};
 pub use sql::{Migration, MigrationStatus, SqlStore};
 pub use target::{DatabaseKind, PoolSettings, Target, TlsSettings};
 
@@ -64,11 +66,13 @@ pub enum Step {
     Insert(Resource),
     /// Of a row that is there.
     Replace(Resource),
+    /// An upstream that others use refuses the change.
     Delete(Kind, String),
     /// Plugin configs that a proxy lists from now on, besides those it does.
     Associate(String, Vec<String>),
     InsertSpec(Box<ApiSpec>),
     ReplaceSpec(Box<ApiSpec>),
+    /// With all that it owns.
     DeleteSpec(String),
 }
 
@@ -136,6 +140,13 @@ pub trait Store: Send + Sync {
     /// What refers to an upstream: the proxies, then the enabled dispatch rules that may. To a plugin config: the proxies that
     /// list it. Nothing to the other kinds.
     async fn referrers(&self, kind: Kind, id: &str) -> Result<Vec<Resource>, StoreError>;
+
+    async fn spec(&self, key: SpecKey<'_>) -> Result<Option<ApiSpec>, StoreError>;
+
+    async fn specs(&self, namespace: &str, filter: &SpecFilter, range: Range) -> Result<Page<SpecSummary>, StoreError>;
+
+    /// What a spec owns: its upstreams, its proxy, its plugin configs, by id within each.
+    async fn owned(&self, spec: &str) -> Result<Vec<Resource>, StoreError>;
 
     /// Makes all steps in one transaction.
     async fn apply(&self, steps: Vec<Step>) -> Result<(), StoreError>;

@@ -19,8 +19,7 @@ impl Admin {
         errors.extend(import.cross_faults(self.options.write.backend_allow_ips));
         errors.extend(import.reference_faults(&Known::in_batch(store, &import.resources)).await?);
         if !errors.is_empty() {
-            let text = "Batch validation failed".to_owned();
-            return Err(Refusal { status: StatusCode::BAD_REQUEST, text, findings: Some(errors) });
+            return Err(Refusal::bad_request("Batch validation failed").with("validation_errors", errors));
         }
         let now = OffsetDateTime::now_utc();
         for resource in &mut import.resources {

@@ -10,6 +10,7 @@ mod prepare;
 mod references;
 mod restore;
 mod secrets;
+mod specs;
 #[cfg(test)]
 mod tests;
 mod unique;
@@ -35,6 +36,7 @@ use crate::store::{AuditEvent, Kind, Resource, Step, Store, StoreError};
 use references::Known;
 
 pub(super) const DATABASE_FAILED: &str = "Database unavailable — operation failed";
+const INTERNAL: &str = "Internal server error";
 
 /// What the settings say about writes.
 #[derive(Clone, Debug)]
@@ -74,13 +76,18 @@ impl Default for WriteOptions {
 struct Refusal {
     status: StatusCode,
     text: String,
-    /// Everything that is wrong, where it is listed.
-    findings: Option<Vec<String>>,
+    /// What the answer says besides.
+    more: Vec<(&'static str, Value)>,
 }
 
 impl Refusal {
     fn new(status: StatusCode, text: impl Into<String>) -> Self {
-        Self { status, text: text.into(), findings: None }
+        Self { status, text: text.into(), more: Vec::new() }
+    }
+
+    fn with(mut self, name: &'static str, value: impl Into<Value>) -> Self {
+        self.more.push((name, value.into()));
+        self
     }
 
     fn bad_request(text: impl Into<String>) -> Self {
@@ -96,10 +103,11 @@ impl Refusal {
     }
 
     fn into_reply(self) -> Reply {
-        match self.findings {
-            None => reply::error(self.status, &self.text),
-            Some(findings) => reply::json(self.status, &json!({ "error": self.text, "validation_errors": findings })),
+        let mut body = json!({ "error": self.text });
+        for (name, value) in self.more {
+            body[name] = value;
         }
+        reply::json(self.status, &body)
     }
 }
 
@@ -121,6 +129,14 @@ fn not_stored(kind: Kind, error: &StoreError) -> Refusal {
     }
 }
 
+/// What has begun ends: a caller that goes away must not leave a namespace cleared and not filled again.
+async fn to_its_end(work: impl Future<Output = Result<Reply, Refusal>> + Send + 'static) -> Reply {
+    match tokio::spawn(work).await {
+        Ok(outcome) => outcome.unwrap_or_else(Refusal::into_reply),
+        Err(_) => reply::error(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL),
+    }
+}
+
 /// A change that has been made, as it is recorded.
 struct Change<'a> {
     action: &'a str,
@@ -132,12 +148,7 @@ struct Change<'a> {
 impl Admin {
     pub(super) async fn write(self: &Arc<Self>, write: Write, call: Call) -> Reply {
         let admin = self.clone();
-        // What has begun ends: a caller that goes away must not leave a namespace cleared and not filled again.
-        let task = tokio::spawn(async move { admin.perform(write, &call).await });
-        match task.await {
-            Ok(outcome) => outcome.unwrap_or_else(Refusal::into_reply),
-            Err(_) => reply::error(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error"),
-        }
+        to_its_end(async move { admin.perform(write, &call).await }).await
     }
 
     async fn perform(&self, write: Write, call: &Call) -> Result<Reply, Refusal> {
@@ -153,7 +164,6 @@ impl Admin {
             Write::DeleteCredential(id, kind, index) => self.delete_credential(&id, &kind, &index, call).await,
             Write::Batch => self.batch(call).await,
             Write::Restore => self.restore(call).await,
-            Write::ApiSpec => Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "No database configured")),
         }
     }
 
@@ -262,7 +272,7 @@ impl Admin {
                 }
             }
             (Resource::Upstream(upstream), Some(Resource::Upstream(former))) => {
-                references::check_subsets(store, upstream, former).await
+                references::check_subsets(store, upstream, former, None).await
             }
             (Resource::Upstream(_) | Resource::Consumer(_), _) => Ok(()),
         }

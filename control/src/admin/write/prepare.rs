@@ -55,14 +55,7 @@ pub(super) fn check_fields(resource: &Resource, options: &WriteOptions) -> Resul
     {
         return Err(Refusal::bad_request(error));
     }
-    let mut files = TlsFiles::new(OffsetDateTime::now_utc(), options.cert_expiry_warning_days);
-    let mut errors = field_errors(resource, options, &mut files);
-    if let Resource::Proxy(proxy) = resource
-        && errors.is_empty()
-    {
-        errors.extend(proxy_fault(proxy));
-    }
-    files.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let errors = faults(resource, options);
     if errors.is_empty() {
         return Ok(());
     }
@@ -73,6 +66,19 @@ pub(super) fn check_fields(resource: &Resource, options: &WriteOptions) -> Resul
         Kind::Consumer => "consumer fields",
     };
     Err(Refusal::bad_request(format!("Invalid {label}: {}", errors.join("; "))))
+}
+
+/// All that is wrong with a resource by itself.
+pub(super) fn faults(resource: &Resource, options: &WriteOptions) -> Vec<String> {
+    let mut files = TlsFiles::new(OffsetDateTime::now_utc(), options.cert_expiry_warning_days);
+    let mut errors = field_errors(resource, options, &mut files);
+    if let Resource::Proxy(proxy) = resource
+        && errors.is_empty()
+    {
+        errors.extend(proxy_fault(proxy));
+    }
+    files.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    errors
 }
 
 /// What is wrong with each field by itself. TLS files of an upstream are for whoever looks at whole documents.

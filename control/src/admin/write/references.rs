@@ -17,22 +17,32 @@ use tokio::runtime::Handle;
 pub(super) struct Known<'a> {
     store: &'a dyn Store,
     batch: HashMap<(Kind, &'a str), &'a Resource>,
+    /// Still in the database, and about to go.
+    gone: HashSet<(Kind, String)>,
 }
 
 impl<'a> Known<'a> {
     pub(super) fn in_store(store: &'a dyn Store) -> Self {
-        Self { store, batch: HashMap::new() }
+        Self { store, batch: HashMap::new(), gone: HashSet::new() }
     }
 
     /// In a batch, then in the database.
     pub(super) fn in_batch(store: &'a dyn Store, batch: &'a [Resource]) -> Self {
         let batch = batch.iter().map(|resource| ((resource.kind(), resource.id()), resource)).collect();
-        Self { store, batch }
+        Self { store, batch, gone: HashSet::new() }
+    }
+
+    pub(super) fn without(mut self, gone: impl IntoIterator<Item = (Kind, String)>) -> Self {
+        self.gone.extend(gone);
+        self
     }
 
     async fn get(&self, kind: Kind, id: &str) -> Result<Option<Cow<'a, Resource>>, Refusal> {
         if let Some(resource) = self.batch.get(&(kind, id)) {
             return Ok(Some(Cow::Borrowed(*resource)));
+        }
+        if self.gone.contains(&(kind, id.to_owned())) {
+            return Ok(None);
         }
         Ok(looked_up(self.store.get(kind, id).await)?.map(Cow::Owned))
     }
@@ -72,7 +82,7 @@ fn has_subset(upstream: &Upstream, name: &str) -> bool {
 }
 
 /// As a single write says it.
-fn said_of_proxy(proxy: &Proxy, fault: &Fault) -> String {
+pub(super) fn said_of_proxy(proxy: &Proxy, fault: &Fault) -> String {
     let (p, namespace) = (&proxy.id, &proxy.namespace);
     let u = proxy.upstream_id.as_deref().unwrap_or_default();
     match fault {
@@ -224,14 +234,20 @@ pub(super) async fn check_listing(store: &dyn Store, config: &PluginConfig) -> R
     Err(Refusal::bad_request(format!("Invalid proxy plugin associations: {}", faults.join("; "))))
 }
 
-/// A subset that a proxy uses stays.
-pub(super) async fn check_subsets(store: &dyn Store, upstream: &Upstream, former: &Upstream) -> Result<(), Refusal> {
+/// A subset that a proxy uses stays. `except` is a proxy that is replaced together with the upstream.
+pub(super) async fn check_subsets(
+    store: &dyn Store,
+    upstream: &Upstream,
+    former: &Upstream,
+    except: Option<&str>,
+) -> Result<(), Refusal> {
     let removed: Vec<&str> = former.subsets.iter().flatten().map(|subset| subset.name.as_str()).collect();
     if removed.iter().all(|name| has_subset(upstream, name)) {
         return Ok(());
     }
     for referrer in looked_up(store.referrers(Kind::Upstream, &upstream.id).await)? {
         if let Resource::Proxy(proxy) = referrer
+            && except != Some(proxy.id.as_str())
             && let Some(subset) = proxy.upstream_subset.as_deref().filter(|subset| !has_subset(upstream, subset))
         {
             return Err(Refusal::bad_request(format!(

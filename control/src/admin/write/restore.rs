@@ -30,8 +30,8 @@ impl Admin {
             errors.extend(check(&document).into_iter().map(|finding| finding.message));
         }
         if !errors.is_empty() {
-            let text = "Restore payload validation failed — existing config was NOT deleted".to_owned();
-            return Err(Refusal { status: StatusCode::BAD_REQUEST, text, findings: Some(errors) });
+            let text = "Restore payload validation failed — existing config was NOT deleted";
+            return Err(Refusal::bad_request(text).with("validation_errors", errors));
         }
         if let Err(error) = store.clear(&call.namespace).await {
             tracing::warn!(error = %error, "A namespace cannot be cleared for what is to be restored");

@@ -28,12 +28,15 @@ pub(super) async fn check(
             }
             check_port(store, proxy, former, options).await
         }
-        Resource::Upstream(upstream) => match &upstream.name {
-            Some(name) if is_taken(store, Taken::UpstreamName(name), &upstream.namespace, &upstream.id).await? => {
-                Err(Refusal::conflict(format!("Upstream name '{name}' already exists")))
+        Resource::Upstream(upstream) => {
+            let Some(name) = &upstream.name else { return Ok(()) };
+            // Of an API spec it may be one with another id that is replaced.
+            let except = former.map_or(upstream.id.as_str(), Resource::id);
+            match is_taken(store, Taken::UpstreamName(name), &upstream.namespace, except).await? {
+                true => Err(Refusal::conflict(format!("Upstream name '{name}' already exists"))),
+                false => Ok(()),
             }
-            _ => Ok(()),
-        },
+        }
         Resource::Consumer(consumer) => check_consumer(store, consumer).await,
         Resource::PluginConfig(_) => Ok(()),
     }

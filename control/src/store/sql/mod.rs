@@ -6,16 +6,20 @@ mod forms;
 mod load;
 mod migrate;
 mod record;
+mod specs;
 mod tls;
 mod write;
 
 use async_trait::async_trait;
-use engine::model::{Consumer, Document, PluginAssociation, PluginConfig, Proxy, Upstream};
+use engine::model::{ApiSpec, Consumer, Document, PluginAssociation, PluginConfig, Proxy, Upstream};
 use rustc_hash::FxHashMap;
 use time::OffsetDateTime;
 
 use super::target::{DatabaseKind, Target};
-use super::{AuditEvent, AuditFilter, Changes, Kind, Page, PoolState, Range, Resource, Step, Store, StoreError, Taken};
+use super::{
+    AuditEvent, AuditFilter, Changes, Kind, Page, PoolState, Range, Resource, SpecFilter, SpecKey, SpecSummary, Step,
+    Store, StoreError, Taken,
+};
 use driver::{Cell, Database, timed};
 use record::{Record, select};
 use write::{DISPATCHES, containing};
@@ -212,6 +216,18 @@ impl Store for SqlStore {
             }
             Kind::Proxy | Kind::Consumer => Ok(Vec::new()),
         }
+    }
+
+    async fn spec(&self, key: SpecKey<'_>) -> Result<Option<ApiSpec>, StoreError> {
+        self.one_spec(key).await
+    }
+
+    async fn specs(&self, namespace: &str, filter: &SpecFilter, range: Range) -> Result<Page<SpecSummary>, StoreError> {
+        self.list_specs(namespace, filter, range).await
+    }
+
+    async fn owned(&self, spec: &str) -> Result<Vec<Resource>, StoreError> {
+        self.owned_by(spec).await
     }
 
     async fn apply(&self, steps: Vec<Step>) -> Result<(), StoreError> {

@@ -6,7 +6,7 @@ use engine::model::{ApiSpec, Consumer, PluginConfig, Proxy, Upstream};
 
 use super::driver::Cell;
 use super::forms;
-use crate::store::StoreError;
+use crate::store::{SpecSummary, StoreError};
 
 /// A kind of resource that has a table.
 pub trait Record: Sized {
@@ -210,6 +210,28 @@ record!(ApiSpec, "api_specs", {
     server_urls: json,
     operation_count: number,
     resource_hash: text,
+    created_at: moment,
+    updated_at: moment,
+} without {});
+
+record!(SpecSummary, "api_specs", {
+    id: text,
+    namespace: text,
+    proxy_id: text,
+    spec_version: text,
+    spec_format: word,
+    title: optional_text,
+    info_version: optional_text,
+    description: optional_text,
+    contact_name: optional_text,
+    contact_email: optional_text,
+    license_name: optional_text,
+    license_identifier: optional_text,
+    tags: json,
+    server_urls: json,
+    operation_count: number,
+    uncompressed_size: number,
+    content_hash: text,
     created_at: moment,
     updated_at: moment,
 } without {});

@@ -5,6 +5,7 @@ use engine::model::Proxy;
 use super::SqlStore;
 use super::driver::{Cell, Change};
 use super::record::{Record, insert, update, update_cells};
+use super::specs::{delete_owned_upstreams, delete_upstream};
 use crate::store::{Kind, Resource, Step, StoreError};
 
 impl SqlStore {
@@ -31,6 +32,7 @@ async fn apply(change: &mut Change<'_>, step: &Step) -> Result<(), StoreError> {
         Step::Insert(resource) => insert_resource(change, resource).await,
         Step::Replace(resource) => replace_resource(change, resource).await,
         Step::Delete(Kind::Proxy, id) => delete_proxy(change, id).await,
+        Step::Delete(Kind::Upstream, id) => delete_upstream(change, id).await,
         Step::Delete(kind, id) => {
             change.execute(&format!("DELETE FROM {} WHERE id = ?", kind.table()), &[Cell::text(id)]).await.map(drop)
         }
@@ -106,8 +108,7 @@ async fn delete_proxy(change: &mut Change<'_>, id: &str) -> Result<(), StoreErro
     let specs = texts(change, spec_sql, &[Cell::text(id)]).await?;
     change.execute("DELETE FROM proxies WHERE id = ?", &[Cell::text(id)]).await?;
     for spec in specs {
-        // One that others refer to refuses the whole change by its foreign key.
-        change.execute("DELETE FROM upstreams WHERE api_spec_id = ?", &[Cell::Text(spec)]).await?;
+        delete_owned_upstreams(change, &spec).await?;
     }
     if let Some(upstream) = upstream {
         delete_orphan_upstream(change, &upstream).await?;

@@ -9,7 +9,7 @@ use super::*;
 use crate::admin::test_rig::store_rig_with;
 
 /// The events since a time, once there are as many.
-async fn events(rig: &StoreRig, since: &str, count: usize) -> Vec<Value> {
+pub(super) async fn events(rig: &StoreRig, since: &str, count: usize) -> Vec<Value> {
     let path = format!("/audit?limit=1000&start={since}");
     let waiting = async {
         loop {

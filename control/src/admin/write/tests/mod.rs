@@ -7,6 +7,7 @@ mod imports;
 mod outage;
 mod relations;
 mod resources;
+mod specs;
 
 use serde_json::{Value, json};
 
@@ -60,6 +61,17 @@ stories! {
         a_restore_goes_on_after_a_kind_that_fails;
     audit:
         every_successful_write_is_recorded_without_secrets;
+    specs:
+        a_document_makes_all_it_owns_and_takes_it_along,
+        a_document_is_refused_with_a_code_or_with_all_its_failures,
+        what_is_there_already_is_a_conflict_and_nothing_is_written,
+        a_put_changes_what_differs_and_nothing_else,
+        a_put_leaves_alone_what_was_attached_by_hand,
+        a_put_may_move_a_name_to_another_upstream,
+        what_others_use_stays,
+        a_proxy_takes_its_spec_along,
+        lists_are_filtered_and_sorted,
+        specs_of_other_namespaces_are_not_there;
 }
 
 #[tokio::test(flavor = "multi_thread")]
