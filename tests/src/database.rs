@@ -17,13 +17,18 @@ use crate::wire::{Fault, Response};
 /// Signs the admin's tokens in every test.
 const ADMIN_SECRET: &str = "a secret of the admin API, long enough";
 
-/// What an admin, an operator or a viewer shows.
+/// What an admin, an operator or a viewer shows to a gateway of [`GatewayBuilder::on_database`].
 pub fn admin_token(role: &str) -> String {
+    token_signed_with(ADMIN_SECRET, role)
+}
+
+/// The same, to a gateway with another secret.
+pub fn token_signed_with(secret: &str, role: &str) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
     let claims = json!({
         "iss": "ferrum-edge", "sub": "tests", "role": role, "iat": now, "nbf": now, "exp": now + 600, "jti": "1",
     });
-    let key = EncodingKey::from_secret(ADMIN_SECRET.as_bytes());
+    let key = EncodingKey::from_secret(secret.as_bytes());
     jsonwebtoken::encode(&Header::default(), &claims, &key).expect("a token")
 }
 

@@ -30,7 +30,7 @@ pub use backend::{Backend, Connection, DeafPort, RefusingPort, Reply, Request};
 pub use certificates::{Authority, Identity, Validity};
 pub use client::RawClient;
 pub use curl::{CurlResponse, curl};
-pub use database::{Cable, Database, admin_token};
+pub use database::{Cable, Database, admin_token, token_signed_with};
 pub use document::{Document, Proxy};
 pub use frames::{BackendWebSocket, Frame, FrameReader, Http2WebSocket, RawWebSocket, WEBSOCKET_KEY, websocket_accept};
 pub use gateway::{Exit, Gateway, GatewayBuilder, Signal, run_cli};

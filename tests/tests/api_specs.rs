@@ -1,38 +1,10 @@
 //! API specs in database mode: a document is served as soon as it is there, changes with it, and goes with it.
 
-use std::path::PathBuf;
+use serde_json::Value;
+use tests::{Backend, Database, Gateway, RawClient, Response, admin_token, eventually};
 
-use jsonwebtoken::{EncodingKey, Header};
-use serde_json::{Value, json};
-use tests::{Backend, Gateway, RawClient, Response, eventually};
-
-const SECRET: &str = "a secret of the admin API, long enough";
-
-fn token() -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock").as_secs();
-    let claims = json!({"iss": "ferrum-edge", "sub": "tests", "role": "admin", "iat": now, "nbf": now, "exp": now + 600, "jti": "1"});
-    jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(SECRET.as_bytes())).expect("a token")
-}
-
-/// A gateway over a database that no other test has.
-fn gateway(name: &str) -> Gateway {
-    let folder: PathBuf = std::env::temp_dir().join(format!("ferrum-edge-api-specs-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("a folder");
-    let path = folder.join(name);
-    let _ = std::fs::remove_file(&path);
-    over("sqlite", &format!("sqlite://{}?mode=rwc", path.display()))
-}
-
-fn over(kind: &str, url: &str) -> Gateway {
-    Gateway::builder()
-        .env("FERRUM_MODE", "database")
-        .env("FERRUM_DB_TYPE", kind)
-        .env("FERRUM_DB_URL", url)
-        // So long that only being told of a write explains that it is served.
-        .env("FERRUM_DB_POLL_INTERVAL", 600)
-        .env("FERRUM_ADMIN_JWT_SECRET", SECRET)
-        .env("FERRUM_ADMIN_SPEC_MAX_BODY_SIZE_MIB", 1)
-        .start()
+fn over(database: &Database) -> Gateway {
+    Gateway::builder().on_database(database).env("FERRUM_ADMIN_SPEC_MAX_BODY_SIZE_MIB", 1).start()
 }
 
 fn ask(gateway: &Gateway, method: &str, path: &str, body: &str) -> Response {
@@ -40,7 +12,7 @@ fn ask(gateway: &Gateway, method: &str, path: &str, body: &str) -> Response {
     client.send(format!(
         "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {}\r\n\
          Content-Type: application/yaml\r\nContent-Length: {}\r\n\r\n{body}",
-        token(),
+        admin_token("admin"),
         body.len()
     ));
     client.response()
@@ -87,24 +59,21 @@ fn serves_a_document(gateway: &Gateway) {
 
 #[test]
 fn a_document_is_served_changed_and_gone() {
-    serves_a_document(&gateway("serves.db"));
-    for (kind, variable) in [("postgres", "FERRUM_TEST_POSTGRES_URL"), ("mysql", "FERRUM_TEST_MYSQL_URL")] {
-        if let Ok(url) = std::env::var(variable) {
-            serves_a_document(&over(kind, &url));
-        }
+    for database in Database::each("specs") {
+        serves_a_document(&over(&database));
     }
 }
 
 #[test]
 fn a_document_past_the_limit_of_the_setting_is_refused() {
-    let gateway = gateway("limit.db");
+    let gateway = over(&Database::sqlite("spec_limit"));
     let announced = |bytes: usize| {
         let mut client = RawClient::connect(gateway.admin_port());
         // Refused by its length alone: nothing of it is sent.
         client.send(format!(
             "POST /api-specs HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {}\r\n\
              Content-Length: {bytes}\r\n\r\n",
-            token()
+            admin_token("admin")
         ));
         client.response()
     };

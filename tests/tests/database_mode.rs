@@ -111,10 +111,10 @@ fn what_is_not_built_yet_ends_the_start_with_what_to_do() {
 
 #[test]
 fn a_plugin_that_would_call_a_forbidden_address_is_not_written() {
-    let gateway = on("sqlite", &fresh_sqlite("egress.db")).env("FERRUM_BACKEND_ALLOW_IPS", "public").start();
+    let gateway = on(&Database::sqlite("egress")).env("FERRUM_BACKEND_ALLOW_IPS", "public").start();
     let plugin = |url: &str| json!({"plugin_name": "http_logging", "scope": "global", "config": {"endpoint_url": url}});
-    let refused = ask(&gateway, "POST", "/plugins/config", &plugin("http://[::1]:9/"));
+    let refused = gateway.manage("POST", "/plugins/config", &plugin("http://[::1]:9/"));
     assert_eq!(refused.status, 400, "{}", refused.text());
     assert!(refused.text().contains("IP ::1 denied by FERRUM_BACKEND_ALLOW_IPS=public policy"), "{}", refused.text());
-    assert_eq!(ask(&gateway, "POST", "/plugins/config", &plugin("http://8.8.8.8:9/")).status, 201);
+    assert_eq!(gateway.manage("POST", "/plugins/config", &plugin("http://8.8.8.8:9/")).status, 201);
 }

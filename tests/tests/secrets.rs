@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tests::{Authority, Backend, Document, Gateway, Identity, PortLease, Reply, eventually};
+use tests::{Authority, Backend, Document, Gateway, Identity, PortLease, Reply, eventually, token_signed_with};
 
 const TOKEN: &str = "hvs.token-of-the-test";
 const SECRET: &str = "the admin secret that only vault knows";
@@ -21,10 +21,7 @@ fn vault() -> Backend {
 }
 
 fn token() -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-    let claims = json!({"iss": "ferrum-edge", "sub": "t", "role": "viewer", "iat": now, "nbf": now, "exp": now + 600, "jti": "1"});
-    let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
-    jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap()
+    token_signed_with(SECRET, "viewer")
 }
 
 #[test]

@@ -55,7 +55,9 @@ impl Admin {
                 faults.extend(found.iter().map(|fault| references::said_of_proxy(proxy, fault)));
             }
             Resource::PluginConfig(config) => {
-                faults.extend(fault(references::check_plugin_config(known, config, &self.sources.plugins).await)?);
+                let policy = self.options.write.backend_allow_ips;
+                let checked = references::check_plugin_config(known, config, &self.sources.plugins, policy).await;
+                faults.extend(fault(checked)?);
             }
             Resource::Upstream(upstream) => {
                 if let (Some(live), Some(Resource::Upstream(former))) = (live, former)
