@@ -23,6 +23,15 @@ pub enum StoreError {
     Settings(String),
     #[error("{0}")]
     Migration(String),
+    #[error("no database has answered since the start")]
+    NeverConnected,
+    /// The primary, and those to fail over to.
+    #[error("All database URLs failed. Primary: {0}{others}", others = listed(.1))]
+    AllFailed(#[source] Box<StoreError>, Vec<StoreError>),
+}
+
+fn listed(others: &[StoreError]) -> String {
+    (1..).zip(others).map(|(number, error)| format!("; failover {number}: {error}")).collect()
 }
 
 impl From<sqlx::Error> for StoreError {
@@ -43,7 +52,17 @@ impl From<sqlx::Error> for StoreError {
 }
 
 impl StoreError {
+    /// Why none of the databases answers, from why each of them does not, the primary first.
+    pub fn all_failed(mut errors: Vec<StoreError>) -> Self {
+        let others = errors.split_off(errors.len().min(1));
+        match errors.pop() {
+            None => Self::Settings("no database is named: set FERRUM_DB_URL".to_owned()),
+            Some(only) if others.is_empty() => only,
+            Some(primary) => Self::AllFailed(Box::new(primary), others),
+        }
+    }
+
     pub fn is_unavailable(&self) -> bool {
-        matches!(self, Self::Unavailable(_))
+        matches!(self, Self::Unavailable(_) | Self::NeverConnected | Self::AllFailed(..))
     }
 }

@@ -112,6 +112,11 @@ pub trait Store: Send + Sync {
     /// None where there is no such thing.
     fn pool(&self) -> Option<PoolState>;
 
+    /// The same of the read replica; none where there is none.
+    fn replica_pool(&self) -> Option<PoolState> {
+        None
+    }
+
     /// Everything of a namespace, ordered by id. `loaded_at` is the time before the first query.
     async fn load(&self, namespace: &str) -> Result<Document, StoreError>;
 
