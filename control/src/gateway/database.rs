@@ -39,6 +39,8 @@ pub(super) async fn start(settings: &Settings) -> Result<(Origin, Arc<Document>)
 enum Failure {
     /// No database answers, or none that can be used.
     Connection(StoreError),
+    /// What the operator has asked for cannot be done. No backup makes up for that.
+    PluginMigration(StoreError),
     /// It answered, and its rows are no configuration.
     Rows(StoreError),
     /// They are one that cannot be served.
@@ -46,7 +48,10 @@ enum Failure {
 }
 
 async fn first_load(source: &DatabaseSource) -> Result<Document, Failure> {
-    source.connect().await.map_err(Failure::Connection)?;
+    source.connect().await.map_err(|error| match error {
+        StoreError::PluginMigration(_) => Failure::PluginMigration(error),
+        _ => Failure::Connection(error),
+    })?;
     let document = source.load().await.map_err(Failure::Rows)?;
     for warning in source.check(&document).map_err(Failure::Unsound)? {
         tracing::warn!("{warning}");
@@ -56,7 +61,10 @@ async fn first_load(source: &DatabaseSource) -> Result<Document, Failure> {
 
 /// Writes wait until a configuration of the database is in service.
 fn without_database(settings: &Settings, source: &DatabaseSource, failure: Failure) -> Result<Document, Fatal> {
-    let Some(path) = &settings.database.db_config_backup_path else { return Err(failure.into()) };
+    let is_final = matches!(failure, Failure::PluginMigration(_));
+    let Some(path) = settings.database.db_config_backup_path.as_ref().filter(|_| !is_final) else {
+        return Err(failure.into());
+    };
     let path_shown = path.display();
     let fatal = Fatal::from(failure);
     for error in &fatal.errors {
@@ -75,7 +83,7 @@ fn without_database(settings: &Settings, source: &DatabaseSource, failure: Failu
 impl From<Failure> for Fatal {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Connection(error) => Self::new(error.to_string()),
+            Failure::Connection(error) | Failure::PluginMigration(error) => Self::new(error.to_string()),
             Failure::Rows(error) => Self::new(format!("Database load failed: {error}")),
             Failure::Unsound(error) => error.into(),
         }
@@ -95,5 +103,6 @@ fn databases(settings: &Settings) -> Result<Databases, Fatal> {
     Ok(Databases {
         targets: std::iter::once(primary.clone()).chain(others).collect(),
         replica: database.db_read_replica_url.as_ref().map(at),
+        applies_plugin_migrations: settings.file.auto_apply_plugin_migrations,
     })
 }

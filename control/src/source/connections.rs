@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use ferrum_edge::custom_plugins::collect_all_custom_plugin_migrations;
+
 use crate::store::{DatabaseKind, SqlStore, StoreError, Target};
 
 /// A poll waits for a read replica no longer than this: the primary knows all that a replica does.
@@ -17,6 +19,8 @@ pub struct Databases {
     pub targets: Vec<Target>,
     /// Read instead of the primary wherever a little lag does no harm.
     pub replica: Option<Target>,
+    /// Whether the schemas that custom plugins bring are brought up to date, too.
+    pub applies_plugin_migrations: bool,
 }
 
 /// Connections that may move and may be away.
@@ -85,7 +89,7 @@ impl Connections {
         for (index, target) in self.databases.targets.iter().enumerate() {
             match SqlStore::connect(target).await {
                 Ok(store) => {
-                    bring_up_to_date(&store).await?;
+                    bring_up_to_date(&store, self.databases.applies_plugin_migrations).await?;
                     if index > 0 {
                         tracing::warn!("Connected to the failover database {}", target.shown());
                     }
@@ -132,7 +136,7 @@ impl Connections {
         let index = lock(&self.primary).target;
         let Some(target) = self.databases.targets.get(index) else { return false };
         let Some(store) = moved(&self.primary, target).await else { return false };
-        if let Err(error) = bring_up_to_date(&store).await {
+        if let Err(error) = bring_up_to_date(&store, self.databases.applies_plugin_migrations).await {
             tracing::warn!("{} leads elsewhere, and its schema cannot be used: {error}", target.shown());
             return false;
         }
@@ -141,9 +145,28 @@ impl Connections {
     }
 }
 
-async fn bring_up_to_date(store: &SqlStore) -> Result<(), StoreError> {
+async fn bring_up_to_date(store: &SqlStore, applies_plugin_migrations: bool) -> Result<(), StoreError> {
     for (migration, ms) in store.migrate().await? {
         tracing::info!("Migration V{}: {} ({ms} ms)", migration.version, migration.name);
+    }
+    let plugins = collect_all_custom_plugin_migrations();
+    if applies_plugin_migrations {
+        for (step, ms) in store.migrate_plugins(&plugins).await? {
+            tracing::info!("Migration {step} ({ms} ms)");
+        }
+        return Ok(());
+    }
+    match store.plugin_migration_status(&plugins).await {
+        Ok(status) if status.pending.is_empty() => {}
+        Ok(status) => {
+            let pending: Vec<String> = status.pending.iter().map(ToString::to_string).collect();
+            tracing::warn!(
+                "Custom plugin migrations are pending, FERRUM_MODE=migrate or FERRUM_AUTO_APPLY_PLUGIN_MIGRATIONS=true \
+                 applies them: {}",
+                pending.join(", ")
+            );
+        }
+        Err(error) => tracing::warn!("Whether custom plugin migrations are pending cannot be told: {error}"),
     }
     Ok(())
 }

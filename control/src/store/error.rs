@@ -23,6 +23,9 @@ pub enum StoreError {
     Settings(String),
     #[error("{0}")]
     Migration(String),
+    /// Of a schema that a custom plugin brings.
+    #[error("{0}")]
+    PluginMigration(String),
     #[error("no database has answered since the start")]
     NeverConnected,
     /// The primary, and those to fail over to.

@@ -4,13 +4,15 @@
 //! of resources (`engine::model`), never of rows.
 
 mod error;
+mod plugin_steps;
 mod resource;
 mod sql;
 mod target;
 
 pub use error::StoreError;
+pub use plugin_steps::{AppliedPluginStep, PluginMigrationStatus, PluginStep};
 pub use resource::{Kind, Resource};
-pub use sql::{Migration, MigrationStatus, SqlStore};
+pub use sql::{Migration, MigrationStatus, PluginMigrations, SqlStore};
 pub use target::{DatabaseKind, PoolSettings, Target, TlsSettings};
 
 use async_trait::async_trait;

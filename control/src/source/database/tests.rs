@@ -23,7 +23,7 @@ fn nowhere() -> Target {
 fn source(targets: Vec<Target>, replica: Option<Target>) -> DatabaseSource {
     let scope =
         DatabaseScope { namespace: "ferrum".to_owned(), reserved_ports: vec![9000], credentials_per_type_max: 2 };
-    DatabaseSource::new(Databases { targets, replica }, scope)
+    DatabaseSource::new(Databases { targets, replica, applies_plugin_migrations: false }, scope)
 }
 
 async fn place() -> Place {

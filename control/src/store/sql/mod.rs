@@ -5,7 +5,9 @@ mod driver;
 mod forms;
 mod load;
 mod migrate;
+mod plugin_migrate;
 mod record;
+mod statements;
 mod tls;
 mod write;
 
@@ -15,12 +17,16 @@ use rustc_hash::FxHashMap;
 use time::OffsetDateTime;
 
 use super::target::{DatabaseKind, Target};
-use super::{AuditEvent, AuditFilter, Changes, Kind, Page, PoolState, Range, Resource, Step, Store, StoreError, Taken};
+use super::{
+    AuditEvent, AuditFilter, Changes, Kind, Page, PluginMigrationStatus, PluginStep, PoolState, Range, Resource, Step,
+    Store, StoreError, Taken,
+};
 use driver::{Cell, Database, timed};
 use record::{Record, select};
 use write::{DISPATCHES, containing};
 
 pub use migrate::{Migration, MigrationStatus};
+pub use plugin_migrate::PluginMigrations;
 
 /// Rows of one transaction when many are written.
 const BATCH_ROWS: usize = 1000;
@@ -50,6 +56,21 @@ impl SqlStore {
 
     pub async fn migration_status(&self) -> Result<MigrationStatus, StoreError> {
         migrate::status(&self.database).await
+    }
+
+    /// Applies what the plugins' schemas lack.
+    ///
+    /// # Errors
+    /// A step failed; the text says which.
+    pub async fn migrate_plugins(&self, plugins: &PluginMigrations) -> Result<Vec<(PluginStep, u128)>, StoreError> {
+        plugin_migrate::up(&self.database, plugins).await
+    }
+
+    pub async fn plugin_migration_status(
+        &self,
+        plugins: &PluginMigrations,
+    ) -> Result<PluginMigrationStatus, StoreError> {
+        plugin_migrate::status(&self.database, plugins).await
     }
 
     pub async fn close(&self) {
