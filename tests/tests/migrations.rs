@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use tests::{Exit, run_cli};
+use tests::{Exit, Gateway, run_cli};
 
 /// A file that no other test has, in a folder that is there.
 fn fresh_file(name: &str) -> PathBuf {
@@ -26,14 +26,26 @@ fn migrate(url: &str, more: &[(&str, &str)]) -> Exit {
     run_cli(&["run"], &environment)
 }
 
-/// What was printed for the operator about the gateway's own schema; log lines are JSON.
-fn printed(exit: &Exit) -> Vec<String> {
+/// What was printed for the operator; log lines are JSON.
+fn lines(exit: &Exit) -> Vec<String> {
     assert_eq!(exit.code, Some(0), "{exit:?}");
-    exit.stdout
-        .lines()
-        .filter(|line| !line.starts_with('{') && !line.starts_with("Not applied"))
-        .map(str::to_owned)
-        .collect()
+    exit.stdout.lines().filter(|line| !line.starts_with('{')).map(str::to_owned).collect()
+}
+
+/// What was printed about the gateway's own schema.
+fn printed(exit: &Exit) -> Vec<String> {
+    let mut lines = lines(exit);
+    let plugins =
+        lines.iter().position(|line| line.contains("ustom plugin migration") || line.contains("Custom Plugin"));
+    // A blank line stands before it.
+    lines.truncate(plugins.expect("a block about the plugins") - 1);
+    lines
+}
+
+/// What was printed about the schemas of custom plugins, with the blank line before it.
+fn printed_of_plugins(exit: &Exit) -> Vec<String> {
+    let all = lines(exit);
+    all[printed(exit).len()..].to_vec()
 }
 
 const STATUS: (&str, &str) = ("FERRUM_MIGRATE_ACTION", "status");
@@ -59,6 +71,90 @@ fn an_empty_database_is_brought_to_the_current_schema_once() {
     assert!(after[3].starts_with("  V1: initial_schema (applied: 20"), "{after:?}");
     assert!(after[3].ends_with(", checksum: v001_initial_schema)"), "{after:?}");
     assert_eq!(after[5], "Pending migrations: (none — schema is up to date)");
+}
+
+const AUDIT: [&str; 2] =
+    ["[example_audit_plugin] V1: create_audit_log", "[example_audit_plugin] V2: add_status_timestamp_index"];
+
+#[test]
+fn the_tables_of_custom_plugins_are_made_once() {
+    let url = sqlite_url(&fresh_file("plugins.db"));
+    let [first, second] = AUDIT.map(|step| format!("  {step}"));
+    let title = "Pending custom plugin migrations that would be applied:";
+    assert_eq!(printed_of_plugins(&migrate(&url, &[DRY_RUN])), ["", title, &first, &second]);
+    let status = printed_of_plugins(&migrate(&url, &[STATUS]));
+    assert_eq!(
+        status,
+        [
+            "",
+            "=== Custom Plugin Migration Status ===",
+            "",
+            "Applied plugin migrations: (none)",
+            "",
+            "Pending plugin migrations:",
+            &first,
+            &second
+        ]
+    );
+    let done = printed_of_plugins(&migrate(&url, &[]));
+    assert_eq!(done[..2], ["", "Applied 2 custom plugin migration(s):"]);
+    assert!(done[2].starts_with(&format!("{first} (")) && done[2].ends_with("ms)"), "{done:?}");
+    assert!(done[3].starts_with(&format!("{second} (")) && done.len() == 4, "{done:?}");
+    let again = "Custom plugin migrations are up to date. No migrations applied.";
+    assert_eq!(printed_of_plugins(&migrate(&url, &[])), ["", again]);
+    let none = "Custom plugin migrations are up to date. No pending migrations.";
+    assert_eq!(printed_of_plugins(&migrate(&url, &[DRY_RUN])), ["", none]);
+    let status = printed_of_plugins(&migrate(&url, &[STATUS]));
+    assert!(status[4].starts_with(&format!("{first} (applied: 20")), "{status:?}");
+    assert!(status[4].ends_with(", checksum: v1_create_audit_log_f8a3e1)"), "{status:?}");
+    assert_eq!(status[6..], ["", "Pending plugin migrations: (none — all plugins up to date)"]);
+}
+
+fn serving(url: &str, more: &[(&str, &str)]) -> tests::GatewayBuilder {
+    let mut builder = Gateway::builder()
+        .env("FERRUM_MODE", "database")
+        .env("FERRUM_DB_TYPE", "sqlite")
+        .env("FERRUM_DB_URL", url)
+        .env("FERRUM_ADMIN_JWT_SECRET", "a secret of the admin API, long enough");
+    for (name, value) in more {
+        builder = builder.env(name, value);
+    }
+    builder
+}
+
+const AUTO: (&str, &str) = ("FERRUM_AUTO_APPLY_PLUGIN_MIGRATIONS", "true");
+
+#[test]
+fn a_gateway_names_the_pending_ones_and_applies_them_when_told_to() {
+    let url = sqlite_url(&fresh_file("auto.db"));
+    let gateway = serving(&url, &[]).start();
+    let pending = AUDIT.join(", ");
+    gateway.wait_for_log(|text| text.contains("pending") && text.ends_with(&pending));
+    drop(gateway);
+    assert!(printed_of_plugins(&migrate(&url, &[STATUS])).contains(&format!("  {}", AUDIT[0])), "nothing was changed");
+    let gateway = serving(&url, &[AUTO]).start();
+    gateway.wait_for_log(|text| text.starts_with(&format!("Migration {} (", AUDIT[1])));
+    drop(gateway);
+    let again = "Custom plugin migrations are up to date. No migrations applied.";
+    assert_eq!(printed_of_plugins(&migrate(&url, &[])), ["", again]);
+}
+
+#[test]
+fn one_that_fails_ends_the_start_whatever_backup_there_is() {
+    let path = fresh_file("failing.db");
+    // A view of the name that the plugin wants for a table, and indexes.
+    let script = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('CREATE VIEW audit_log AS SELECT 1')";
+    let made = std::process::Command::new("python3").args(["-c", script]).arg(&path).status();
+    assert!(made.expect("python3 runs").success());
+    let backup = fresh_file("failing-backup.json");
+    std::fs::write(&backup, r#"{"version": "1", "proxies": [], "consumers": [], "plugin_configs": []}"#)
+        .expect("a file");
+    let url = sqlite_url(&path);
+    let exit = serving(&url, &[AUTO, ("FERRUM_DB_CONFIG_BACKUP_PATH", &backup.display().to_string())]).start_failing();
+    let said = "Migration [example_audit_plugin] V1 (create_audit_log) failed: ";
+    assert!(exit.code == Some(1) && exit.stderr.contains(said), "{exit:?}");
+    let exit = migrate(&url, &[]);
+    assert!(exit.code != Some(0) && exit.stderr.contains(said), "{exit:?}");
 }
 
 #[test]
@@ -92,10 +188,14 @@ fn server(variable: &str) {
         eprintln!("not run: no server ({variable})");
         return;
     };
-    let first = printed(&migrate(&url, &[]));
-    let fresh = "Applied 1 migration(s):";
-    assert!([fresh, "Database schema is up to date. No migrations applied."].contains(&first[0].as_str()), "{first:?}");
+    let first = migrate(&url, &[]);
+    let (core, fresh) = (printed(&first), "Applied 1 migration(s):");
+    assert!([fresh, "Database schema is up to date. No migrations applied."].contains(&core[0].as_str()), "{core:?}");
     assert_eq!(printed(&migrate(&url, &[])), ["Database schema is up to date. No migrations applied."]);
+    let again = "Custom plugin migrations are up to date. No migrations applied.";
+    let of_plugins = printed_of_plugins(&first);
+    assert!(of_plugins[1] == again || of_plugins[1] == "Applied 2 custom plugin migration(s):", "{of_plugins:?}");
+    assert_eq!(printed_of_plugins(&migrate(&url, &[])), ["", again]);
 }
 
 #[test]

@@ -114,6 +114,10 @@ fn connected(store: &dyn Store) -> Value {
             "min_connections": pool.connections_min,
             "size": pool.size,
         });
+        if let Some(replica) = store.replica_pool() {
+            let active = replica.size.saturating_sub(replica.idle);
+            block["pool"]["read_replica"] = json!({ "active": active, "idle": replica.idle, "size": replica.size });
+        }
     }
     block
 }

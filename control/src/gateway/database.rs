@@ -1,52 +1,112 @@
-//! Database mode's start (control-plane sheet §6).
+//! Database mode's start (control-plane sheet §6 and §9).
 
 use std::sync::Arc;
 
 use engine::model::Document;
 
-use super::publication::{Origin, checked};
+use super::publication::Origin;
 use super::{Fatal, options};
 use crate::settings::{Secret, Settings};
-use crate::source::DatabaseSource;
+use crate::source::{DatabaseScope, DatabaseSource, Databases, SourceError, startup_backup};
 use crate::store::{DatabaseKind, StoreError, Target};
 
-/// Connects, brings the schema up to date, and loads everything.
+/// Connects, brings the schema up to date, and loads everything; without the database, what the start-up backup has.
 pub(super) async fn start(settings: &Settings) -> Result<(Origin, Arc<Document>), Fatal> {
-    let targets = targets(settings)?;
-    let failed = |error: StoreError| Fatal::new(format!("Database load failed: {error}"));
-    let (namespace, ports) = (settings.core.namespace.as_str(), settings.reserved_ports());
-    let per_type_max = settings.limits.max_credentials_per_type;
-    let source = DatabaseSource::connect(targets, namespace, ports, per_type_max).await.map_err(failed)?;
-    let document = source.load().await.map_err(failed)?;
-    // What is written while it is read may refer to what was read before: only the second time is it wrong.
-    let document = match source.check(&document) {
-        Ok(_) => document,
-        Err(_) => source.load().await.map_err(failed)?,
+    let scope = DatabaseScope {
+        namespace: settings.core.namespace.as_str().to_owned(),
+        reserved_ports: settings.reserved_ports(),
+        credentials_per_type_max: settings.limits.max_credentials_per_type,
     };
-    source.note(document.loaded_at);
-    let document = checked(&source, document)?;
+    let source = DatabaseSource::new(databases(settings)?, scope);
+    let (document, place) = match first_load(&source).await {
+        Ok(document) => {
+            source.note(document.loaded_at);
+            (document, "the database")
+        }
+        Err(failure) => (without_database(settings, &source, failure)?, "the start-up backup"),
+    };
+    source.check_ports(&document)?;
     tracing::info!(
-        "Configuration loaded from the database: {} proxies, {} consumers, {} plugin configs",
+        "Configuration loaded from {place}: {} proxies, {} consumers, {} plugin configs",
         document.proxies.len(),
         document.consumers.len(),
         document.plugin_configs.len()
     );
-    Ok((Origin::Database(Arc::new(source)), document))
+    Ok((Origin::Database(Arc::new(source)), Arc::new(document)))
 }
 
-/// The primary, and those to fail over to. What this release does not do is refused.
-fn targets(settings: &Settings) -> Result<Vec<Target>, Fatal> {
-    let primary = options::database(settings).map_err(|error| Fatal::new(error.to_string()))?;
-    let database = &settings.database;
-    let unbuilt = [
-        (primary.kind == DatabaseKind::Mongodb, "FERRUM_DB_TYPE=mongodb", "use sqlite, postgres or mysql"),
-        (database.db_read_replica_url.is_some(), "FERRUM_DB_READ_REPLICA_URL", "unset it: the primary is read"),
-        (database.db_config_backup_path.is_some(), "FERRUM_DB_CONFIG_BACKUP_PATH", "unset it"),
-    ];
-    if let Some((_, what, instead)) = unbuilt.into_iter().find(|(is_used, _, _)| *is_used) {
-        return Err(Fatal::new(format!("{what} is not built yet in this release; {instead}")));
+/// Why the database's configuration is not to be had.
+enum Failure {
+    /// No database answers, or none that can be used.
+    Connection(StoreError),
+    /// What the operator has asked for cannot be done. No backup makes up for that.
+    PluginMigration(StoreError),
+    /// It answered, and its rows are no configuration.
+    Rows(StoreError),
+    /// They are one that cannot be served.
+    Unsound(SourceError),
+}
+
+async fn first_load(source: &DatabaseSource) -> Result<Document, Failure> {
+    source.connect().await.map_err(|error| match error {
+        StoreError::PluginMigration(_) => Failure::PluginMigration(error),
+        _ => Failure::Connection(error),
+    })?;
+    let mut document = source.load().await.map_err(Failure::Rows)?;
+    // What is written while it is read may refer to what was read before: only the second time is it wrong.
+    if source.check(&document).is_err() {
+        document = source.load().await.map_err(Failure::Rows)?;
     }
-    let others = database.db_failover_urls.iter().map(Secret::expose);
-    let others = others.map(|url| Target { url: url.to_owned(), ..primary.clone() });
-    Ok(std::iter::once(primary.clone()).chain(others).collect())
+    for warning in source.check(&document).map_err(Failure::Unsound)? {
+        tracing::warn!("{warning}");
+    }
+    Ok(document)
+}
+
+/// Writes wait until a configuration of the database is in service.
+fn without_database(settings: &Settings, source: &DatabaseSource, failure: Failure) -> Result<Document, Fatal> {
+    let is_final = matches!(failure, Failure::PluginMigration(_));
+    let Some(path) = settings.database.db_config_backup_path.as_ref().filter(|_| !is_final) else {
+        return Err(failure.into());
+    };
+    let path_shown = path.display();
+    let fatal = Fatal::from(failure);
+    for error in &fatal.errors {
+        tracing::error!("{error}");
+    }
+    let document = startup_backup(path).map_err(|reason| {
+        Fatal::new(format!(
+            "Database load failed and no usable backup at {path_shown}: {reason} (the database: {fatal})"
+        ))
+    })?;
+    tracing::error!("Starting from the backup {path_shown}, admin writes wait for the database: {fatal}");
+    source.begin_without();
+    Ok(document)
+}
+
+impl From<Failure> for Fatal {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Connection(error) | Failure::PluginMigration(error) => Self::new(error.to_string()),
+            Failure::Rows(error) => Self::new(format!("Database load failed: {error}")),
+            Failure::Unsound(error) => error.into(),
+        }
+    }
+}
+
+/// The primary, those to fail over to, and the replica. What this release does not do is refused.
+fn databases(settings: &Settings) -> Result<Databases, Fatal> {
+    let primary = options::database(settings).map_err(|error| Fatal::new(error.to_string()))?;
+    if primary.kind == DatabaseKind::Mongodb {
+        let text = "FERRUM_DB_TYPE=mongodb is not built yet in this release; use sqlite, postgres or mysql";
+        return Err(Fatal::new(text));
+    }
+    let at = |url: &Secret| Target { url: url.expose().to_owned(), ..primary.clone() };
+    let database = &settings.database;
+    let others = database.db_failover_urls.iter().map(at);
+    Ok(Databases {
+        targets: std::iter::once(primary.clone()).chain(others).collect(),
+        replica: database.db_read_replica_url.as_ref().map(at),
+        applies_plugin_migrations: settings.file.auto_apply_plugin_migrations,
+    })
 }

@@ -219,6 +219,15 @@ async fn live(
     let snapshots: Arc<Fanout<Snapshot<PluginSet>>> = Arc::new(Fanout::new(cpus.len(), compiled));
     let capabilities = Capabilities::new(dns.clone(), options::capabilities(settings));
     capabilities.adopt(backends);
+    let database = match &origin {
+        Origin::Database(source) => Some(source.clone()),
+        Origin::File(_) => None,
+    };
+    let readiness = Arc::new(Readiness::default());
+    if let Some(source) = database.clone() {
+        let readiness = readiness.clone();
+        tokio::spawn(async move { source.come_back(|| !readiness.is_ready()).await });
+    }
     let warm_ups = async {
         dns.warm_up(names).await;
         if settings.pool.pool_warmup_enabled {
@@ -234,10 +243,6 @@ async fn live(
     let _refreshing =
         capabilities.start_refreshing(options::seconds(settings.pool.backend_capability_refresh_interval_secs));
 
-    let database = match &origin {
-        Origin::Database(source) => Some(source.clone()),
-        Origin::File(_) => None,
-    };
     let parts = publication::Parts {
         snapshots: snapshots.clone(),
         origin,
@@ -264,7 +269,6 @@ async fn live(
     let gauges = Arc::new(probe::ProbedGauges::new(counters.clone(), cores.post_boxes()));
     let monitor = Monitor::new(options::overload(settings), gauges.clone(), overload.clone());
     let _monitoring = monitor.start();
-    let readiness = Arc::new(Readiness::default());
     let mut sources = AdminSources::new(counters.clone(), readiness.clone());
     sources.core_cpus = cpus.to_vec();
     sources.overload = Some(monitor.clone());

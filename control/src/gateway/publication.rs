@@ -44,7 +44,9 @@ enum Wanted {
 
 /// A document of a database, if it can be served.
 pub(super) fn checked(source: &DatabaseSource, document: Document) -> Result<Arc<Document>, SourceError> {
-    for warning in source.check(&document)? {
+    let warnings = source.check(&document)?;
+    source.check_ports(&document)?;
+    for warning in warnings {
         tracing::warn!("{warning}");
     }
     Ok(Arc::new(document))

@@ -2,6 +2,7 @@
 
 mod catalog;
 mod compile;
+mod connections;
 mod current;
 mod database;
 mod delta;
@@ -9,10 +10,14 @@ mod egress;
 mod file;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod sound;
+mod startup_backup;
 
 pub(crate) use catalog::Catalog;
 pub use compile::{BackendTlsDefaults, BackendTlsFiles, CompileOptions, backend_names, compile};
+pub use connections::{Connections, Databases};
 pub use current::CurrentStore;
-pub use database::{DatabaseSource, Polled};
+pub use database::{DatabaseScope, DatabaseSource, Polled};
 pub(crate) use file::address_policy;
 pub use file::{FileSource, SourceError, validate_spec};
+pub use startup_backup::startup_backup;

@@ -26,6 +26,18 @@ pub enum StoreError {
     Settings(String),
     #[error("{0}")]
     Migration(String),
+    /// Of a schema that a custom plugin brings.
+    #[error("{0}")]
+    PluginMigration(String),
+    #[error("no database has answered since the start")]
+    NeverConnected,
+    /// The primary, and those to fail over to.
+    #[error("All database URLs failed. Primary: {0}{others}", others = listed(.1))]
+    AllFailed(#[source] Box<StoreError>, Vec<StoreError>),
+}
+
+fn listed(others: &[StoreError]) -> String {
+    (1..).zip(others).map(|(number, error)| format!("; failover {number}: {error}")).collect()
 }
 
 impl From<sqlx::Error> for StoreError {
@@ -59,5 +71,15 @@ impl StoreError {
     /// The database is there; a row of it is no resource.
     pub fn is_of_row(&self) -> bool {
         matches!(self, Self::Row { .. })
+    }
+
+    /// Why none of the databases answers, from why each of them does not, the primary first.
+    pub fn all_failed(mut errors: Vec<StoreError>) -> Self {
+        let others = errors.split_off(errors.len().min(1));
+        match errors.pop() {
+            None => Self::Settings("no database is named: set FERRUM_DB_URL".to_owned()),
+            Some(only) if others.is_empty() => only,
+            Some(primary) => Self::AllFailed(Box::new(primary), others),
+        }
     }
 }

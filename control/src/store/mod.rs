@@ -4,15 +4,17 @@
 //! of resources (`engine::model`), never of rows.
 
 mod error;
+mod plugin_steps;
 mod resource;
 mod spec;
 mod sql;
 mod target;
 
 pub use error::StoreError;
+pub use plugin_steps::{AppliedPluginStep, PluginMigrationStatus, PluginStep};
 pub use resource::{Kind, Resource};
 pub use spec::{SpecFilter, SpecKey, SpecSort, SpecSummary};
-pub use sql::{Migration, MigrationStatus, SqlStore};
+pub use sql::{Migration, MigrationStatus, PluginMigrations, SqlStore};
 pub use target::{DatabaseKind, PoolSettings, Target, TlsSettings};
 
 use async_trait::async_trait;
@@ -118,6 +120,11 @@ pub trait Store: Send + Sync {
 
     /// None where there is no such thing.
     fn pool(&self) -> Option<PoolState>;
+
+    /// The same of the read replica; none where there is none.
+    fn replica_pool(&self) -> Option<PoolState> {
+        None
+    }
 
     /// Everything of a namespace, ordered by id. `loaded_at` is the time before the first query.
     async fn load(&self, namespace: &str) -> Result<Document, StoreError>;

@@ -1,7 +1,7 @@
 //! What plugins find where they run.
 
 use serde_json::{Value, json};
-use tests::{Backend, Document, Gateway, RawClient, run_cli};
+use tests::{Backend, Document, Gateway, RawClient};
 
 use crate::{ask, document, post, probed};
 
@@ -98,20 +98,4 @@ fn validate_builds_plugins_where_a_runtime_is_entered() {
     let refused = crate::document(1, json!({"refuse": "no good"}));
     let exit = Gateway::builder().document(&refused).launch(&["validate"]).exit(tests::PATIENCE);
     assert!(exit.code == Some(1) && exit.stderr.contains("Plugin 'probe' (id=app-probe): no good"), "{exit:?}");
-}
-
-#[test]
-fn migrations_that_are_not_applied_are_named() {
-    let exit = run_cli(
-        &["run"],
-        &[
-            ("FERRUM_MODE", "migrate"),
-            ("FERRUM_MIGRATE_ACTION", "up"),
-            ("FERRUM_DB_TYPE", "sqlite"),
-            ("FERRUM_DB_URL", "sqlite::memory:"),
-        ],
-    );
-    let told = "Not applied, for this release does not: migrations of custom plugins: [example_audit_plugin] V1: create_audit_log, \
-        [example_audit_plugin] V2: add_status_timestamp_index";
-    assert!(exit.code == Some(0) && format!("{}{}", exit.stdout, exit.stderr).contains(told), "{exit:?}");
 }

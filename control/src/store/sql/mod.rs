@@ -5,8 +5,10 @@ mod driver;
 mod forms;
 mod load;
 mod migrate;
+mod plugin_migrate;
 mod record;
 mod specs;
+mod statements;
 mod tls;
 mod write;
 
@@ -17,14 +19,15 @@ use time::OffsetDateTime;
 
 use super::target::{DatabaseKind, Target};
 use super::{
-    AuditEvent, AuditFilter, Changes, Kind, Page, PoolState, Range, Resource, SpecFilter, SpecKey, SpecSummary, Step,
-    Store, StoreError, Taken,
+    AuditEvent, AuditFilter, Changes, Kind, Page, PluginMigrationStatus, PluginStep, PoolState, Range, Resource,
+    SpecFilter, SpecKey, SpecSummary, Step, Store, StoreError, Taken,
 };
 use driver::{Cell, Database, timed};
 use record::{Record, select};
 use write::{DISPATCHES, containing};
 
 pub use migrate::{Migration, MigrationStatus};
+pub use plugin_migrate::PluginMigrations;
 
 /// Ids in one statement, so that no database finds it too long.
 const IDS_MAX: usize = 500;
@@ -54,6 +57,21 @@ impl SqlStore {
 
     pub async fn migration_status(&self) -> Result<MigrationStatus, StoreError> {
         migrate::status(&self.database).await
+    }
+
+    /// Applies what the plugins' schemas lack.
+    ///
+    /// # Errors
+    /// A step failed; the text says which.
+    pub async fn migrate_plugins(&self, plugins: &PluginMigrations) -> Result<Vec<(PluginStep, u128)>, StoreError> {
+        plugin_migrate::up(&self.database, plugins).await
+    }
+
+    pub async fn plugin_migration_status(
+        &self,
+        plugins: &PluginMigrations,
+    ) -> Result<PluginMigrationStatus, StoreError> {
+        plugin_migrate::status(&self.database, plugins).await
     }
 
     pub async fn close(&self) {

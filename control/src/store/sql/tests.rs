@@ -287,3 +287,5 @@ async fn a_database_that_is_not_there_is_unavailable() {
     let error = SqlStore::connect(&target).await.err().unwrap();
     assert!(matches!(error, StoreError::Unavailable(_)) && !error.to_string().contains("secret"), "{error:?}");
 }
+
+mod plugin_migrations;
