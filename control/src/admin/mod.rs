@@ -27,6 +27,7 @@ mod test_rig;
 #[cfg(test)]
 mod tests;
 mod timestamp;
+mod token;
 mod windows;
 mod write;
 
@@ -35,6 +36,7 @@ pub use gateway::{NoTraffic, RouterCaches, TrafficReads};
 pub use health::Readiness;
 pub use resources::{ConfigSummary, ResourceKind, ResourceReads};
 pub use server::AdminListener;
+pub use token::{Bearer, Signing, TokenError};
 pub use write::WriteOptions;
 
 use std::net::{IpAddr, SocketAddr};

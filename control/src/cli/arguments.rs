@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Parser, Subcommand};
 
 use super::health::HealthArgs;
+use super::token::TokenArgs;
 
 /// A thread-per-core API gateway. Without a subcommand it starts from the environment and ./ferrum.conf alone.
 #[derive(Debug, Parser)]
@@ -34,6 +35,11 @@ pub(super) enum Command {
     },
     /// Ask a running gateway whether it is healthy
     Health(HealthArgs),
+    /// Things an operator of the admin API needs
+    Admin {
+        #[command(subcommand)]
+        command: AdminCommand,
+    },
     /// Look at the host and say what slows a gateway down
     Doctor {
         /// Exit with 1 when something is bad
@@ -46,6 +52,12 @@ pub(super) enum Command {
         #[command(subcommand)]
         document: Document,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AdminCommand {
+    /// Print a token for the admin API, signed with FERRUM_ADMIN_JWT_SECRET
+    Token(TokenArgs),
 }
 
 #[derive(Debug, Subcommand)]

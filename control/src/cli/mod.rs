@@ -12,6 +12,7 @@ mod reload;
 mod secrets;
 #[cfg(test)]
 mod tests;
+mod token;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -23,7 +24,7 @@ use clap::{CommandFactory, Parser};
 
 use crate::doctor;
 use crate::settings::{Settings, process_environment, reference};
-use arguments::{Arguments, Command, Document, RunArgs};
+use arguments::{AdminCommand, Arguments, Command, Document, RunArgs};
 use early_log::Level;
 use paths::Host;
 pub use prepare::Prepared;
@@ -101,6 +102,9 @@ fn execute(
         Some(Command::Reload { pid }) => reload_gateway(pid, host, terminal),
         Some(Command::Version { json }) => print(terminal, &version(json)),
         Some(Command::Health(arguments)) => health::check(&arguments, &env),
+        Some(Command::Admin { command: AdminCommand::Token(arguments) }) => {
+            token::token(arguments, env, host).and_then(|token| print(terminal, &format!("{token}\n")))
+        }
         Some(Command::Doctor { strict }) => diagnose(strict, env, host, terminal, probe_io_uring),
         Some(Command::Docs { document: Document::Configuration }) => print(terminal, &reference()),
     };

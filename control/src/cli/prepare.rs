@@ -45,6 +45,21 @@ pub(super) enum Refusal {
     Settings(String),
 }
 
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Secret(reason) => write!(f, "Secret resolution error: {reason}"),
+            Self::Settings(reason) => write!(f, "Configuration error: {reason}"),
+        }
+    }
+}
+
+impl From<Refusal> for String {
+    fn from(refusal: Refusal) -> Self {
+        refusal.to_string()
+    }
+}
+
 type Environment = BTreeMap<String, String>;
 
 /// Flags become environment variables, and what nobody set is looked for.
