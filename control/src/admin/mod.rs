@@ -38,6 +38,7 @@ pub use resources::{ConfigSummary, ResourceKind, ResourceReads};
 pub use server::AdminListener;
 pub use token::{Bearer, Signing, TokenError};
 pub use write::WriteOptions;
+pub(crate) use write::hash_passwords;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::AtomicBool;

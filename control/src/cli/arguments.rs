@@ -6,6 +6,7 @@ use clap::{ArgAction, Parser, Subcommand};
 
 use super::health::HealthArgs;
 use super::token::TokenArgs;
+use super::transfer::{ExportArgs, ImportArgs};
 
 /// A thread-per-core API gateway. Without a subcommand it starts from the environment and ./ferrum.conf alone.
 #[derive(Debug, Parser)]
@@ -35,6 +36,10 @@ pub(super) enum Command {
     },
     /// Ask a running gateway whether it is healthy
     Health(HealthArgs),
+    /// Write what the database has as a resources file
+    Export(ExportArgs),
+    /// Put a resources file into the database
+    Import(ImportArgs),
     /// Things an operator of the admin API needs
     Admin {
         #[command(subcommand)]

@@ -36,6 +36,7 @@ use crate::settings::{self, Mode, Settings};
 use crate::source::{CurrentStore, FileSource, SourceError};
 
 use cores::Cores;
+pub(crate) use options::database as database_target;
 use publication::{Origin, Publication, needed_names};
 use signals::{Signals, Stopped};
 use tls::FrontTls;

@@ -9,10 +9,10 @@ mod resource;
 mod sql;
 mod target;
 
-pub use error::StoreError;
+pub use error::{ImportError, StoreError};
 pub use plugin_steps::{AppliedPluginStep, PluginMigrationStatus, PluginStep};
 pub use resource::{Kind, Resource};
-pub use sql::{Migration, MigrationStatus, PluginMigrations, SqlStore};
+pub use sql::{ImportOptions, Migration, MigrationStatus, PluginMigrations, SqlStore};
 pub use target::{DatabaseKind, PoolSettings, Target, TlsSettings};
 
 use async_trait::async_trait;

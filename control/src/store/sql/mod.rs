@@ -9,6 +9,7 @@ mod plugin_migrate;
 mod record;
 mod statements;
 mod tls;
+mod transfer;
 mod write;
 
 use async_trait::async_trait;
@@ -27,6 +28,7 @@ use write::{DISPATCHES, containing};
 
 pub use migrate::{Migration, MigrationStatus};
 pub use plugin_migrate::PluginMigrations;
+pub use transfer::ImportOptions;
 
 /// Rows of one transaction when many are written.
 const BATCH_ROWS: usize = 1000;
