@@ -11,3 +11,4 @@ pub mod overload;
 pub mod settings;
 pub mod source;
 pub mod store;
+pub mod transfer;

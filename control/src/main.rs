@@ -2,9 +2,17 @@
 
 use std::process::ExitCode;
 
+use control::cli::House;
+
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    control::cli::main_with(control::gateway::run, control::source::validate_spec, engine::net::probe_io_uring)
+    control::cli::main_with(House {
+        run: control::gateway::run,
+        validate_spec: control::source::validate_spec,
+        probe_io_uring: engine::net::probe_io_uring,
+        export: control::transfer::export,
+        import: control::transfer::import,
+    })
 }

@@ -30,6 +30,7 @@ mod test_rig;
 #[cfg(test)]
 mod tests;
 mod timestamp;
+mod token;
 mod windows;
 mod write;
 
@@ -38,7 +39,9 @@ pub use gateway::{NoTraffic, RouterCaches, TrafficReads};
 pub use health::Readiness;
 pub use resources::{ConfigSummary, ResourceKind, ResourceReads};
 pub use server::{AdminListener, AdminTls};
+pub use token::{Bearer, Signing, TokenError};
 pub use write::WriteOptions;
+pub(crate) use write::hash_passwords;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::AtomicBool;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Parser, Subcommand};
 
 use super::health::HealthArgs;
+use super::token::TokenArgs;
+use super::transfer::{ExportArgs, ImportArgs};
 
 /// A thread-per-core API gateway. Without a subcommand it starts from the environment and ./ferrum.conf alone.
 #[derive(Debug, Parser)]
@@ -34,6 +36,15 @@ pub(super) enum Command {
     },
     /// Ask a running gateway whether it is healthy
     Health(HealthArgs),
+    /// Write what the database has as a resources file
+    Export(ExportArgs),
+    /// Put a resources file into the database
+    Import(ImportArgs),
+    /// Things an operator of the admin API needs
+    Admin {
+        #[command(subcommand)]
+        command: AdminCommand,
+    },
     /// Look at the host and say what slows a gateway down
     Doctor {
         /// Exit with 1 when something is bad
@@ -46,6 +57,12 @@ pub(super) enum Command {
         #[command(subcommand)]
         document: Document,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AdminCommand {
+    /// Print a token for the admin API, signed with FERRUM_ADMIN_JWT_SECRET
+    Token(TokenArgs),
 }
 
 #[derive(Debug, Subcommand)]

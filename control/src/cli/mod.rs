@@ -12,6 +12,8 @@ mod reload;
 mod secrets;
 #[cfg(test)]
 mod tests;
+mod token;
+mod transfer;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -24,11 +26,12 @@ use clap::{CommandFactory, Parser};
 use crate::admin::openapi;
 use crate::doctor;
 use crate::settings::{Settings, process_environment, reference};
-use arguments::{Arguments, Command, Document, RunArgs};
+use arguments::{AdminCommand, Arguments, Command, Document, RunArgs};
 use early_log::Level;
 use paths::Host;
 pub use prepare::Prepared;
 use prepare::Refusal;
+pub use transfer::{Export, Import};
 
 /// What a valid spec holds, after the namespace filter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -56,14 +59,24 @@ struct Terminal<'a> {
 
 const FAILURE: u8 = 1;
 
+/// What commands need of the rest of the house.
+pub struct House<Run, Validate> {
+    /// Serves until shutdown.
+    pub run: Run,
+    /// Reads the spec as a start would.
+    pub validate_spec: Validate,
+    /// Tries to set up a ring.
+    pub probe_io_uring: fn() -> Result<(), String>,
+    pub export: Export,
+    pub import: Import,
+}
+
 /// Runs the command that the process was started with.
-///
-/// `run` serves until shutdown, `validate_spec` reads the spec as a start would, `probe_io_uring` tries to set up a ring.
-pub fn main_with(
-    run: impl FnOnce(Prepared) -> ExitCode,
-    validate_spec: impl FnOnce(&Settings) -> Result<SpecCounts, SpecFailure>,
-    probe_io_uring: fn() -> Result<(), String>,
-) -> ExitCode {
+pub fn main_with<Run, Validate>(house: House<Run, Validate>) -> ExitCode
+where
+    Run: FnOnce(Prepared) -> ExitCode,
+    Validate: FnOnce(&Settings) -> Result<SpecCounts, SpecFailure>,
+{
     // Crates that plugin files use bring another provider, and none would be chosen where nobody names one.
     engine::tls::install_provider();
     let arguments = match Arguments::try_parse_from(std::env::args_os().collect::<Vec<OsString>>()) {
@@ -80,29 +93,36 @@ pub fn main_with(
     };
     let mut terminal = Terminal { stdout: &mut std::io::stdout(), stderr: &mut std::io::stderr() };
     let (env, host) = (process_environment(), Host::real());
-    execute(arguments.command, env, &host, &mut terminal, run, validate_spec, probe_io_uring)
+    execute(arguments.command, env, &host, &mut terminal, house)
 }
 
-fn execute(
+fn execute<Run, Validate>(
     command: Option<Command>,
     env: BTreeMap<String, String>,
     host: &Host,
     terminal: &mut Terminal<'_>,
-    run: impl FnOnce(Prepared) -> ExitCode,
-    validate_spec: impl FnOnce(&Settings) -> Result<SpecCounts, SpecFailure>,
-    probe_io_uring: fn() -> Result<(), String>,
-) -> ExitCode {
+    house: House<Run, Validate>,
+) -> ExitCode
+where
+    Run: FnOnce(Prepared) -> ExitCode,
+    Validate: FnOnce(&Settings) -> Result<SpecCounts, SpecFailure>,
+{
     let outcome = match command {
-        None => return start(None, env, host, terminal, run),
-        Some(Command::Run(arguments)) => return start(Some(&arguments), env, host, terminal, run),
+        None => return start(None, env, host, terminal, house.run),
+        Some(Command::Run(arguments)) => return start(Some(&arguments), env, host, terminal, house.run),
         Some(Command::Validate(files)) => {
-            let is_valid = validate::validate(&files, env, host, terminal, validate_spec);
+            let is_valid = validate::validate(&files, env, host, terminal, house.validate_spec);
             return ExitCode::from(if is_valid { 0 } else { FAILURE });
         }
         Some(Command::Reload { pid }) => reload_gateway(pid, host, terminal),
         Some(Command::Version { json }) => print(terminal, &version(json)),
         Some(Command::Health(arguments)) => health::check(&arguments, &env),
-        Some(Command::Doctor { strict }) => diagnose(strict, env, host, terminal, probe_io_uring),
+        Some(Command::Export(arguments)) => transfer::export(arguments, env, host, terminal, house.export),
+        Some(Command::Import(arguments)) => transfer::import(arguments, env, host, terminal, house.import),
+        Some(Command::Admin { command: AdminCommand::Token(arguments) }) => {
+            token::token(arguments, env, host).and_then(|token| print(terminal, &format!("{token}\n")))
+        }
+        Some(Command::Doctor { strict }) => diagnose(strict, env, host, terminal, house.probe_io_uring),
         Some(Command::Docs { document }) => print(
             terminal,
             &match document {

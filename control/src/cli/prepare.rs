@@ -5,9 +5,9 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::arguments::{FileArgs, RunArgs};
-use super::paths::{self, CONF_PATH, Host, References, SPEC_PATH};
+use super::paths::{self, CONF_PATH, Host, MODE, References, SPEC_PATH};
 use super::secrets;
-use crate::settings::{Settings, Sources};
+use crate::settings::{Mode, Settings, Sources};
 
 /// A gateway that may start.
 pub struct Prepared {
@@ -45,6 +45,21 @@ pub(super) enum Refusal {
     Settings(String),
 }
 
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Secret(reason) => write!(f, "Secret resolution error: {reason}"),
+            Self::Settings(reason) => write!(f, "Configuration error: {reason}"),
+        }
+    }
+}
+
+impl From<Refusal> for String {
+    fn from(refusal: Refusal) -> Self {
+        refusal.to_string()
+    }
+}
+
 type Environment = BTreeMap<String, String>;
 
 /// Flags become environment variables, and what nobody set is looked for.
@@ -71,6 +86,17 @@ pub(super) fn prepare(arguments: Option<&RunArgs>, mut env: Environment, host: &
     warnings.extend(settings.startup_warnings());
     let conf_overrides = sources.overridden().into_iter().filter(|key| Settings::is_known(key)).collect();
     Ok(Prepared { settings, warnings, secrets_loaded, conf_overrides, environment: sources.env, conf: sources.conf })
+}
+
+/// The settings of commands that work on a database. Who only does that need not have said what to run.
+pub(super) fn prepare_tool(conf: Option<PathBuf>, mut env: Environment, host: &Host) -> Result<Settings, Refusal> {
+    apply_files(&FileArgs { settings: conf, spec: None }, &mut env, host, References::Count);
+    secrets::resolve(&mut env, &host.directory).map_err(|error| Refusal::Secret(error.to_string()))?;
+    let sources = Sources::from_env(env.clone(), &host.directory).unwrap_or_default();
+    if sources.get(MODE).is_none() {
+        env.insert(MODE.to_owned(), Mode::Migrate.name().to_owned());
+    }
+    load(env, host).map(|(_, settings, _)| settings).map_err(Refusal::Settings)
 }
 
 /// The settings of `validate`: secrets stay where they are.

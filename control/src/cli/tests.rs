@@ -8,7 +8,9 @@ use clap::{CommandFactory, Parser};
 
 use super::arguments::{Arguments, Command};
 use super::paths::Host;
-use super::{Prepared, SpecCounts, SpecFailure, Terminal, execute, target_triple};
+use super::{House, Prepared, SpecCounts, SpecFailure, Terminal, execute, target_triple};
+use crate::settings::Settings;
+use crate::transfer::{Exported, ImportReport};
 
 /// A directory with files, an environment, and what came of a command there.
 struct Shell {
@@ -71,12 +73,22 @@ impl Shell {
             self.env.clone(),
             &host,
             &mut Terminal { stdout: &mut stdout, stderr: &mut stderr },
-            |started| {
-                prepared.replace(Some(started));
-                ExitCode::from(7)
+            House {
+                run: |started| {
+                    prepared.replace(Some(started));
+                    ExitCode::from(7)
+                },
+                validate_spec: |_: &Settings| spec,
+                probe_io_uring: || Ok(()),
+                export: |settings, namespace, format| {
+                    let text = format!("{:?} of {namespace:?} in {}", format, settings.core.mode.name());
+                    Ok(Exported { text, warnings: vec!["not all".to_owned()] })
+                },
+                import: |_, spec, options| ImportReport {
+                    done: vec![format!("{} {options:?}", spec.display())],
+                    ..ImportReport::default()
+                },
             },
-            |_| spec,
-            || Ok(()),
         );
         Outcome {
             code: format!("{code:?}"),
@@ -118,7 +130,7 @@ fn usage_errors_exit_with_2_and_help_and_version_with_0() {
 #[test]
 fn help_names_the_subcommands_and_the_flags() {
     let help = usage_error("--help").to_string();
-    for name in ["run", "validate", "reload", "version", "health", "doctor", "help"] {
+    for name in ["run", "validate", "reload", "version", "health", "export", "import", "admin", "doctor", "help"] {
         assert!(help.contains(&format!("  {name} ")), "{name}: {help}");
     }
     assert!(!help.contains("docs"));
@@ -388,3 +400,5 @@ fn no_arguments_are_no_command() {
     assert!(Arguments::try_parse_from(["ferrum-edge"]).unwrap().command.is_none());
     assert!(matches!(Arguments::try_parse_from(["ferrum-edge", "run"]).unwrap().command, Some(Command::Run(_))));
 }
+
+mod operator_tools;

@@ -39,6 +39,7 @@ use crate::source::{CurrentStore, FileSource, SourceError};
 
 use cores::Cores;
 use listener_tls::ListenerTls;
+pub(crate) use options::database as database_target;
 use publication::{Origin, Publication, needed_names};
 use signals::{Signals, Stopped};
 

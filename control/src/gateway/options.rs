@@ -243,7 +243,7 @@ fn writes(settings: &Settings) -> WriteOptions {
 ///
 /// # Errors
 /// The settings name no database that there is.
-pub(super) fn database(settings: &Settings) -> Result<Target, StoreError> {
+pub(crate) fn database(settings: &Settings) -> Result<Target, StoreError> {
     let database = &settings.database;
     let kind: DatabaseKind = database.db_type.as_deref().unwrap_or_default().parse()?;
     let mut target = Target::new(kind, database.db_url.as_ref().map(Secret::expose).unwrap_or_default());

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use engine::model::{
-    AddressPolicy, Document, LoadError, LoadOptions, Loaded, features_in_use, load_file, reserved_port_conflicts,
+    AddressPolicy, Document, Format, LoadError, LoadOptions, Loaded, features_in_use, load_file, load_text,
+    reserved_port_conflicts,
 };
 
 use tokio::runtime::{Handle, Runtime};
@@ -88,15 +89,25 @@ impl FileSource {
     }
 
     fn read(&self) -> Result<Loaded, SourceError> {
-        let options = LoadOptions {
-            namespace: self.namespace.clone(),
+        let plugins = Catalog { runtime: self.runtime.clone(), address_policy: self.address_policy };
+        Ok(load_file(&self.path, &self.options(&self.namespace, &plugins))?)
+    }
+
+    /// A text as the file of a gateway of that namespace.
+    pub(crate) fn read_text(&self, text: &str, format: Format, namespace: &str) -> Result<Loaded, SourceError> {
+        let plugins = Catalog { runtime: self.runtime.clone(), address_policy: self.address_policy };
+        Ok(load_text(text, format, &self.options(namespace, &plugins))?)
+    }
+
+    fn options<'a>(&self, namespace: &str, plugins: &'a Catalog) -> LoadOptions<'a> {
+        LoadOptions {
+            namespace: namespace.to_owned(),
             max_credentials_per_type: self.max_credentials_per_type,
             backend_allow_ips: self.address_policy,
             cert_expiry_warning_days: self.cert_expiry_warning_days,
             reserved_ports: Vec::new(),
-            plugins: &Catalog { runtime: self.runtime.clone(), address_policy: self.address_policy },
-        };
-        Ok(load_file(&self.path, &options)?)
+            plugins,
+        }
     }
 
     /// The check that belongs to start-up and `validate`, not to a reload (settings sheet §9).

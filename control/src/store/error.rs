@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use sqlx::error::DatabaseError;
 use sqlx::sqlite::SqliteError;
 
+use super::Kind;
+
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// No connection, or it broke.
@@ -38,6 +40,18 @@ pub enum StoreError {
 
 fn listed(others: &[StoreError]) -> String {
     (1..).zip(others).map(|(number, error)| format!("; failover {number}: {error}")).collect()
+}
+
+/// Why a namespace was not filled. Nothing of it was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    #[error("it has {0} resources already; --replace puts the document's in their place")]
+    Occupied(u64),
+    /// A number too large for its column, a text cut off, and the like.
+    #[error("the database would not keep {} '{id}' as it is", kind.name())]
+    Altered { kind: Kind, id: String },
+    #[error("{0}")]
+    Store(#[from] StoreError),
 }
 
 impl From<sqlx::Error> for StoreError {

@@ -10,11 +10,11 @@ mod spec;
 mod sql;
 mod target;
 
-pub use error::StoreError;
+pub use error::{ImportError, StoreError};
 pub use plugin_steps::{AppliedPluginStep, PluginMigrationStatus, PluginStep};
 pub use resource::{Kind, Resource};
 pub use spec::{SpecFilter, SpecKey, SpecSort, SpecSummary};
-pub use sql::{Migration, MigrationStatus, PluginMigrations, SqlStore};
+pub use sql::{ImportOptions, Migration, MigrationStatus, PluginMigrations, SqlStore};
 pub use target::{DatabaseKind, PoolSettings, Target, TlsSettings};
 
 use async_trait::async_trait;

@@ -21,12 +21,19 @@ pub enum Format {
 impl Format {
     /// By extension; any other extension is YAML if the text parses as YAML, else JSON.
     pub fn of(path: &Path, text: &str) -> Self {
+        match Self::by_extension(path) {
+            Some(format) => format,
+            None if serde_norway::from_str::<serde_norway::Value>(text).is_ok() => Self::Yaml,
+            None => Self::Json,
+        }
+    }
+
+    pub fn by_extension(path: &Path) -> Option<Self> {
         let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
         match extension.to_ascii_lowercase().as_str() {
-            "yaml" | "yml" => Self::Yaml,
-            "json" => Self::Json,
-            _ if serde_norway::from_str::<serde_norway::Value>(text).is_ok() => Self::Yaml,
-            _ => Self::Json,
+            "yaml" | "yml" => Some(Self::Yaml),
+            "json" => Some(Self::Json),
+            _ => None,
         }
     }
 }

@@ -11,6 +11,7 @@ mod consumer;
 mod decode;
 mod discovery;
 mod document;
+mod encode;
 mod features;
 mod finding;
 mod health;
@@ -41,6 +42,7 @@ pub use discovery::{
     ConsulDiscovery, DiscoveryProvider, DnsSdDiscovery, KubernetesDiscovery, MeshDiscovery, ServiceDiscovery,
 };
 pub use document::{DOCUMENT_VERSION, Document};
+pub use encode::encode;
 pub use features::features_in_use;
 pub use finding::Finding;
 pub use health::{ActiveHealthCheck, HealthChecks, PassiveHealthCheck, ProbeType};

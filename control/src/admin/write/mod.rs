@@ -34,6 +34,7 @@ use super::{Admin, redact};
 use crate::settings::Secret;
 use crate::store::{AuditEvent, Kind, Resource, Step, Store, StoreError};
 use references::Known;
+pub(crate) use secrets::hash_passwords;
 
 pub(super) const DATABASE_FAILED: &str = "Database unavailable — operation failed";
 const INTERNAL: &str = "Internal server error";

@@ -1,6 +1,7 @@
 //! Passwords are stored as hashes (resources sheet §10.3).
 
 use aws_lc_rs::hmac;
+use engine::model::Consumer;
 use serde_json::{Map, Value};
 
 use crate::settings::Secret;
@@ -9,8 +10,12 @@ use crate::store::Resource;
 /// Those of a consumer; nothing else has any.
 pub(super) fn hash(resource: &mut Resource, secret: &Secret) {
     if let Resource::Consumer(consumer) = resource {
-        hash_credentials(&mut consumer.credentials, secret);
+        hash_passwords(consumer, secret);
     }
+}
+
+pub(crate) fn hash_passwords(consumer: &mut Consumer, secret: &Secret) {
+    hash_credentials(&mut consumer.credentials, secret);
 }
 
 fn hash_credentials(credentials: &mut Map<String, Value>, secret: &Secret) {

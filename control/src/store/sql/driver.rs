@@ -394,6 +394,17 @@ impl Database {
         })
     }
 
+    /// A transaction that sees the database as it was at one moment, and changes nothing.
+    pub async fn begin_read(&self) -> Result<Change<'static>, StoreError> {
+        const POSTGRES: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
+        const MYSQL: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT";
+        Ok(match self {
+            Self::Sqlite(pool) => Change::Sqlite(pool.begin().await?),
+            Self::Postgres(pool) => Change::Postgres(pool.begin_with(POSTGRES).await?),
+            Self::Mysql(pool) => Change::Mysql(pool.begin_with(MYSQL).await?),
+        })
+    }
+
     pub async fn begin(&self) -> Result<Change<'static>, StoreError> {
         let transaction = match &self.pool {
             // A reader that becomes a writer late could not be put after another writer.

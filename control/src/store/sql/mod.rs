@@ -10,6 +10,7 @@ mod record;
 mod specs;
 mod statements;
 mod tls;
+mod transfer;
 mod write;
 
 use async_trait::async_trait;
@@ -28,6 +29,7 @@ use write::{DISPATCHES, containing};
 
 pub use migrate::{Migration, MigrationStatus};
 pub use plugin_migrate::PluginMigrations;
+pub use transfer::ImportOptions;
 
 /// Ids in one statement, so that no database finds it too long.
 const IDS_MAX: usize = 500;

@@ -1,6 +1,6 @@
 //! Changes, each in one transaction, with what follows from them (admin sheet §10 and §11).
 
-use engine::model::Proxy;
+use engine::model::{Document, Proxy};
 
 use super::SqlStore;
 use super::driver::{Cell, Change};
@@ -19,12 +19,37 @@ impl SqlStore {
 
     pub(super) async fn clear_namespace(&self, namespace: &str) -> Result<(), StoreError> {
         let mut change = self.database.begin().await?;
-        // Each before what it refers to.
-        for table in ["api_specs", "plugin_configs", "proxies", "consumers", "upstreams"] {
-            change.execute(&format!("DELETE FROM {table} WHERE namespace = ?"), &[Cell::text(namespace)]).await?;
-        }
+        clear(&mut change, namespace).await?;
         change.commit().await
     }
+}
+
+pub(super) async fn clear(change: &mut Change<'_>, namespace: &str) -> Result<(), StoreError> {
+    // Each before what it refers to.
+    for table in ["api_specs", "plugin_configs", "proxies", "consumers", "upstreams"] {
+        change.execute(&format!("DELETE FROM {table} WHERE namespace = ?"), &[Cell::text(namespace)]).await?;
+    }
+    Ok(())
+}
+
+/// All resources of a document, each after those it refers to, and what proxies list at the end.
+pub(super) async fn insert_all(change: &mut Change<'_>, document: &Document) -> Result<(), StoreError> {
+    for row in &document.upstreams {
+        insert_record(change, row).await?;
+    }
+    for row in &document.consumers {
+        insert_record(change, row).await?;
+    }
+    for row in &document.proxies {
+        insert_record(change, row).await?;
+    }
+    for row in &document.plugin_configs {
+        insert_record(change, row).await?;
+    }
+    for row in &document.proxies {
+        associate(change, &row.id, listed(row)).await?;
+    }
+    Ok(())
 }
 
 async fn apply(change: &mut Change<'_>, step: &Step) -> Result<(), StoreError> {
