@@ -20,7 +20,7 @@ fn upstream(port: u16) -> Value {
 
 fn create(gateway: &Gateway, backend: &Backend) {
     made(&gateway.manage("POST", "/upstreams", &upstream(backend.port())));
-    let proxy = json!({
+    let mut proxy = json!({
         "id": "orders", "listen_path": "/orders", "backend_scheme": "http", "backend_host": "127.0.0.1",
         "backend_port": backend.port(), "upstream_id": "orders-backends",
     });
@@ -33,6 +33,9 @@ fn create(gateway: &Gateway, backend: &Backend) {
         let plugin = json!({"id": name, "plugin_name": name, "scope": "proxy", "proxy_id": "orders", "config": config});
         made(&gateway.manage("POST", "/plugins/config", &plugin));
     }
+    proxy["plugins"] = json!([{"plugin_config_id": "key_auth"}, {"plugin_config_id": "access_control"}]);
+    let listed = gateway.manage("PUT", "/proxies/orders", &proxy);
+    assert_eq!(listed.status, 200, "{}", listed.text());
 }
 
 fn asked_by(gateway: &Gateway, key: &str) -> Response {
