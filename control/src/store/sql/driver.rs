@@ -398,11 +398,12 @@ impl Database {
     pub async fn begin_read(&self) -> Result<Change<'static>, StoreError> {
         const POSTGRES: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
         const MYSQL: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT";
-        Ok(match self {
-            Self::Sqlite(pool) => Change::Sqlite(pool.begin().await?),
-            Self::Postgres(pool) => Change::Postgres(pool.begin_with(POSTGRES).await?),
-            Self::Mysql(pool) => Change::Mysql(pool.begin_with(MYSQL).await?),
-        })
+        let transaction = match &self.pool {
+            Pools::Sqlite(pool) => Transactions::Sqlite(self.patience.with(pool.begin()).await?),
+            Pools::Postgres(pool) => Transactions::Postgres(self.patience.with(pool.begin_with(POSTGRES)).await?),
+            Pools::Mysql(pool) => Transactions::Mysql(self.patience.with(pool.begin_with(MYSQL)).await?),
+        };
+        Ok(Change { transaction, patience: self.patience })
     }
 
     pub async fn begin(&self) -> Result<Change<'static>, StoreError> {

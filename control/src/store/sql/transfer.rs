@@ -4,7 +4,6 @@ use engine::model::{Consumer, Document, PluginConfig, Proxy, Upstream};
 use rustc_hash::FxHashMap;
 
 use super::driver::{Cell, Change};
-use super::load::HasId;
 use super::record::{Record, select};
 use super::write::{clear, insert_all};
 use super::{SqlStore, attach};
@@ -133,7 +132,7 @@ fn difference(wanted: &Document, kept: &Document) -> Option<(Kind, String)> {
     upstream.or_else(consumer).or_else(proxy).or_else(config)
 }
 
-fn first_other<T: PartialEq + HasId>(wanted: &[T], kept: &[T]) -> Option<String> {
+fn first_other<T: PartialEq + Record>(wanted: &[T], kept: &[T]) -> Option<String> {
     let pairs = wanted.iter().zip(kept).find(|(wanted, kept)| wanted != kept).map(|(wanted, _)| wanted);
     let longer = || wanted.get(kept.len()).or_else(|| kept.get(wanted.len()));
     pairs.or_else(longer).map(|row| row.id().to_owned())
