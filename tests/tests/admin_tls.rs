@@ -296,11 +296,12 @@ fn in_file_mode_a_certificate_that_cannot_be_used_costs_admin_https_only() {
 #[test]
 fn in_database_mode_a_certificate_that_cannot_be_used_refuses_the_start() {
     let authority = Authority::new();
+    let database = authority.bundle().with_file_name("config.db");
     for (identity, bundle, reason) in faults(&authority) {
         let mut secured = Secured::with(&identity)
             .env("FERRUM_MODE", "database")
             .env("FERRUM_DB_TYPE", "sqlite")
-            .env("FERRUM_DB_URL", "sqlite::memory:");
+            .env("FERRUM_DB_URL", format!("sqlite://{}?mode=rwc", database.display()));
         if let Some(bundle) = bundle {
             secured = secured.env("FERRUM_ADMIN_TLS_CLIENT_CA_BUNDLE_PATH", bundle.display());
         }
@@ -411,7 +412,7 @@ fn shutdown_ends_idle_connections_of_both_protocols() {
     let authority = Authority::new();
     let mut running = Secured::with(&authority.issue(&[HOST])).start();
     let idle: Vec<_> = ["h2", "http/1.1"]
-        .iter()
+        .into_iter()
         .map(|protocol| {
             Command::new("openssl")
                 .args(["s_client", "-quiet", "-connect", &format!("127.0.0.1:{}", running.port.number())])
