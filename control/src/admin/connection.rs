@@ -26,8 +26,8 @@ const STREAMS_MAX: u32 = 100;
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long a connection that was told to end for being idle may take to do so: as long as a body may take to be read.
-const CLOSE_MAX: Duration = Duration::from_secs(60);
+/// How long a client that was told of the end, and has nothing left to hear, may take to answer.
+const GOODBYE_MAX: Duration = Duration::from_secs(5);
 
 /// What a connection under TLS begins with.
 pub(super) struct Secured {
@@ -126,9 +126,11 @@ where
         () = under_way.idle_for(timeout) => {}
     }
     connection.as_mut().graceful_shutdown();
-    match tokio::time::timeout(CLOSE_MAX, connection).await {
-        Ok(outcome) => note_end(outcome),
-        Err(_) => tracing::debug!("An admin connection that was told to end did not, and is closed"),
+    tokio::select! {
+        outcome = connection => note_end(outcome),
+        () = under_way.idle_for(GOODBYE_MAX) => {
+            tracing::debug!("An admin connection that was told to end did not, and is closed");
+        }
     }
 }
 

@@ -96,7 +96,7 @@ fn secured(
     };
     let (policy, roots) = (Policy::default(), public_roots());
     let options =
-        ClientOptions { policy: &policy, roots, identity: None, revoked: &[], sessions_max: 0, inputs: &inputs };
+        ClientOptions { policy: &policy, roots, identity: None, revoked: &[], sessions_max: 1, inputs: &inputs };
     let config = client_offers(&options)?.http1;
     let connection = ClientConnection::new(config, server_name(&inputs, host)?).map_err(|error| error.to_string())?;
     Ok(StreamOwned::new(connection, stream))
