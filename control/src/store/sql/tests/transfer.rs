@@ -270,6 +270,7 @@ fn same(one: &Document, other: &Document) -> bool {
     Document { loaded_at: other.loaded_at, ..one.clone() } == *other
 }
 
+#[expect(clippy::result_large_err, reason = "the error of proptest")]
 async fn any_document_survives(place: Place) {
     let runtime = tokio::runtime::Handle::current();
     let store = std::sync::Arc::new(place.store);
