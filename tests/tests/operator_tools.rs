@@ -25,10 +25,7 @@ fn sqlite(folder: &Path, name: &str) -> String {
 
 /// A command with the settings of one database.
 fn on(url: &str, arguments: &[&str]) -> Exit {
-    let kind = match url.split(':').next() {
-        Some(kind @ ("sqlite" | "mysql")) => kind,
-        _ => "postgres",
-    };
+    let kind = url.split(':').next().unwrap_or_default();
     run_cli(arguments, &[("FERRUM_DB_TYPE", kind), ("FERRUM_DB_URL", url)])
 }
 

@@ -304,7 +304,7 @@ async fn any_document_survives_sqlite() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_namespace_is_filled_as_a_whole_or_not_at_all() {
-    let store = sqlite().await.store;
+    let Place { store, _folder } = sqlite().await;
     let of = |ids: &[&str], port: u64| Document {
         upstreams: ids
             .iter()
@@ -335,7 +335,7 @@ async fn a_namespace_is_filled_as_a_whole_or_not_at_all() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_column_would_change_is_refused() {
-    let store = sqlite().await.store;
+    let Place { store, _folder } = sqlite().await;
     let mut row: Proxy = match proxy("p", json!({})) {
         Resource::Proxy(row) => *row,
         _ => unreachable!("a proxy"),

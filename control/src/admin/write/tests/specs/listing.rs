@@ -4,8 +4,11 @@ use super::*;
 
 fn about(id: &str, title: Option<&str>, version: &str, tags: &[&str]) -> Value {
     let tags: Vec<Value> = tags.iter().map(|tag| json!({"name": tag})).collect();
-    let paths = json!({"/a": {"get": {}}, id: {"put": {}}});
-    let paths = if title.is_some() { paths } else { json!({}) };
+    let paths = match id {
+        "a" => json!({"/a": {"get": {}, "put": {}}}),
+        "b" => json!({"/a": {"get": {}}, id: {"put": {}, "post": {}}}),
+        _ => json!({}),
+    };
     json!({"openapi": version, "info": {"title": title}, "tags": tags, "paths": paths, "x-ferrum-proxy": proxy(id, json!({}))})
 }
 
