@@ -36,7 +36,7 @@ pub use frames::{BackendWebSocket, Frame, FrameReader, Http2WebSocket, RawWebSoc
 pub use gateway::{Exit, Gateway, GatewayBuilder, Signal, run_cli};
 pub use metrics_page::{MetricFamily, MetricsPage, Sample};
 pub use ports::PortLease;
-pub use python_peer::Peer;
+pub use python_peer::{Peer, peer_program};
 pub use redis::Redis;
 pub use wait::{Finally, Gate, PATIENCE, eventually};
 pub use wire::{Fault, Framing, Headers, Response};

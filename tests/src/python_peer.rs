@@ -90,6 +90,11 @@ impl Drop for Peer {
     }
 }
 
+/// A program that came with the packages of `tests/peers/requirements.txt`, to be run with arguments.
+pub fn peer_program(name: &str) -> Command {
+    Command::new(python().with_file_name(name))
+}
+
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("peers")
 }

@@ -88,7 +88,7 @@ pub(super) fn prepare(arguments: Option<&RunArgs>, mut env: Environment, host: &
     Ok(Prepared { settings, warnings, secrets_loaded, conf_overrides, environment: sources.env, conf: sources.conf })
 }
 
-/// The settings of commands that work on a database. Who only does that need not have said what to run.
+/// The settings of commands that run nothing: who only works on a database, or signs a token, need not have said what to run.
 pub(super) fn prepare_tool(conf: Option<PathBuf>, mut env: Environment, host: &Host) -> Result<Settings, Refusal> {
     apply_files(&FileArgs { settings: conf, spec: None }, &mut env, host, References::Count);
     secrets::resolve(&mut env, &host.directory).map_err(|error| Refusal::Secret(error.to_string()))?;

@@ -6,9 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::ValueEnum;
 
-use super::arguments::{FileArgs, RunArgs};
 use super::paths::Host;
-use super::prepare::prepare;
+use super::prepare::prepare_tool;
 use crate::admin::{Bearer, Role, Signing};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -44,11 +43,10 @@ pub(super) struct TokenArgs {
     settings: Option<PathBuf>,
 }
 
-/// The token, from the settings that `run` would have.
+/// The token, from the settings that `run` would have. What to run need not be among them.
 pub(super) fn token(arguments: TokenArgs, env: BTreeMap<String, String>, host: &Host) -> Result<String, String> {
-    let files = FileArgs { settings: arguments.settings, spec: None };
-    let prepared = prepare(Some(&RunArgs { files, ..RunArgs::default() }), env, host)?;
-    let admin = &prepared.settings.admin;
+    let settings = prepare_tool(arguments.settings, env, host)?;
+    let admin = &settings.admin;
     let signing = Signing {
         secret: admin.admin_jwt_secret.as_ref(),
         issuer: &admin.admin_jwt_issuer,

@@ -123,7 +123,7 @@ fn response(answer: &Answer) -> Value {
     let content = match answer.schema {
         "" => return response,
         "text" => json!({"text/plain": {"schema": {"type": "string"}}}),
-        "yaml" => json!({"application/yaml": {"schema": {"type": "string"}}}),
+        "yaml" => json!({"application/yaml": {"schema": {}}}),
         "spec" => json!({"application/json": {"schema": {}}, "application/yaml": {"schema": {}}}),
         schema => json!({"application/json": {"schema": reference(schema)}}),
     };
