@@ -53,7 +53,7 @@ pub(super) struct ListenerTls {
     published: Fanout<ServerConfig>,
 }
 
-/// Size and time of change of each certificate and key; nothing for one that cannot be looked at.
+/// Size and time of change of each file; nothing for one that cannot be looked at.
 type Stamps = Vec<Option<(u64, SystemTime)>>;
 
 /// What is read at start and at each change.
@@ -99,8 +99,12 @@ pub(super) fn frontend(settings: &Settings, cores: usize) -> Result<Option<Arc<L
         is_client_optional: listeners.frontend_tls_client_auth == settings::ClientAuth::Optional,
         revoked: settings.tls.tls_crl_file_path.clone(),
     };
-    let started = Tickets::new(settings.tls.tls_session_cache_size)
-        .and_then(|tickets| ListenerTls::start(settings, files, Sessions::Kept(tickets), cores));
+    let sessions_max = settings.tls.tls_session_cache_size;
+    let sessions = match files.client_ca {
+        Some(_) => Ok(Sessions::PerConfiguration { sessions_max }),
+        None => Tickets::new(sessions_max).map(Sessions::Kept),
+    };
+    let started = sessions.and_then(|sessions| ListenerTls::start(settings, files, sessions, cores));
     started.map(Some).map_err(|reason| Fatal::new(format!("Invalid TLS configuration: {reason}")))
 }
 
@@ -217,6 +221,7 @@ impl Files {
             let file = std::fs::metadata(path).ok()?;
             Some((file.len(), file.modified().ok()?))
         };
-        self.certificates.iter().chain(&self.keys).map(stamp).collect()
+        let who_may = self.client_ca.iter().chain(&self.revoked);
+        self.certificates.iter().chain(&self.keys).chain(who_may).map(stamp).collect()
     }
 }
