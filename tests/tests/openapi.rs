@@ -23,7 +23,7 @@ fn made_up_requests_meet_no_error_of_the_server_and_no_answer_that_is_not_descri
     let folder = std::env::temp_dir().join(format!("ferrum-edge-openapi-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
     let path = folder.join("openapi.yaml");
-    std::fs::write(&path, description.text()).expect("the description is kept");
+    std::fs::write(&path, &description.body).expect("the description is kept");
 
     let said = peer_program("schemathesis")
         .current_dir(&folder)
