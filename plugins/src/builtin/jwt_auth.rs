@@ -3,8 +3,10 @@
 //! A token names the consumer itself, so it is read before it is verified; nothing in it is believed until then but the name.
 //! HS256 is the only algorithm: whatever else a token's header says refuses the token.
 
+mod remembered;
 mod token;
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use engine::consumers::{ConsumerId, ConsumerIndex};
@@ -13,7 +15,8 @@ use serde_json::Value;
 use super::BuiltIn;
 use crate::config::{Key, Keys, Null, Parsed, key};
 use crate::credential::{Location, under_scheme, unix_now};
-use crate::{CoreEnv, Flow, Phases, Plugin, Protocols, RequestContext, Specs};
+use crate::{CoreEnv, Facts, Flow, Phases, Plugin, Protocols, RequestContext, Specs};
+use remembered::{Good, Remembered};
 use token::{Claim, Claims, Token};
 
 const DEFAULT_LOCATION: &str = "header:Authorization";
@@ -70,34 +73,37 @@ enum Refused {
 }
 
 impl JwtAuth {
-    fn judge(&self, text: &str, consumers: &ConsumerIndex, now: f64) -> Result<ConsumerId, Refused> {
+    fn judge(&self, text: &str, consumers: &ConsumerIndex, now: f64) -> Result<Good, Refused> {
         let token = Token::split(text).filter(Token::is_hs256).ok_or(Refused::Invalid)?;
         let judged = token.with_claims(&self.identity_claim, |claims| {
             let consumer = identify(&claims, consumers)?;
             let secrets = consumers.jwt_secrets(consumer);
-            let is_good = token.is_signed_by_one(secrets) && self.accepts(&claims, now);
-            if is_good { Ok(consumer) } else { Err(Refused::Invalid) }
+            let is_meant = token.is_signed_by_one(secrets) && self.accepts(&claims);
+            let (from, until) = self.lifetime(&claims).filter(|_| is_meant).ok_or(Refused::Invalid)?;
+            let good = Good { consumer, from, until };
+            if good.is_at(now) { Ok(good) } else { Err(Refused::Invalid) }
         });
         judged.unwrap_or(Err(Refused::Invalid))
     }
 
-    fn accepts(&self, claims: &Claims<'_>, now: f64) -> bool {
-        self.accepts_time(claims, now) && self.accepts_issuer(&claims.iss) && self.accepts_audience(&claims.aud)
+    fn accepts(&self, claims: &Claims<'_>) -> bool {
+        self.accepts_issuer(&claims.iss) && self.accepts_audience(&claims.aud)
     }
 
-    /// RFC 7519 §4.1.4: good before `exp`. §4.1.5: good from `nbf` on.
-    fn accepts_time(&self, claims: &Claims<'_>, now: f64) -> bool {
-        let is_alive = match claims.exp {
-            Claim::Number(expiry) => now < expiry + self.leeway_seconds,
-            Claim::Absent => !self.requires_expiry,
-            _ => false,
+    /// From when on, and until when. RFC 7519 §4.1.4: good before `exp`. §4.1.5: good from `nbf` on. None: it says neither so
+    /// that it could be understood, or not what must be said.
+    fn lifetime(&self, claims: &Claims<'_>) -> Option<(f64, f64)> {
+        let until = match claims.exp {
+            Claim::Number(expiry) => expiry + self.leeway_seconds,
+            Claim::Absent if !self.requires_expiry => f64::INFINITY,
+            _ => return None,
         };
-        let has_begun = match claims.nbf {
-            Claim::Number(begin) => now + self.leeway_seconds >= begin,
-            Claim::Absent => !self.requires_begin,
-            _ => false,
+        let from = match claims.nbf {
+            Claim::Number(begin) => begin - self.leeway_seconds,
+            Claim::Absent if !self.requires_begin => f64::NEG_INFINITY,
+            _ => return None,
         };
-        is_alive && has_begun
+        Some((from, until))
     }
 
     fn accepts_issuer(&self, claim: &Claim<'_>) -> bool {
@@ -198,13 +204,34 @@ impl Specs for JwtAuth {
     }
 
     fn build(&self, _env: &CoreEnv) -> Rc<dyn Plugin> {
-        Rc::new(self.clone())
+        Rc::new(Verifier::new(self.clone()))
     }
 }
 
-impl Plugin for JwtAuth {
+/// One core's.
+struct Verifier {
+    config: JwtAuth,
+    remembered: RefCell<Remembered>,
+}
+
+impl Verifier {
+    fn new(config: JwtAuth) -> Self {
+        Self { config, remembered: RefCell::default() }
+    }
+
+    fn judge(&self, text: &str, facts: &Rc<Facts>, now: f64) -> Result<ConsumerId, Refused> {
+        if let Some(consumer) = self.remembered.borrow().find(text, facts, now) {
+            return Ok(consumer);
+        }
+        let good = self.config.judge(text, &facts.consumers, now)?;
+        self.remembered.borrow_mut().keep(text, facts, good);
+        Ok(good.consumer)
+    }
+}
+
+impl Plugin for Verifier {
     fn name(&self) -> &'static str {
-        Self::NAME
+        JwtAuth::NAME
     }
 
     fn phases(&self) -> Phases {
@@ -212,17 +239,18 @@ impl Plugin for JwtAuth {
     }
 
     fn authenticate<'a>(&'a self, cx: &'a mut RequestContext) -> Flow<'a> {
-        let Some(value) = self.location.find(cx) else { return Flow::Continue };
-        let text = match &self.location {
+        let location = &self.config.location;
+        let Some(value) = location.find(cx) else { return Flow::Continue };
+        let text = match location {
             Location::Header(_) => under_scheme(&value, "bearer").unwrap_or(&value),
             Location::Query(_) => &value,
         };
         // While a clock stands before 1970, whatever expires has expired.
         let now = unix_now().map_or(f64::INFINITY, |since| since.as_secs_f64());
-        match self.judge(text, &cx.facts.consumers, now) {
+        match self.judge(text, &cx.facts, now) {
             Ok(consumer) => {
                 drop(value);
-                cx.identify(consumer, Self::NAME);
+                cx.identify(consumer, JwtAuth::NAME);
                 Flow::Continue
             }
             Err(Refused::Invalid) => Flow::reject(401, r#"{"error":"Invalid JWT token"}"#),

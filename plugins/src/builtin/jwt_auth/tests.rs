@@ -39,13 +39,13 @@ fn spec(config: Value) -> JwtAuth {
 
 fn judge(config: Value, token: &str) -> Result<String, Refused> {
     let consumers = ConsumerIndex::new(consumers());
-    spec(config).judge(token, &consumers, NOW).map(|id| consumers.get(id).username.clone())
+    spec(config).judge(token, &consumers, NOW).map(|good| consumers.get(good.consumer).username.clone())
 }
 
 fn check(config: Value, line: &str, headers: &[(&str, &str)]) -> Result<String, Rejection> {
     let mut cx = request(line, headers);
     cx.facts = facts_with(consumers(), &[]);
-    let plugin: Rc<dyn Plugin> = Rc::new(spec(config));
+    let plugin: Rc<dyn Plugin> = Rc::new(Verifier::new(spec(config)));
     ready(Chain::new(&[plugin], AuthMode::Single).authenticate(&mut cx)).map_err(|rejection| *rejection)?;
     assert_eq!(cx.auth_method, Some("jwt_auth"));
     Ok(cx.effective_identity().unwrap().to_owned())
@@ -335,4 +335,26 @@ proptest! {
         let verdict = judge(json!({}), &changed);
         prop_assert_eq!(verdict.is_ok(), changed == good);
     }
+}
+
+#[test]
+fn a_token_that_was_good_is_so_until_its_time_is_over_or_its_consumer_has_other_secrets() {
+    let verifier = Verifier::new(spec(json!({"leeway_secs": 0})));
+    let facts = facts_with(consumers(), &[]);
+    let token = token(json!({"sub": "alice", "nbf": NOW, "exp": NOW + 10.0}));
+    let judged = |token: &str, facts, now| verifier.judge(token, facts, now).map(|id| id.place());
+    for now in [NOW, NOW + 9.0] {
+        assert_eq!(judged(&token, &facts, now), Ok(0));
+    }
+    for now in [NOW - 1.0, NOW + 10.0] {
+        assert_eq!(judged(&token, &facts, now), Err(Refused::Invalid));
+    }
+    let (header, _) = token.split_once('.').unwrap();
+    let nobody = facts_with([], &[]);
+    let forged = token.replacen(header, &URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#), 1);
+    assert_eq!(judged(&forged, &facts, NOW), Err(Refused::Invalid), "the same signature under another text");
+    let withdrawn = facts_with([consumer("alice", json!({"jwt": [{"secret": ROTATED}]}))], &[]);
+    assert_eq!(judged(&token, &withdrawn, NOW), Err(Refused::Invalid));
+    assert_eq!(judged(&token, &nobody, NOW), Err(Refused::Invalid));
+    assert_eq!(judged(&token, &facts, NOW), Ok(0), "and again with the first");
 }
