@@ -16,6 +16,7 @@ pub(super) fn all() -> Value {
     generator.subschema_for::<Consumer>();
     generator.subschema_for::<PluginConfig>();
     let mut schemas: Map<String, Value> = generator.take_definitions(true);
+    schemas.values_mut().for_each(without_a_clock);
     for (name, schema) in [
         ("ProxyPage", page_of("Proxy")),
         ("UpstreamPage", page_of("Upstream")),
@@ -40,6 +41,15 @@ pub(super) fn all() -> Value {
         schemas.insert(name.to_owned(), schema);
     }
     schemas.into()
+}
+
+/// What a time is when it is not said depends on when the schema is asked for.
+fn without_a_clock(schema: &mut Value) {
+    for name in ["created_at", "updated_at"] {
+        if let Some(time) = schema.pointer_mut(&format!("/properties/{name}")) {
+            *time = json!({"type": "string", "format": "date-time"});
+        }
+    }
 }
 
 fn list_of(schema: &str) -> Value {
