@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Entry, entries};
 use crate::{Protocol, Protocols};
@@ -12,18 +12,19 @@ const HEAD: &str = "# Plugins
 
 Every built-in plugin name, in the order in which plugins run: lower priorities first, unless a plugin config sets
 `priority_override`. A plugin that is *not built yet* is known by name: a configuration that enables it is refused, and one
-that sets `enabled: false` is accepted.
+that sets `enabled: false` is accepted. *Keys* are those that the end-to-end tests of a plugin name, of all.
 
 H = HTTP, G = gRPC, W = WebSocket, T = TCP (also with TLS), U = UDP (also with DTLS).
 
-| Priority | Plugin | State | H | G | W | T | U |
-|---:|---|---|:-:|:-:|:-:|:-:|:-:|
+| Priority | Plugin | State | Keys | H | G | W | T | U |
+|---:|---|---|---:|:-:|:-:|:-:|:-:|:-:|
 ";
 
 const COLUMNS: [Protocol; 5] = [Protocol::Http, Protocol::Grpc, Protocol::WebSocket, Protocol::Tcp, Protocol::Udp];
 
 /// The text of `docs/plugins/README.md`.
 fn docs_index() -> String {
+    let sources = test_sources(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/tests"));
     let mut sorted: Vec<&Entry> = entries().iter().collect();
     sorted.sort_by_key(|entry| (entry.priority, entry.name));
     let mut page = HEAD.to_owned();
@@ -31,10 +32,31 @@ fn docs_index() -> String {
         let name = entry.name;
         let name = if entry.is_built() { format!("[`{name}`]({name}.md)") } else { format!("`{name}`") };
         let state = if entry.is_built() { "built" } else { "not built yet" };
+        let keys = if entry.is_built() { covered_keys(entry, &sources) } else { String::new() };
         // Writing to a String does not fail.
-        let _ = writeln!(page, "| {} | {name} | {state} |{}", entry.priority, marks(entry.protocols));
+        let _ = writeln!(page, "| {} | {name} | {state} | {keys} |{}", entry.priority, marks(entry.protocols));
     }
     page
+}
+
+/// Every end-to-end test, as text.
+fn test_sources(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    let read = |path: PathBuf| match path.is_dir() {
+        true => test_sources(&path),
+        false => fs::read_to_string(path).into_iter().collect(),
+    };
+    paths.into_iter().flat_map(read).collect()
+}
+
+/// `covered / all`: a key counts when a test that names the plugin names the key.
+fn covered_keys(entry: &Entry, sources: &[String]) -> String {
+    let quoted = |text: &str| format!("\"{text}\"");
+    let name = quoted(entry.name);
+    let of_plugin: Vec<&String> = sources.iter().filter(|source| source.contains(&name)).collect();
+    let is_covered = |key: &&crate::config::Key| of_plugin.iter().any(|source| source.contains(&quoted(key.name)));
+    format!("{} / {}", entry.keys.iter().filter(is_covered).count(), entry.keys.len())
 }
 
 const KEYS_HEAD: &str = "| Key | Type | Default | Meaning |";
