@@ -23,9 +23,6 @@ use crate::source::{CompileOptions, DatabaseSource, FileSource, Polled, SourceEr
 
 pub(super) type Published = Arc<Snapshot<PluginSet>>;
 
-/// How long a write waits for others before it is looked for.
-const GATHERING: Duration = Duration::from_millis(20);
-
 /// What is served, as the cores and as users see it.
 struct Configuration {
     snapshot: Published,
@@ -204,10 +201,7 @@ impl Publication {
     pub(super) fn start_following(self: Arc<Self>, every: Duration, told: Arc<Notify>) -> JoinHandle<()> {
         tokio::spawn(async move {
             loop {
-                if tokio::time::timeout(every, told.notified()).await.is_ok() {
-                    // Writes come in bursts, and one look serves all of them.
-                    tokio::time::sleep(GATHERING).await;
-                }
+                let _ = tokio::time::timeout(every, told.notified()).await;
                 self.reload().await;
             }
         })
