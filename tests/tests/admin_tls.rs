@@ -63,19 +63,8 @@ impl Running {
         self.curl(HOST, "/health", authority, &arguments).status
     }
 
-    /// What `openssl s_client` prints when it connects with these arguments and says this.
     fn openssl(&self, arguments: &[&str], input: &str) -> String {
-        let mut child = Command::new("openssl")
-            .args(["s_client", "-connect", &format!("127.0.0.1:{}", self.port.number()), "-servername", HOST])
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("openssl is needed: apt-get install openssl");
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
-        [output.stdout, output.stderr].concat().iter().map(|byte| char::from(*byte)).collect()
+        tests::openssl(self.port.number(), Some(HOST), arguments, input)
     }
 
     fn connect(&self) -> TcpStream {

@@ -1,7 +1,5 @@
 //! HTTPS from clients: what is offered, who is let in, and what a bad certificate or a bad client gets.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use tests::{Authority, Backend, Document, Gateway, GatewayBuilder, Identity, RawClient, Validity, eventually};
@@ -15,21 +13,8 @@ fn secured(backend: &Backend, identity: &Identity) -> GatewayBuilder {
         .env("FERRUM_FRONTEND_TLS_KEY_PATH", identity.key.display())
 }
 
-/// What `openssl s_client` prints when it connects with these arguments and says this.
 fn openssl(gateway: &Gateway, arguments: &[&str], input: &str) -> String {
-    let target = format!("127.0.0.1:{}", gateway.https_port());
-    let mut child = Command::new("openssl")
-        .args(["s_client", "-connect", &target])
-        .args(if arguments.contains(&"-noservername") { &[][..] } else { &["-servername", HOST] })
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("openssl is needed: apt-get install openssl");
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    [output.stdout, output.stderr].concat().iter().map(|byte| char::from(*byte)).collect()
+    tests::openssl(gateway.https_port(), Some(HOST), arguments, input)
 }
 
 /// A client may see the end of a handshake a moment before it is counted.
@@ -155,7 +140,7 @@ fn the_certificate_is_chosen_by_the_name_the_client_asks_for() {
     for host in ["a.b.example.org", "example.org", "other.test"] {
         assert_eq!(asked(host), 60, "{host}");
     }
-    let said = openssl(&gateway, &["-noservername", "-ign_eof"], CLOSING_REQUEST);
+    let said = tests::openssl(gateway.https_port(), None, &["-ign_eof"], CLOSING_REQUEST);
     assert!(said.contains(&format!("CN = {HOST}")) || said.contains(&format!("CN={HOST}")), "{said}");
 }
 

@@ -68,6 +68,16 @@ const WRITE_REFUSALS: &[Answer] = &[
 ];
 
 const NO_SOURCE: Answer = answer(503, "Error", "Neither a database nor a running configuration");
+const SPEC_REFUSED: Answer = answer(422, "SpecRefusal", "The document is refused");
+const SPEC_UNREADABLE: Answer = answer(400, "SpecRefusal", "The document cannot be read");
+/// However it is asked for.
+const SPEC_DOCUMENT: &[Answer] = &[
+    answer(200, "spec", "The document"),
+    answer(304, "", "As in If-None-Match"),
+    answer(406, "Error", "Neither JSON nor YAML is acceptable"),
+    answer(500, "Error", "What is stored is damaged"),
+    NO_DATABASE,
+];
 const NO_DATABASE: Answer = answer(503, "Error", "No database, or it is away");
 
 /// Query parameters: name, what it is for, JSON schema.
@@ -306,45 +316,17 @@ static OTHERS: [Operation; 32] = [
         "Make a proxy and what it needs from an OpenAPI document",
         Role::Admin,
         Some(Body::ApiSpec),
-        &[
-            answer(201, "ApiSpecStored", "All was made"),
-            answer(422, "SpecRefusal", "The document is refused"),
-            answer(400, "SpecRefusal", "The document cannot be read"),
-        ],
+        &[answer(201, "ApiSpecStored", "All was made"), SPEC_REFUSED, SPEC_UNREADABLE],
     ),
-    read(
-        "/api-specs/{id}",
-        "The document as it was given, or converted",
-        &[
-            answer(200, "spec", "The document"),
-            answer(304, "", "As in If-None-Match"),
-            answer(406, "Error", "Neither JSON nor YAML is acceptable"),
-            answer(500, "Error", "What is stored is damaged"),
-            NO_DATABASE,
-        ],
-    ),
-    read(
-        "/api-specs/by-proxy/{proxy_id}",
-        "The document that owns a proxy",
-        &[
-            answer(200, "spec", "The document"),
-            answer(304, "", "As in If-None-Match"),
-            answer(406, "Error", "Neither JSON nor YAML is acceptable"),
-            answer(500, "Error", "What is stored is damaged"),
-            NO_DATABASE,
-        ],
-    ),
+    read("/api-specs/{id}", "The document as it was given, or converted", SPEC_DOCUMENT),
+    read("/api-specs/by-proxy/{proxy_id}", "The document that owns a proxy", SPEC_DOCUMENT),
     write(
         "PUT",
         "/api-specs/{id}",
         "Replace a document and what it owns",
         Role::Admin,
         Some(Body::ApiSpec),
-        &[
-            answer(200, "ApiSpecStored", "All is as the document says"),
-            answer(422, "SpecRefusal", "The document is refused"),
-            answer(400, "SpecRefusal", "The document cannot be read"),
-        ],
+        &[answer(200, "ApiSpecStored", "All is as the document says"), SPEC_REFUSED, SPEC_UNREADABLE],
     ),
     write(
         "DELETE",
