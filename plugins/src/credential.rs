@@ -1,5 +1,7 @@
 //! How requests carry credentials: where they stand, under which scheme, and the Basic scheme itself.
 
+pub mod remembered;
+
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

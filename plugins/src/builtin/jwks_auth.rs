@@ -154,40 +154,32 @@ impl Plugin for Instance {
             Judged::Rejected(rejection) => return Flow::Reject(rejection),
             Judged::Passed(passed) => passed,
         };
-        let Passed { provider, identity, display, principal, headers } = passed;
-        if let Some(identity) = identity {
-            if let Some(consumer) = cx.facts.consumers.by_identity(&identity) {
+        if let Some(identity) = &passed.identity {
+            if let Some(consumer) = cx.facts.consumers.by_identity(identity) {
                 cx.identify(consumer, JwksAuth::NAME);
             }
-            cx.identify_external(identity, display, JwksAuth::NAME);
+            cx.identify_external(identity.clone(), passed.display.clone(), JwksAuth::NAME);
         }
-        if let Some(principal) = principal {
-            cx.metadata.set("mesh.request_principal", principal);
+        if let Some(principal) = &passed.principal {
+            cx.metadata.set("mesh.request_principal", principal.clone());
         }
-        if !self.config.providers[provider].forwards_token || !headers.is_empty() {
-            cx.keep(self, Kept { provider, headers });
+        if !self.config.providers[passed.provider].forwards_token || !passed.headers.is_empty() {
+            cx.keep(self, passed);
         }
         Flow::Continue
     }
 
     fn before_proxy<'a>(&'a self, cx: &'a mut RequestContext) -> Flow<'a> {
-        let Some(kept) = cx.take_kept::<Kept>(self) else { return Flow::Continue };
-        let provider = &self.config.providers[kept.provider];
+        let Some(passed) = cx.take_kept::<Rc<Passed>>(self) else { return Flow::Continue };
+        let provider = &self.config.providers[passed.provider];
         if !provider.forwards_token {
             hide_token(cx, &provider.locations);
         }
-        for (header, value) in kept.headers {
-            cx.head.headers.set(&provider.claim_headers[header].name, value.as_bytes());
+        for (header, value) in &passed.headers {
+            cx.head.headers.set(&provider.claim_headers[*header].name, value.as_bytes());
         }
         Flow::Continue
     }
-}
-
-/// What the backend is still to hear of a token that was accepted.
-struct Kept {
-    provider: usize,
-    /// The number of the claim header, and its value.
-    headers: Vec<(usize, String)>,
 }
 
 fn hide_token(cx: &mut RequestContext, locations: &[Location]) {

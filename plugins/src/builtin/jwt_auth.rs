@@ -3,20 +3,19 @@
 //! A token names the consumer itself, so it is read before it is verified; nothing in it is believed until then but the name.
 //! HS256 is the only algorithm: whatever else a token's header says refuses the token.
 
-mod remembered;
 mod token;
 
 use std::cell::RefCell;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use engine::consumers::{ConsumerId, ConsumerIndex};
 use serde_json::Value;
 
 use super::BuiltIn;
 use crate::config::{Key, Keys, Null, Parsed, key};
+use crate::credential::remembered::Remembered;
 use crate::credential::{Location, under_scheme, unix_now};
 use crate::{CoreEnv, Facts, Flow, Phases, Plugin, Protocols, RequestContext, Specs};
-use remembered::{Good, Remembered};
 use token::{Claim, Claims, Token};
 
 const DEFAULT_LOCATION: &str = "header:Authorization";
@@ -70,6 +69,21 @@ enum Audience {
 enum Refused {
     Invalid,
     NoIdentity,
+}
+
+/// Whom a token identifies, and when it is good, in seconds of Unix time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Good {
+    consumer: ConsumerId,
+    from: f64,
+    /// The first moment when it is not.
+    until: f64,
+}
+
+impl Good {
+    fn is_at(&self, now: f64) -> bool {
+        now >= self.from && now < self.until
+    }
 }
 
 impl JwtAuth {
@@ -211,20 +225,28 @@ impl Specs for JwtAuth {
 /// One core's.
 struct Verifier {
     config: JwtAuth,
-    remembered: RefCell<Remembered>,
+    remembered: RefCell<Remembered<Good>>,
+    /// Whose consumers, with their secrets, what is remembered was judged by.
+    judged_by: RefCell<Weak<Facts>>,
 }
 
 impl Verifier {
     fn new(config: JwtAuth) -> Self {
-        Self { config, remembered: RefCell::default() }
+        Self { config, remembered: RefCell::default(), judged_by: RefCell::default() }
     }
 
     fn judge(&self, text: &str, facts: &Rc<Facts>, now: f64) -> Result<ConsumerId, Refused> {
-        if let Some(consumer) = self.remembered.borrow().find(text, facts, now) {
-            return Ok(consumer);
+        let mut remembered = self.remembered.borrow_mut();
+        let mut judged_by = self.judged_by.borrow_mut();
+        if !std::ptr::eq(judged_by.as_ptr(), Rc::as_ptr(facts)) {
+            remembered.forget();
+            *judged_by = Rc::downgrade(facts);
+        }
+        if let Some(good) = remembered.find(text).filter(|good| good.is_at(now)) {
+            return Ok(good.consumer);
         }
         let good = self.config.judge(text, &facts.consumers, now)?;
-        self.remembered.borrow_mut().keep(text, facts, good);
+        remembered.keep(text, good);
         Ok(good.consumer)
     }
 }

@@ -286,9 +286,10 @@ fn keys_are_fetched_again_at_every_interval_and_a_withdrawn_one_is_no_longer_goo
     let (one, two, backend) = (Key::new("one"), Key::new("two"), Backend::saying("ok"));
     let provider = Provider::new(&[&one, &two]);
     let gateway = guarded(&backend, json!([{"jwks_uri": provider.uri()}]), json!({"jwks_refresh_interval_secs": 1}));
-    wait_until_taken(&gateway, &one.good());
+    let token = one.good();
+    wait_until_taken(&gateway, &token);
     provider.publish(&[&two]);
-    eventually("the key is gone", || (show(&gateway, &one.good()).status == 401).then_some(()));
+    eventually("the key is gone", || (show(&gateway, &token).status == 401).then_some(()));
     assert_eq!(show(&gateway, &two.good()).status, 200);
     provider.is_broken.store(true, Ordering::SeqCst);
     let before = provider.fetches();

@@ -1,6 +1,7 @@
 //! From a request to a verdict on its token.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use super::claims::{Claim, Claims, Wanted};
 use super::config::{Config, Provider, slot};
 use super::location::{Found, Origin, find, is_eligible};
 use super::token::Token;
+use crate::credential::remembered::Remembered;
 use crate::outbound::Services;
 use crate::outbound::jwks::{Algorithm, Discovery, KeySet, Store, VerifyingKeys};
 use crate::{ClientCertificate, Rejection, RequestContext};
@@ -71,8 +73,8 @@ impl CoreKeys {
         core_keys
     }
 
-    /// Takes over what is new: one compare when nothing is.
-    fn look(&self, core: usize) {
+    /// Takes over what is new, and says whether anything is: one compare when nothing is.
+    fn look(&self, core: usize) -> bool {
         let mut present = self.present.borrow_mut();
         let Present { view, keys } = &mut *present;
         match view {
@@ -81,11 +83,13 @@ impl CoreKeys {
                 if is_new {
                     *keys = VerifyingKeys::of(set);
                 }
+                is_new
             }
             None => {
-                let Some(store) = self.live.store() else { return };
+                let Some(store) = self.live.store() else { return false };
                 let new = view.insert(store.view(core));
                 *keys = VerifyingKeys::of(new.look().0);
+                true
             }
         }
     }
@@ -109,10 +113,11 @@ impl CoreKeys {
 pub(super) enum Judged {
     NoToken,
     Rejected(Box<Rejection>),
-    Passed(Passed),
+    Passed(Rc<Passed>),
 }
 
 /// A token that is good.
+#[derive(Debug)]
 pub(super) struct Passed {
     pub provider: usize,
     pub identity: Option<String>,
@@ -127,12 +132,24 @@ fn rejected(status: u16, json: &str) -> Judged {
     Judged::Rejected(Box::new(Rejection::json(status, json)))
 }
 
+/// A token that passed, by the keys that are published now.
+struct Good {
+    passed: Rc<Passed>,
+    /// In seconds of Unix time.
+    last: u64,
+    /// With what certificate, if a provider asks for them.
+    thumbprint: Option<Box<str>>,
+}
+
 /// One core's verifier.
 pub(super) struct Verifier {
     config: Arc<Config>,
     core: usize,
     keys: Vec<CoreKeys>,
     header: Wanted,
+    /// Whether a provider takes tokens only with the certificate that they are bound to.
+    asks_certificates: bool,
+    remembered: RefCell<Remembered<Good>>,
     /// For decoding header and payload of one token after the other.
     scratch: RefCell<(Vec<u8>, Vec<u8>)>,
 }
@@ -149,22 +166,64 @@ impl Verifier {
             debug_assert_eq!(given, number);
         }
         let keys = live.iter().map(|live| CoreKeys::new(live.clone(), core)).collect();
-        Self { config, core, keys, header, scratch: RefCell::default() }
-    }
-
-    pub fn judge(&self, cx: &RequestContext, now: u64) -> Judged {
-        match find(&self.config, cx) {
-            Found::Nothing => Judged::NoToken,
-            Found::Refused(json) => rejected(401, json),
-            Found::Token(token, origin) => {
-                let accepted = self.accepted(cx, &token, origin, now);
-                accepted.unwrap_or_else(|| rejected(401, INVALID))
-            }
+        let asks_certificates = config.providers.iter().any(|provider| provider.requires_certificate);
+        Self {
+            config,
+            core,
+            keys,
+            header,
+            asks_certificates,
+            remembered: RefCell::default(),
+            scratch: RefCell::default(),
         }
     }
 
-    /// What the first provider that accepts the token says; none if no provider does.
-    fn accepted(&self, cx: &RequestContext, text: &str, origin: Origin, now: u64) -> Option<Judged> {
+    pub fn judge(&self, cx: &RequestContext, now: u64) -> Judged {
+        let (token, origin) = match find(&self.config, cx) {
+            Found::Nothing => return Judged::NoToken,
+            Found::Refused(json) => return rejected(401, json),
+            Found::Token(token, origin) => (token, origin),
+        };
+        self.look();
+        if !self.is_one_for_all(origin) {
+            return self.accepted(cx, &token, origin, now).map_or_else(|| rejected(401, INVALID), |(judged, _)| judged);
+        }
+        if let Some(passed) = self.find_remembered(cx, &token, now) {
+            return Judged::Passed(passed);
+        }
+        let Some((judged, last)) = self.accepted(cx, &token, origin, now) else { return rejected(401, INVALID) };
+        if let Judged::Passed(passed) = &judged {
+            let thumbprint = self.thumbprint(cx).map(Box::from);
+            self.remembered.borrow_mut().keep(&token, Good { passed: passed.clone(), last, thumbprint });
+        }
+        judged
+    }
+
+    /// Takes over the keys that are new. They may know other tokens than those before them.
+    fn look(&self) {
+        let is_any_new = self.keys.iter().fold(false, |is_any_new, keys| keys.look(self.core) || is_any_new);
+        if is_any_new {
+            self.remembered.borrow_mut().forget();
+        }
+    }
+
+    /// Whether it is the same for all requests which providers may judge a token from there.
+    fn is_one_for_all(&self, origin: Origin) -> bool {
+        origin == Origin::Authorization || self.config.providers.len() == 1
+    }
+
+    fn find_remembered(&self, cx: &RequestContext, token: &str, now: u64) -> Option<Rc<Passed>> {
+        let remembered = self.remembered.borrow();
+        let good = remembered.find(token)?;
+        (now <= good.last && good.thumbprint.as_deref() == self.thumbprint(cx)).then(|| good.passed.clone())
+    }
+
+    fn thumbprint<'c>(&self, cx: &'c RequestContext) -> Option<&'c str> {
+        cx.client_certificate.as_deref().filter(|_| self.asks_certificates).map(ClientCertificate::thumbprint)
+    }
+
+    /// What the first provider that accepts the token says, and the last second in which it does; none if no provider does.
+    fn accepted(&self, cx: &RequestContext, text: &str, origin: Origin, now: u64) -> Option<(Judged, u64)> {
         let token = Token::split(text)?;
         let mut scratch = self.scratch.borrow_mut();
         let (header, payload) = &mut *scratch;
@@ -178,16 +237,19 @@ impl Verifier {
         let key = header.text(KEY);
         let signature = token.signature()?;
         let certificate = cx.client_certificate.as_deref();
+        let last = claims.get(slot::EXPIRY).map(last_second);
         let candidates = || {
             self.in_order(claims.text(slot::ISSUER)).filter(|index| {
                 let provider = &self.config.providers[*index];
-                is_acceptable(provider, &claims, certificate, now) && is_eligible(&provider.locations, cx, text, origin)
+                let is_fresh = last.map_or(!provider.requires_expiry, |last| last.is_some_and(|last| now <= last));
+                is_fresh
+                    && is_acceptable(provider, &claims, certificate)
+                    && is_eligible(&provider.locations, cx, text, origin)
             })
         };
         for index in candidates() {
-            self.keys[index].look(self.core);
             if self.keys[index].verify(key, algorithm, &token, signature.bytes()) {
-                return Some(self.authorized(index, &claims));
+                return Some((self.authorized(index, &claims), last.flatten().unwrap_or(u64::MAX)));
             }
         }
         // Whoever forges a token may name a new key in it, so it must at least be good in all else, and even then asking is rare.
@@ -229,16 +291,12 @@ impl Verifier {
             Some((number, claims.get(header.claim)?.shown(&provider.separator)?))
         };
         let headers = provider.claim_headers.iter().enumerate().filter_map(header).collect();
-        Judged::Passed(Passed { provider: index, identity, display, principal, headers })
+        Judged::Passed(Rc::new(Passed { provider: index, identity, display, principal, headers }))
     }
 }
 
-/// Whether the provider would take these claims, if it signed them.
-fn is_acceptable(provider: &Provider, claims: &Claims<'_>, certificate: Option<&ClientCertificate>, now: u64) -> bool {
-    let is_fresh = match claims.get(slot::EXPIRY) {
-        Some(expiry) => !is_expired(expiry, now),
-        None => !provider.requires_expiry,
-    };
+/// Whether the provider would take these claims while they last, if it signed them.
+fn is_acceptable(provider: &Provider, claims: &Claims<'_>, certificate: Option<&ClientCertificate>) -> bool {
     let is_its_own = match (&provider.issuer, claims.get(slot::ISSUER)) {
         (Some(issuer), Some(_)) => claims.text(slot::ISSUER) == Some(issuer),
         _ => true,
@@ -252,14 +310,16 @@ fn is_acceptable(provider: &Provider, claims: &Claims<'_>, certificate: Option<&
         !provider.requires_certificate
             || certificate.is_some_and(|shown| claims.text(slot::THUMBPRINT) == Some(shown.thumbprint()))
     };
-    is_fresh && is_its_own && is_for_us() && is_bound()
+    is_its_own && is_for_us() && is_bound()
 }
 
-/// RFC 7519 §4.1.4. What is no number cannot be checked, and counts as expired.
-fn is_expired(expiry: &Claim<'_>, now: u64) -> bool {
+/// RFC 7519 §4.1.4: the last second in which a token is good. None of what is no number: that cannot be checked, and counts as
+/// expired.
+fn last_second(expiry: &Claim<'_>) -> Option<u64> {
     match expiry {
-        Claim::Unsigned(seconds) => now > seconds.saturating_add(LEEWAY_SECS),
-        Claim::Float(seconds) => now as f64 > seconds + LEEWAY_SECS as f64,
-        _ => true,
+        Claim::Unsigned(seconds) => Some(seconds.saturating_add(LEEWAY_SECS)),
+        // Whole seconds are compared, so what is behind the point never counts; what is below zero is long past.
+        Claim::Float(seconds) => Some((seconds + LEEWAY_SECS as f64) as u64),
+        _ => None,
     }
 }
