@@ -105,14 +105,14 @@ fn compare(what: &str, key: &ParsedPublicKey, jwk: &Value, sign: &dyn Fn(&[u8]) 
     let (fresh, seen) = (plugin(jwk), plugin(jwk));
     let mut requests: Vec<RequestContext> = tokens.iter().map(|token| request(token)).collect();
     let mut again = request(&tokens[0]);
-    let mut turn = (0..requests.len()).cycle();
+    let (mut turn, mut library_turn) = ((0..requests.len()).cycle(), messages.iter().zip(&signatures).cycle());
     let ask = |plugin: &Rc<dyn Plugin>, cx: &mut RequestContext| {
         cx.consumer = None;
         assert!(matches!(plugin.authenticate(black_box(cx)), Flow::Continue));
         assert!(cx.consumer.is_some());
     };
     let mut library = || {
-        let (message, signature) = (black_box(&messages[0]), &signatures[0]);
+        let Some((message, signature)) = library_turn.next() else { return };
         assert!(black_box(key).verify_sig(message.as_bytes(), signature).is_ok());
     };
     let mut ours = || ask(&fresh, &mut requests[turn.next().unwrap_or(0)]);

@@ -185,7 +185,9 @@ impl Headers {
     /// The value plugins see: the last one of that name. Values that are not visible ASCII, spaces or tabs are not seen.
     pub fn get(&self, name: &str) -> Option<&str> {
         let value = self.all(name).last()?;
-        value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~')).then(|| std::str::from_utf8(value).ok()).flatten()
+        // Without an end at the first that is not, many bytes are looked at in one step.
+        let is_visible = value.iter().fold(true, |is_visible, byte| is_visible & matches!(byte, b'\t' | b' '..=b'~'));
+        is_visible.then(|| std::str::from_utf8(value).ok()).flatten()
     }
 
     /// Removes every field of that name.
