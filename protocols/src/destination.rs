@@ -48,6 +48,7 @@ pub struct Destination<'a> {
 pub struct Selected<'a> {
     balancer: &'a Balancer,
     index: usize,
+    /// Chosen although no target was eligible.
     pub degraded: bool,
     /// For the response to a request that came without the cookie that its target is chosen by.
     pub sticky_cookie: Option<&'a str>,
@@ -82,11 +83,6 @@ impl<'a> Destination<'a> {
             pool: Cow::Borrowed(&route.pool),
             selected: None,
         }
-    }
-
-    /// Chosen although no target was eligible.
-    pub fn is_degraded(&self) -> bool {
-        self.selected.as_ref().is_some_and(|selected| selected.degraded)
     }
 
     /// The head of a response is here. What a failing target answers says nothing about how fast it works.

@@ -101,12 +101,7 @@ impl Failure {
             Answer::ResponseTooLarge => (502, r#"{"error":"Backend response body exceeds maximum size"}"#, false),
             Answer::ResponseReadFailed => (502, r#"{"error":"Backend response body read failed"}"#, false),
         };
-        let rejection = Rejection::json(status, body);
-        if status != 502 {
-            return Some((rejection, close));
-        }
-        let kind = if self.class.is_pre_wire() { "connection_failure" } else { "backend_error" };
-        Some((rejection.with_header("x-gateway-error", kind), close))
+        Some((Rejection::json(status, body), close))
     }
 
     /// Traffic sheet §13.4.

@@ -13,7 +13,7 @@ use engine::counters::ErrorClass;
 use engine::http::ResponseHead;
 use engine::net::Sender;
 use engine::snapshot::{ProxyFacts, ProxySpec};
-use plugins::{Chain, RequestContext};
+use plugins::{Chain, Rejection, RequestContext};
 
 use crate::deliver;
 use crate::destination::Destination;
@@ -25,7 +25,7 @@ use crate::http1::{self, BackendConnection, Http1Response};
 use crate::http2::{self, Http2Response, Leased};
 use crate::outgoing::{OutgoingRequest, passed_trailers};
 use crate::per_ip::Slot;
-use crate::respond::Respond;
+use crate::respond::{OwnFields, Respond};
 use crate::transaction::Transaction;
 use crate::translate::{Codecs, TranslatedBody, TranslatedResponse};
 use crate::whole;
@@ -442,21 +442,46 @@ async fn fail<R: Responder>(
     if close {
         responder.close_after();
     }
-    if forwarding.destination.is_degraded() && forwarding.kind == Kind::Plain {
-        rejection = rejection.with_header("x-gateway-upstream-status", "degraded");
-    }
     log_failure(forwarding, &failure);
     if forwarding.kind.is_grpc() {
         transaction.rejected_in("grpc_backend_error");
         transaction.note_grpc(&rejection);
     }
-    if forwarding.kind == Kind::Plain && forwarding.chain.has_after_proxy() && failure.is_backend_s() {
-        rejection = boxed(|| whole::through_after_proxy(transaction, forwarding.chain, rejection, false)).await;
+    if forwarding.kind == Kind::Plain {
+        rejection = passed(forwarding, transaction, &failure, rejection).await;
         transaction.outcome.status = rejection.status;
     }
     let is_head = transaction.answers_head();
     let sent = deliver::rejection(&rejection, is_head, responder).await;
     transaction.outcome.client_disconnected |= sent.is_err();
+}
+
+/// What plugins make of the gateway's answer, and behind them what the gateway adds to it.
+async fn passed(
+    forwarding: &Forwarding<'_>,
+    transaction: &mut Transaction,
+    failure: &Failure,
+    answer: Rejection,
+) -> Rejection {
+    let selected = forwarding.destination.selected.as_ref();
+    let passed = if forwarding.chain.has_after_proxy() && failure.is_backend_s() {
+        boxed(|| whole::through_after_proxy(transaction, forwarding.chain, answer, false)).await
+    } else {
+        Ok(answer)
+    };
+    let (mut answer, own) = match passed {
+        Ok(answer) => {
+            let own = OwnFields::of_failure(answer.status, failure, selected);
+            (answer, own)
+        }
+        Err(rejection) => {
+            let settings = &forwarding.worker.settings;
+            let own = OwnFields::in_place(rejection.status, Some(failure.class), settings, selected);
+            (*rejection, own)
+        }
+    };
+    own.add_to(&mut answer);
+    answer
 }
 
 fn log_failure(forwarding: &Forwarding<'_>, failure: &Failure) {

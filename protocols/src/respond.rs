@@ -97,9 +97,8 @@ impl<S: BackendResponse> Respond<'_, '_, S> {
             *rejection = grpc::translated(&rejection);
             transaction.note_grpc(&rejection);
         } else {
-            let settings = &forwarding.worker.settings;
             let selected = forwarding.destination.selected.as_ref();
-            OwnFields::of(rejection.status, self.head.version, settings, selected).add_to(&mut rejection);
+            OwnFields::in_place(rejection.status, None, &forwarding.worker.settings, selected).add_to(&mut rejection);
         }
         transaction.outcome.status = rejection.status;
         let (is_head, responder) = (transaction.answers_head(), responder.take()?);
@@ -428,24 +427,70 @@ pub struct OwnFields<'f> {
 
 const GATEWAY_ERROR: &str = "x-gateway-error";
 
+/// What `via` says of an answer that was collected, or that is whole because a plugin gave it (traffic sheet §6.5).
+const COLLECTED: Version = Version::Http11;
+
 impl<'f> OwnFields<'f> {
-    pub fn of(status: u16, version: Version, settings: &'f HttpSettings, selected: Option<&'f Selected<'_>>) -> Self {
+    /// Of a backend's answer.
+    fn of(status: u16, version: Version, settings: &'f HttpSettings, selected: Option<&'f Selected<'_>>) -> Self {
         let mut own = Self::default();
-        if status >= 500 {
-            own.add(GATEWAY_ERROR, if status == 504 { b"backend_timeout" } else { b"backend_error" });
-        }
-        if let Some(selected) = selected {
-            if selected.degraded {
-                own.add("x-gateway-upstream-status", b"degraded");
-            }
-            if let Some(cookie) = selected.sticky_cookie {
-                own.add("set-cookie", cookie.as_bytes());
-            }
-        }
-        if let Some(via) = &settings.via {
-            own.add("via", via.value(version).as_bytes());
-        }
+        own.add_error(status, None);
+        own.add_selected(selected);
+        own.add_via(version, settings);
         own
+    }
+
+    /// Of what a plugin answers in its place; `failed` is why the backend did not, if it did not.
+    pub fn in_place(
+        status: u16,
+        failed: Option<ErrorClass>,
+        settings: &'f HttpSettings,
+        selected: Option<&'f Selected<'_>>,
+    ) -> Self {
+        let mut own = Self::default();
+        own.add_error(status, failed);
+        own.add_selected(selected);
+        own.add_via(COLLECTED, settings);
+        own
+    }
+
+    /// Of what the gateway itself answers when an exchange has failed.
+    pub fn of_failure(status: u16, failure: &Failure, selected: Option<&'f Selected<'_>>) -> Self {
+        let mut own = Self::default();
+        if failure.is_backend_s() {
+            own.add_error(status, Some(failure.class));
+        }
+        own.add_status(selected);
+        own
+    }
+
+    /// Traffic sheet §6.6.
+    fn add_error(&mut self, status: u16, failed: Option<ErrorClass>) {
+        match status {
+            _ if failed.is_some_and(ErrorClass::is_pre_wire) => self.add(GATEWAY_ERROR, b"connection_failure"),
+            504 => self.add(GATEWAY_ERROR, b"backend_timeout"),
+            500.. => self.add(GATEWAY_ERROR, b"backend_error"),
+            _ => {}
+        }
+    }
+
+    fn add_selected(&mut self, selected: Option<&'f Selected<'_>>) {
+        self.add_status(selected);
+        if let Some(cookie) = selected.and_then(|selected| selected.sticky_cookie) {
+            self.add("set-cookie", cookie.as_bytes());
+        }
+    }
+
+    fn add_status(&mut self, selected: Option<&Selected<'_>>) {
+        if selected.is_some_and(|selected| selected.degraded) {
+            self.add("x-gateway-upstream-status", b"degraded");
+        }
+    }
+
+    fn add_via(&mut self, version: Version, settings: &'f HttpSettings) {
+        if let Some(via) = &settings.via {
+            self.add("via", via.value(version).as_bytes());
+        }
     }
 
     fn add(&mut self, name: &'static str, value: &'f [u8]) {

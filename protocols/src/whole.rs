@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use engine::buffer::Chunk;
 use engine::counters::ErrorClass;
-use engine::http::{Headers, ResponseHead, Version};
+use engine::http::{Headers, ResponseHead};
 use plugins::{Buffering, Chain, Rejection, WholeResponse};
 
 use crate::deliver;
@@ -128,9 +128,10 @@ pub async fn answer_for_backend<R: Responder>(
         answer = crate::grpc::translated(&answer);
         transaction.note_grpc(&answer);
     } else {
-        answer = through_after_proxy(transaction, chain, answer, true).await;
-        // What is collected counts as HTTP/1.1 (traffic sheet §6.5); no target has been asked.
-        OwnFields::of(answer.status, Version::Http11, &transaction.worker.settings, None).add_to(&mut answer);
+        let passed = through_after_proxy(transaction, chain, answer, true).await;
+        answer = passed.unwrap_or_else(|rejection| *rejection);
+        // No target has been asked.
+        OwnFields::in_place(answer.status, None, &transaction.worker.settings, None).add_to(&mut answer);
     }
     transaction.outcome.status = answer.status;
     let sent = deliver::rejection(&answer, transaction.answers_head(), responder).await;
@@ -140,23 +141,26 @@ pub async fn answer_for_backend<R: Responder>(
 
 /// Lets plugins at an answer that the gateway gives because the backend gave none (plugin API sheet §4.4), and `with_body` at its
 /// body as well.
+///
+/// # Errors
+/// A plugin has rejected it; what it says instead.
 pub async fn through_after_proxy(
     transaction: &mut Transaction,
     chain: &Chain,
     answer: Rejection,
     with_body: bool,
-) -> Rejection {
+) -> Result<Rejection, Box<Rejection>> {
     let mut head = ResponseHead::new(answer.status);
     let mut response = WholeResponse { head: &mut head, body: Vec::new(), trailers: None };
     response.replace(answer);
     if let Some(rejection) = respond::after_proxy(transaction, chain, response.head).await {
-        return *rejection;
+        return Err(rejection);
     }
     if with_body {
         respond::response_body(transaction, chain, &mut response).await;
     }
     let body = response.body;
-    rejection_of(&head, body)
+    Ok(rejection_of(&head, body))
 }
 
 fn rejection_of(head: &ResponseHead, body: Vec<u8>) -> Rejection {

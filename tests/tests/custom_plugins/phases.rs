@@ -204,6 +204,13 @@ fn an_answer_in_the_place_of_the_backend_s_has_the_headers_of_one() {
             assert_eq!(errors, [error.unwrap_or("mine")], "{hook} {status}");
         }
     }
+    let away = tests::RefusingPort::new();
+    for status in [503, 504, 403] {
+        let acts = json!({"after_proxy": {"reject": {"status": status, "body": "{}"}}});
+        let response = post(&rejecting(away.port(), acts), "/", "", "body");
+        assert_eq!((response.status, response.headers.all("via")), (status, vec!["1.1 ferrum-edge"]));
+        assert_eq!(response.headers.all("x-gateway-error"), ["connection_failure"], "{status}");
+    }
     let backend = Backend::saying("ok");
     let rejected = post(&rejecting(backend.port(), json!({"authorize": {"reject": {"status": 503}}})), "/", "", "body");
     assert!(!rejected.headers.has("via") && !rejected.headers.has("x-gateway-error"), "no backend had to do with it");
