@@ -246,7 +246,8 @@ impl<'a, 'c, S: BackendResponse> Delivery<'a, 'c, S> {
         responder: &mut Option<R>,
     ) -> Result<bool, Failure> {
         let size = self.streamed_size();
-        let Some(mut stream) = self.start(transaction, responder, size).await else { return Ok(false) };
+        let version = self.respond.head.version;
+        let Some(mut stream) = self.start(transaction, responder, version, size).await else { return Ok(false) };
         let (limit, destination) = (self.limit, &self.respond.forwarding.destination);
         let has_body = self.length != BodyLength::None;
         let mut body = self.body();
@@ -286,7 +287,7 @@ impl<'a, 'c, S: BackendResponse> Delivery<'a, 'c, S> {
             Some(_) => ResponseSize::Trailed(length),
             None => ResponseSize::Exact(length),
         };
-        let stream = start(forwarding, (head, NOT_RETURNED), transaction, responder, size).await;
+        let stream = start(forwarding, (head, COLLECTED, NOT_RETURNED), transaction, responder, size).await;
         collected.send(stream, size).await
     }
 
@@ -310,7 +311,7 @@ impl<'a, 'c, S: BackendResponse> Delivery<'a, 'c, S> {
             ResponseSize::Exact(length) if collected.trailers.is_some() => ResponseSize::Trailed(length),
             size => size,
         };
-        let stream = start(forwarding, (head, skip), transaction, responder, size).await;
+        let stream = start(forwarding, (head, COLLECTED, skip), transaction, responder, size).await;
         collected.send(stream, size).await
     }
 
@@ -354,7 +355,7 @@ impl<'a, 'c, S: BackendResponse> Delivery<'a, 'c, S> {
         outcome.bytes_received = length;
         self.respond.forwarding.destination.note_end();
         let size = ResponseSize::Exact(length);
-        let Some(mut stream) = self.start(transaction, responder, size).await else { return Ok(false) };
+        let Some(mut stream) = self.start(transaction, responder, COLLECTED, size).await else { return Ok(false) };
         let Respond { mut response, head, .. } = self.respond;
         let buffer = head.headers.take_received();
         let whole = response.head_end().unwrap_or(buffer.len())..buffer.len();
@@ -381,9 +382,10 @@ impl<'a, 'c, S: BackendResponse> Delivery<'a, 'c, S> {
         &self,
         transaction: &mut Transaction,
         responder: &mut Option<R>,
+        version: Version,
         size: ResponseSize,
     ) -> Option<R::Stream> {
-        start(self.respond.forwarding, (self.respond.head, NOT_RETURNED), transaction, responder, size).await
+        start(self.respond.forwarding, (self.respond.head, version, NOT_RETURNED), transaction, responder, size).await
     }
 
     /// The rest of the response, once the head has been laid out and its fields are not needed any more.
@@ -513,10 +515,11 @@ impl<'f> OwnFields<'f> {
     }
 }
 
-/// Lays out the response head: what the backend sent without what is skipped, and the gateway's own fields.
+/// Lays out the response head: what the backend sent without what is skipped, and the gateway's own fields. The version is the one
+/// that the answer counts as.
 async fn start<R: Responder>(
     forwarding: &Forwarding<'_>,
-    (head, mut skip): (&ResponseHead, KnownSet),
+    (head, version, mut skip): (&ResponseHead, Version, KnownSet),
     transaction: &mut Transaction,
     responder: &mut Option<R>,
     size: ResponseSize,
@@ -525,7 +528,7 @@ async fn start<R: Responder>(
     let selected = forwarding.destination.selected.as_ref();
     // gRPC has its own words for all of it (traffic sheet §6.6).
     let own = match forwarding.kind {
-        Kind::Plain => OwnFields::of(head.status, head.version, &forwarding.worker.settings, selected),
+        Kind::Plain => OwnFields::of(head.status, version, &forwarding.worker.settings, selected),
         Kind::Grpc | Kind::GrpcWeb | Kind::WebSocket => OwnFields::default(),
     };
     if head.status >= 500 && forwarding.kind == Kind::Plain {

@@ -196,6 +196,25 @@ fn the_backend_learns_how_the_client_came() {
 }
 
 #[test]
+fn the_client_learns_how_the_backend_answered_unless_the_answer_was_collected() {
+    let crossings = start();
+    crossings.each(async |frontend, backend| {
+        if backend == Transport::H2c {
+            return Ok(());
+        }
+        let streamed = if backend.is_http2() { "2.0 ferrum-edge" } else { "1.1 ferrum-edge" };
+        let mut client = crossings.client(frontend).await;
+        for (unknown_length, version) in [(false, "1.1 ferrum-edge"), (true, streamed)] {
+            let plan = Plan { bytes: 1000, unknown_length, ..Plan::default() };
+            let answer = whole(&mut client, &crossings.ask(backend, "GET", &plan, Size::None)).await?;
+            let told = answer.headers.all("via");
+            check!(told == [version], "via {told:?}, unknown length: {unknown_length}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn answers_without_a_body_are_so_everywhere_and_the_connection_goes_on() {
     let crossings = start();
     crossings.each(async |frontend, backend| {
