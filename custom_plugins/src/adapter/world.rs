@@ -30,18 +30,17 @@ struct Shelf<T> {
     kind: &'static str,
     made: Box<[OnceLock<Option<Arc<T>>>]>,
     /// By id, where they stand in the document.
-    places: OnceLock<HashMap<String, usize>>,
+    places: HashMap<String, usize>,
 }
 
 impl<T: DeserializeOwned> Shelf<T> {
-    fn new(kind: &'static str, length: usize) -> Self {
-        Self { kind, made: (0..length).map(|_| OnceLock::new()).collect(), places: OnceLock::new() }
+    fn new<'d>(kind: &'static str, ids: impl ExactSizeIterator<Item = &'d String>) -> Self {
+        let made = (0..ids.len()).map(|_| OnceLock::new()).collect();
+        Self { kind, made, places: ids.enumerate().map(|(place, id)| (id.clone(), place)).collect() }
     }
 
-    /// Where the resource with that id stands, of all these ids.
-    fn place<'d>(&self, id: &str, ids: impl Iterator<Item = &'d String>) -> Option<usize> {
-        let by_id = || ids.enumerate().map(|(place, id)| (id.clone(), place)).collect();
-        self.places.get_or_init(by_id).get(id).copied()
+    fn place(&self, id: &str) -> Option<usize> {
+        self.places.get(id).copied()
     }
 
     fn get(&self, place: usize, id: &str, resource: &impl Serialize) -> Option<Arc<T>> {
@@ -63,8 +62,8 @@ impl World {
             |row: &u32| Instance::of(&*plugins.rows[*row as usize].spec).is_some_and(|i| i.capabilities.edits_headers);
         let edits = |number: usize| plugins.by_proxy.get(number).is_some_and(|rows| rows.iter().any(is_editing));
         let routes = routes.iter().enumerate().map(|(number, place)| (*place, edits(number))).collect();
-        let consumers = Shelf::new("consumer", document.consumers.len());
-        let upstreams = Shelf::new("upstream", document.upstreams.len());
+        let consumers = Shelf::new("consumer", document.consumers.iter().map(|consumer| &consumer.id));
+        let upstreams = Shelf::new("upstream", document.upstreams.iter().map(|upstream| &upstream.id));
         let world = Self { document, routes, index: OnceLock::new(), consumers, upstreams };
         let instances = plugins.rows.iter().filter_map(|row| Instance::of(&*row.spec));
         if instances.into_iter().any(|instance| instance.capabilities.is_auth) {
@@ -91,9 +90,8 @@ impl World {
     }
 
     pub(super) fn upstream(&self, id: &str) -> Option<Arc<Upstream>> {
-        let all = &self.document.upstreams;
-        let place = self.upstreams.place(id, all.iter().map(|upstream| &upstream.id))?;
-        self.upstreams.get(place, id, all.get(place)?)
+        let place = self.upstreams.place(id)?;
+        self.upstreams.get(place, id, self.document.upstreams.get(place)?)
     }
 
     /// Whether a plugin of that route says that it edits request headers.
@@ -119,9 +117,8 @@ impl World {
 
     /// Where a consumer that a plugin handed back stands; nothing if it is none of this configuration.
     pub(super) fn place(&self, consumer: &Arc<Consumer>) -> Option<usize> {
-        let all = &self.document.consumers;
-        let place = self.consumers.place(&consumer.id, all.iter().map(|consumer| &consumer.id))?;
-        let known = all.get(place)?;
+        let place = self.consumers.place(&consumer.id)?;
+        let known = self.document.consumers.get(place)?;
         let is_same = known.username == consumer.username && known.custom_id == consumer.custom_id;
         is_same.then_some(place)
     }
