@@ -1,9 +1,10 @@
 //! Consumers, by the credentials they present.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::config::types::Consumer;
+use crate::kept::Kept;
 
 /// One consistent view of the consumers of a configuration.
 pub struct ConsumerIndex {
@@ -14,7 +15,13 @@ pub struct ConsumerIndex {
 struct Tables {
     consumers: Arc<Vec<Arc<Consumer>>>,
     keys: Arc<Keys>,
+    /// What one core has copied of consumers that it shares with the others.
+    copies: Option<Mutex<Kept<usize, Arc<Consumer>>>>,
 }
+
+/// So many consumers a core copies as soon as one is asked for, which takes it a fraction of a millisecond; of more it copies
+/// those that are found.
+const COPIED_MAX: usize = 256;
 
 /// Where consumers stand, by what they present.
 #[derive(Default)]
@@ -47,16 +54,33 @@ impl Tables {
                 }
             }
         }
-        Self { consumers: Arc::new(consumers), keys: Arc::new(keys) }
+        Self { consumers: Arc::new(consumers), keys: Arc::new(keys), copies: None }
     }
 
     fn find(&self, table: impl FnOnce(&Keys) -> &HashMap<String, usize>, key: &str) -> Option<Arc<Consumer>> {
-        table(&self.keys).get(key).and_then(|number| self.consumers.get(*number)).cloned()
+        let number = *table(&self.keys).get(key)?;
+        let consumer = self.consumers.get(number)?;
+        let Some(copies) = &self.copies else { return Some(consumer.clone()) };
+        copies.lock().unwrap_or_else(PoisonError::into_inner).get(number, || Some(copy_of(consumer)))
+    }
+
+    /// The same for one core, which shares as few counts with the others as can be had without a long wait.
+    fn apart(&self) -> Self {
+        let keys = self.keys.clone();
+        if self.consumers.len() <= COPIED_MAX {
+            let consumers = Arc::new(self.consumers.iter().map(copy_of).collect());
+            return Self { consumers, keys, copies: None };
+        }
+        Self { consumers: self.consumers.clone(), keys, copies: Some(Mutex::default()) }
     }
 
     fn count(&self, cred_type: &str) -> usize {
         self.consumers.iter().filter(|consumer| consumer.has_credential(cred_type)).count()
     }
+}
+
+fn copy_of(consumer: &Arc<Consumer>) -> Arc<Consumer> {
+    Arc::new((**consumer).clone())
 }
 
 impl ConsumerIndex {
@@ -68,12 +92,10 @@ impl ConsumerIndex {
         Self { tables: RwLock::new(Tables::new(consumers)) }
     }
 
-    /// The same consumers under a lock of its own, and a list of them with a count of its own: for a core, because what all cores
-    /// write is what no request may touch.
+    /// The same for one core, under a lock and with counts of its own, because what all cores write is what no request may touch.
+    /// Where there are many consumers, the list of all of them is shared after all.
     pub(crate) fn apart(&self) -> Self {
-        let tables =
-            self.look(|tables| Tables { consumers: Arc::new(tables.consumers.to_vec()), keys: tables.keys.clone() });
-        Self { tables: RwLock::new(tables) }
+        Self { tables: RwLock::new(self.look(Tables::apart)) }
     }
 
     fn look<R>(&self, at: impl FnOnce(&Tables) -> R) -> R {
@@ -202,12 +224,28 @@ mod tests {
     }
 
     #[test]
-    fn an_index_of_one_core_has_the_same_consumers_and_shares_no_count_of_its_list() {
+    fn an_index_of_one_core_has_the_same_consumers_and_shares_no_count() {
         let index = index();
         let apart = index.apart();
         assert_eq!(apart.auth_type_counts(), index.auth_type_counts());
         assert_eq!(name(apart.find_by_api_key("b")).as_deref(), Some("alice"));
         assert!(!Arc::ptr_eq(&apart.consumers(), &index.consumers()));
-        assert!(Arc::ptr_eq(&apart.consumers()[0], &index.consumers()[0]), "consumers themselves are kept once");
+        assert!(!Arc::ptr_eq(&apart.consumers()[0], &index.consumers()[0]));
+    }
+
+    #[test]
+    fn of_many_consumers_a_core_copies_those_that_are_found_and_no_others() {
+        let consumers: Vec<Consumer> = (0..=COPIED_MAX)
+            .map(|number| consumer(json!({"id": format!("{number}"), "username": format!("user-{number}")})))
+            .collect();
+        let index = ConsumerIndex::new(&consumers);
+        let apart = index.apart();
+        assert!(Arc::ptr_eq(&apart.consumers(), &index.consumers()), "a list of its own takes a while");
+        let found = apart.find_by_identity("user-7").unwrap();
+        assert_eq!(found.id, "7");
+        assert!(!Arc::ptr_eq(&found, &index.find_by_identity("7").unwrap()), "each core counts for itself");
+        assert!(Arc::ptr_eq(&found, &apart.find_by_identity("7").unwrap()), "copied once");
+        apart.apply_delta(&[consumer(json!({"id": "new", "username": "user-7"}))], &["7".to_owned()], &[]);
+        assert_eq!(apart.find_by_identity("user-7").unwrap().id, "new");
     }
 }

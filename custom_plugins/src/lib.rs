@@ -19,6 +19,8 @@ pub mod dns;
 #[deny(unsafe_code, unused_must_use)]
 pub mod identity;
 #[deny(unsafe_code, unused_must_use)]
+mod kept;
+#[deny(unsafe_code, unused_must_use)]
 pub mod modes;
 #[deny(unsafe_code, unused_must_use)]
 pub mod plugins;

@@ -1,18 +1,17 @@
 //! What one core keeps for documented plugins.
 
 use std::cell::RefCell;
-use std::hash::Hash;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use engine::consumers::ConsumerId;
-use rustc_hash::FxHashMap;
 use tokio::runtime::{EnterGuard, Handle};
 
 use super::watch;
 use super::world::World;
 use crate::config::types::{Consumer, Proxy};
 use crate::consumer_index::ConsumerIndex;
+use crate::kept::Kept;
 
 thread_local! {
     static ENTERED: RefCell<Option<ManuallyDrop<EnterGuard<'static>>>> = const { RefCell::new(None) };
@@ -53,30 +52,6 @@ impl Shown {
     }
 }
 
-/// So many proxies, and so many consumers, are kept: with very many of them the few busy ones are what counts.
-const KEPT_MAX: usize = 4096;
-
-/// A bounded map that begins anew when it is full.
-struct Kept<K, V>(FxHashMap<K, Option<V>>);
-
-impl<K, V> Default for Kept<K, V> {
-    fn default() -> Self {
-        Self(FxHashMap::default())
-    }
-}
-
-impl<K: Hash + Eq, V: Clone> Kept<K, V> {
-    fn get(&mut self, key: K, make: impl FnOnce() -> Option<V>) -> Option<V> {
-        if let Some(known) = self.0.get(&key) {
-            return known.clone();
-        }
-        if self.0.len() >= KEPT_MAX {
-            self.0.clear();
-        }
-        self.0.entry(key).or_insert_with(make).clone()
-    }
-}
-
 /// The proxy of that route.
 pub(super) fn proxy(world: &Arc<World>, route: u32) -> Option<Arc<Proxy>> {
     SHOWN.with_borrow_mut(|shown| shown.of(world).proxies.get(route, || world.proxy(route)))
@@ -102,26 +77,6 @@ pub(super) fn consumer_index(world: &Arc<World>) -> Arc<ConsumerIndex> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_kept_is_bounded_and_a_hit_throws_nothing_away() {
-        let mut kept = Kept::default();
-        let mut made = 0;
-        let mut get = |key: usize| {
-            let value = kept.get(key, || {
-                made += 1;
-                Some(key)
-            });
-            assert_eq!((value, kept.0.len() <= KEPT_MAX), (Some(key), true));
-            made
-        };
-        for key in (0..KEPT_MAX).chain(0..KEPT_MAX) {
-            get(key);
-        }
-        assert_eq!(get(0), KEPT_MAX, "each was made once");
-        get(KEPT_MAX);
-        assert_eq!(get(0), KEPT_MAX + 2, "past the bound it begins anew");
-    }
 
     #[test]
     fn tasks_can_be_spawned_from_a_thread_that_has_entered() {
