@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -105,7 +106,7 @@ pub struct RequestContext {
     /// Names of query parameters that are not forwarded.
     pub consumed_query: Vec<String>,
     /// Query parameters that plugins see otherwise than they came, or not any more; see [`crate::query`].
-    pub query_edits: Vec<(String, Option<String>)>,
+    pub query_edits: BTreeMap<String, Option<String>>,
     pub client_certificate: Option<Rc<ClientCertificate>>,
     /// The request's body, once it is whole.
     pub body: Option<Vec<u8>>,
@@ -136,7 +137,7 @@ impl RequestContext {
             auth_method: None,
             metadata: Metadata::default(),
             consumed_query: Vec::new(),
-            query_edits: Vec::new(),
+            query_edits: BTreeMap::new(),
             client_certificate: None,
             body: None,
             route_override: None,

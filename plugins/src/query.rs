@@ -44,15 +44,12 @@ pub fn all(cx: &RequestContext) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, s
 
 /// From now on plugins see this value under that name, or none.
 pub fn set(cx: &mut RequestContext, name: &str, value: Option<String>) {
-    match cx.query_edits.iter_mut().find(|(edited, _)| edited == name) {
-        Some((_, present)) => *present = value,
-        None => cx.query_edits.push((name.to_owned(), value)),
-    }
+    cx.query_edits.insert(name.to_owned(), value);
 }
 
 /// What a plugin has set in the place of what came.
 fn edited<'a>(cx: &'a RequestContext, name: &str) -> Option<&'a Option<String>> {
-    cx.query_edits.iter().find(|(edited, _)| edited == name).map(|(_, value)| value)
+    cx.query_edits.get(name)
 }
 
 fn last_of<'a>(query: &'a [u8], name: &str, is_raw: bool) -> Option<Cow<'a, str>> {
