@@ -126,7 +126,7 @@ fn main() {
         consumers: Arc::new(ConsumerIndex::default()),
         proxies: Arc::new([ProxyFacts { id: "orders".into(), ..ProxyFacts::default() }]),
         redacted_keys: Vec::new(),
-        companion: adapter::companion(&Arc::new(document), &[0], &set),
+        companion: adapter::companion(&Arc::new(document), &[0], &set).map(|companion| companion.on_core()),
     });
     let env = CoreEnv {
         core: 0,

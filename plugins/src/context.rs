@@ -23,8 +23,8 @@ pub struct Facts {
     pub proxies: Arc<[ProxyFacts]>,
     /// Lower-case sub-strings of metadata keys whose values are not logged (`FERRUM_LOG_REDACT_METADATA_KEYS`).
     pub redacted_keys: Vec<String>,
-    /// What another plugin API keeps about this configuration.
-    pub companion: Option<Arc<dyn Any + Send + Sync>>,
+    /// What another plugin API keeps about this configuration on this core.
+    pub companion: Option<Rc<dyn Any>>,
 }
 
 /// Text that plugins leave for each other and for the log, by key.

@@ -52,6 +52,11 @@ pub struct PluginSet {
     pub rows: Vec<PluginRow>,
     /// Proxies with the same list share it.
     pub by_proxy: Vec<Arc<[u32]>>,
-    /// What another plugin API keeps about this configuration.
-    pub companion: Option<Arc<dyn Any + Send + Sync>>,
+    pub companion: Option<Arc<dyn Companion>>,
+}
+
+/// What another plugin API keeps about a configuration.
+pub trait Companion: Send + Sync {
+    /// Its part for one core, which lives as long as the core has requests of this configuration.
+    fn on_core(self: Arc<Self>) -> Rc<dyn Any>;
 }

@@ -76,7 +76,7 @@ impl Generation {
             consumers: snapshot.consumers.clone(),
             proxies: snapshot.proxy_facts.clone(),
             redacted_keys: redacted_keys.to_vec(),
-            companion: snapshot.plugins.companion.clone(),
+            companion: snapshot.plugins.companion.clone().map(|companion| companion.on_core()),
         };
         let mut instances = FxHashMap::default();
         if let Some(previous) = previous {

@@ -12,8 +12,8 @@ use engine::http::Known;
 use native::{RequestContext as Native, RouteOverride};
 
 use super::headers::{OfRequest, Places, Shown, changes, fill};
-use super::world::World;
-use super::{clock, local, query};
+use super::local::Local;
+use super::{clock, query};
 use crate::plugins::{RequestContext, TransactionSummary};
 
 /// The key under which plugins find the text of a body. It is theirs only and never logged.
@@ -133,7 +133,7 @@ impl Views {
         overwrite(&mut ctx.path, cx.head.path());
         ctx.query_params.clear();
         ctx.timestamp_received = clock::utc(cx.received);
-        ctx.matched_proxy = World::of(&cx.facts).and_then(|world| local::proxy(world, cx.route));
+        ctx.matched_proxy = Local::of(&cx.facts).and_then(|local| local.proxy(cx.route));
         ctx.is_early_data = cx.head.headers.first(Known::EarlyData) == Some(b"1");
         if let Some(certificate) = &cx.client_certificate {
             ctx.tls_client_cert_der = Some(certificate.leaf.clone());
@@ -191,7 +191,7 @@ impl Attachment {
             let mut views = Views::free();
             views.begin(cx);
             self.views = Some(views);
-            let keeps_headers = World::of(&cx.facts).is_some_and(|world| world.edits_request_headers(cx.route));
+            let keeps_headers = Local::of(&cx.facts).is_some_and(|local| local.world.edits_request_headers(cx.route));
             self.seen = Seen { keeps_headers, ..Seen::default() };
         }
         let Self { views, seen, .. } = self;
@@ -324,7 +324,7 @@ impl Seen {
     fn refresh_identity(&mut self, ctx: &mut RequestContext, cx: &Native) {
         if self.consumer != cx.consumer {
             self.consumer = cx.consumer;
-            ctx.identified_consumer = cx.consumer.and_then(|id| local::consumer(World::of(&cx.facts)?, id));
+            ctx.identified_consumer = cx.consumer.and_then(|id| Local::of(&cx.facts)?.consumer(id));
             self.consumer_at = address_of(ctx);
         }
         if ctx.authenticated_identity != cx.external_identity {
@@ -341,7 +341,7 @@ impl Seen {
             self.consumer_at = address_of(ctx);
             (cx.consumer, cx.guest) = (None, None);
             if let Some(consumer) = &ctx.identified_consumer {
-                let place = World::of(&cx.facts).and_then(|world| world.place(consumer));
+                let place = Local::of(&cx.facts).and_then(|local| local.world.place(consumer));
                 cx.consumer = place.and_then(|place| cx.facts.consumers.at(place));
                 cx.guest = cx.consumer.is_none().then(|| Rc::new(native_consumer(consumer)));
             }
@@ -455,7 +455,7 @@ fn native_consumer(consumer: &crate::config::types::Consumer) -> engine::consume
 /// Behind `before_proxy` plugins see the proxy as this request did.
 fn show_overridden_proxy(ctx: &mut RequestContext, cx: &Native) {
     let Some(proxy) = ctx.matched_proxy.take() else { return };
-    let upstream = ctx.route_override_upstream_id.as_deref().and_then(|id| World::of(&cx.facts)?.upstream(id));
+    let upstream = ctx.route_override_upstream_id.as_deref().and_then(|id| Local::of(&cx.facts)?.world.upstream(id));
     let upstreams = upstream.into_iter().map(|upstream| (upstream.id.clone(), upstream)).collect();
     ctx.matched_proxy = Some(ctx.apply_route_overrides_with_upstreams(proxy, &upstreams));
 }

@@ -1,20 +1,19 @@
 //! Plugins by name, for control: the built-in ones first, then those of the folder.
 
-use std::any::Any;
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use engine::model::Document;
-use native::PluginSet;
 use native::catalog::{Checked, Refusal};
 use native::outbound::Services;
+use native::{Companion, PluginSet};
 use serde_json::Value;
 use tokio::runtime::Handle;
 
 use super::instance::{Documented, Instance};
 use super::running::panic_text;
-use super::world::{Shared, World};
+use super::world::World;
 use crate::custom_plugins::create_custom_plugin;
 use crate::plugins::{Plugin, PluginHttpClient};
 
@@ -69,9 +68,9 @@ fn created(
 
 /// What documented plugins are to know of a configuration; nothing when it has none of them. `routes` are the places of the
 /// proxies in the document, by the number of the route.
-pub fn companion(document: &Arc<Document>, routes: &[u32], plugins: &PluginSet) -> Option<Arc<dyn Any + Send + Sync>> {
+pub fn companion(document: &Arc<Document>, routes: &[u32], plugins: &PluginSet) -> Option<Arc<dyn Companion>> {
     let is_used = plugins.rows.iter().any(|row| Instance::of(&*row.spec).is_some());
-    is_used.then(|| Arc::new(Shared::new(World::new(document.clone(), routes, plugins))) as Arc<dyn Any + Send + Sync>)
+    is_used.then(|| Arc::new(World::new(document.clone(), routes, plugins)) as Arc<dyn Companion>)
 }
 
 /// How many keys the plugins of a configuration keep state for, each instance counted once.

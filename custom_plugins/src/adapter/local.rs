@@ -1,10 +1,11 @@
 //! What one core keeps for documented plugins.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use engine::consumers::ConsumerId;
+use native::Facts;
 use tokio::runtime::{EnterGuard, Handle};
 
 use super::watch;
@@ -15,7 +16,6 @@ use crate::kept::Kept;
 
 thread_local! {
     static ENTERED: RefCell<Option<ManuallyDrop<EnterGuard<'static>>>> = const { RefCell::new(None) };
-    static SHOWN: RefCell<Shown> = RefCell::default();
 }
 
 /// Enters the runtime on this thread for good. To enter it anew around each hook would cost two writes to a count that all
@@ -31,52 +31,85 @@ pub(super) fn enter(runtime: &Handle) {
     });
 }
 
-/// What plugins are handed of a configuration, kept after its first use. Each core has its own, because plugins are handed
-/// counted references, and a count that all cores write is what no request may touch.
-#[derive(Default)]
-struct Shown {
-    /// Of which configuration.
-    world: Option<Arc<World>>,
-    proxies: Kept<u32, Arc<Proxy>>,
+/// A configuration on one core: what plugins are handed of it, kept after its first use. Each core has its own, because plugins are
+/// handed counted references, and a count that all cores write is what no request may touch.
+pub(super) struct Local {
+    pub world: Arc<World>,
+    /// By the number of the route.
+    proxies: RefCell<Kept<u32, Arc<Proxy>>>,
     /// By where they stand in the configuration.
-    consumers: Kept<usize, Arc<Consumer>>,
-    index: Option<Arc<ConsumerIndex>>,
+    consumers: RefCell<Kept<usize, Arc<Consumer>>>,
+    index: OnceCell<Arc<ConsumerIndex>>,
 }
 
-impl Shown {
-    fn of(&mut self, world: &Arc<World>) -> &mut Self {
-        if self.world.as_ref().is_none_or(|known| !Arc::ptr_eq(known, world)) {
-            *self = Self { world: Some(world.clone()), ..Self::default() };
-        }
-        self
+impl Local {
+    pub(super) fn new(world: Arc<World>) -> Self {
+        Self { world, proxies: RefCell::default(), consumers: RefCell::default(), index: OnceCell::new() }
     }
-}
 
-/// The proxy of that route.
-pub(super) fn proxy(world: &Arc<World>, route: u32) -> Option<Arc<Proxy>> {
-    SHOWN.with_borrow_mut(|shown| shown.of(world).proxies.get(route, || world.proxy(route)))
-}
+    /// What belongs to the requests of this configuration.
+    pub(super) fn of(facts: &Facts) -> Option<&Self> {
+        facts.companion.as_deref()?.downcast_ref()
+    }
 
-/// The consumer that stands there.
-pub(super) fn consumer(world: &Arc<World>, id: ConsumerId) -> Option<Arc<Consumer>> {
-    SHOWN.with_borrow_mut(|shown| {
-        // A copy, because the original is counted by all cores.
-        let copied = || world.consumer(id).map(|consumer| Arc::new((*consumer).clone()));
-        shown.of(world).consumers.get(id.place(), copied)
-    })
-}
+    /// The proxy of that route.
+    pub(super) fn proxy(&self, route: u32) -> Option<Arc<Proxy>> {
+        self.proxies.borrow_mut().get(route, || self.world.proxy(route))
+    }
 
-/// All consumers.
-pub(super) fn consumer_index(world: &Arc<World>) -> Arc<ConsumerIndex> {
-    SHOWN.with_borrow_mut(|shown| {
-        let index = &mut shown.of(world).index;
-        index.get_or_insert_with(|| Arc::new(world.consumer_index().apart())).clone()
-    })
+    /// The consumer that stands there: a copy, because the original is counted by all cores.
+    pub(super) fn consumer(&self, id: ConsumerId) -> Option<Arc<Consumer>> {
+        let copied = || self.world.consumer(id).map(|consumer| Arc::new((*consumer).clone()));
+        self.consumers.borrow_mut().get(id.place(), copied)
+    }
+
+    /// All consumers.
+    pub(super) fn consumer_index(&self) -> Arc<ConsumerIndex> {
+        self.index.get_or_init(|| Arc::new(self.world.consumer_index().apart())).clone()
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use async_trait::async_trait;
+    use serde_json::json;
+
+    use super::super::testing::Rig;
     use super::*;
+    use crate::plugins::{Plugin, PluginResult, RequestContext};
+
+    struct Authenticates;
+
+    #[async_trait]
+    impl Plugin for Authenticates {
+        fn name(&self) -> &str {
+            "authenticates"
+        }
+
+        fn is_auth_plugin(&self) -> bool {
+            true
+        }
+
+        async fn authenticate(&self, ctx: &mut RequestContext, consumers: &ConsumerIndex) -> PluginResult {
+            ctx.identified_consumer = consumers.find_by_identity("anna");
+            PluginResult::Continue
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_of_a_configuration_outlives_its_last_request() {
+        let consumers = json!({"consumers": [{"id": "a", "username": "anna", "credentials": {}}]});
+        let rig = Rig::with(vec![Arc::new(Authenticates)], consumers);
+        let local = Local::of(&rig.facts).unwrap();
+        let (world, index) = (Arc::downgrade(&local.world), Arc::downgrade(&local.consumer_index()));
+        let mut cx = rig.request("/", &[]);
+        rig.send(&mut cx).await;
+        assert_eq!(cx.consumer.map(|id| id.place()), Some(0));
+        drop(rig);
+        assert!(world.upgrade().is_some(), "the request still needs it");
+        drop(cx);
+        assert!(world.upgrade().is_none() && index.upgrade().is_none());
+    }
 
     #[test]
     fn tasks_can_be_spawned_from_a_thread_that_has_entered() {

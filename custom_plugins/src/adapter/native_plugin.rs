@@ -12,9 +12,9 @@ use native::{Buffering, Flow, Outcome, Phases, Rejection, RequestContext as Nati
 use super::attachment::{self, Kept, REJECTION, Stage, Views};
 use super::headers::{Map, OfRequest, OfResponse, changes};
 use super::instance::Instance;
+use super::local::Local;
 use super::running::{self, Panicked, Polled, Running};
-use super::world::World;
-use super::{local, rejection, summary, watch, websocket};
+use super::{rejection, summary, watch, websocket};
 use crate::plugins::{Plugin, PluginResult, RequestContext};
 
 /// What a hook gives back with its answer.
@@ -194,7 +194,7 @@ impl native::Plugin for OnCore {
     }
 
     fn authenticate<'a>(&'a self, cx: &'a mut Native) -> Flow<'a> {
-        let Some(index) = World::of(&cx.facts).map(local::consumer_index) else {
+        let Some(index) = Local::of(&cx.facts).map(Local::consumer_index) else {
             return Flow::Continue;
         };
         on_request!(self, cx, Stage::Identity, invalid_status::IN_AUTHENTICATE, |held, views| held

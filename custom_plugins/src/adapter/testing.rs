@@ -22,7 +22,7 @@ use crate::plugins::Plugin;
 /// One proxy, `orders`, and the plugins that its requests pass in this order.
 pub(super) struct Rig {
     pub chain: Chain,
-    facts: Rc<Facts>,
+    pub facts: Rc<Facts>,
 }
 
 impl Rig {
@@ -60,7 +60,7 @@ impl Rig {
             consumers: Arc::new(ConsumerIndex::new(consumers)),
             proxies: Arc::new([ProxyFacts { id: "orders".into(), ..ProxyFacts::default() }]),
             redacted_keys: Vec::new(),
-            companion: companion(&Arc::new(document), &[0], &set),
+            companion: companion(&Arc::new(document), &[0], &set).map(|companion| companion.on_core()),
         });
         Self { chain: Chain::new(&on_core.collect::<Vec<_>>(), AuthMode::Single), facts }
     }

@@ -1,20 +1,20 @@
 //! A configuration as documented plugins see it; the companion of the native one, shared by all cores.
 
+use std::any::Any;
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
 use engine::consumers::ConsumerId;
 use engine::model::Document;
-use native::{Facts, PluginSet};
+use native::{Companion, PluginSet};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::instance::Instance;
+use super::local::Local;
 use crate::config::types::{Consumer, Proxy, Upstream, of_model};
 use crate::consumer_index::ConsumerIndex;
-
-/// As it hangs on the native one.
-pub(super) type Shared = Arc<World>;
 
 pub(super) struct World {
     document: Arc<Document>,
@@ -55,6 +55,12 @@ impl<T: DeserializeOwned> Shelf<T> {
     }
 }
 
+impl Companion for World {
+    fn on_core(self: Arc<Self>) -> Rc<dyn Any> {
+        Rc::new(Local::new(self))
+    }
+}
+
 impl World {
     /// `routes` are the places of the proxies in the document, by the number of the route.
     pub(super) fn new(document: Arc<Document>, routes: &[u32], plugins: &PluginSet) -> Self {
@@ -71,11 +77,6 @@ impl World {
             world.consumer_index();
         }
         world
-    }
-
-    /// What belongs to the requests of this configuration.
-    pub(super) fn of(facts: &Facts) -> Option<&Shared> {
-        facts.companion.as_deref()?.downcast_ref()
     }
 
     pub(super) fn proxy(&self, route: u32) -> Option<Arc<Proxy>> {
