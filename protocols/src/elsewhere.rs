@@ -13,7 +13,7 @@ use plugins::{Chain, RouteOverride};
 use crate::generation::{Generation, Route};
 use crate::worker::Worker;
 
-/// Of a host that is none, in the log.
+/// Of a host that is none, where the failure is logged.
 const SHOWN_CHARS_MAX: usize = 64;
 
 /// The proxy and its route as they are for this request.
@@ -83,7 +83,6 @@ async fn to_host(worker: &Worker, spec: &mut ProxySpec, wanted: &RouteOverride) 
         // Whatever it is, it reaches neither a resolver nor the wire.
         let shown: String = host.chars().take(SHOWN_CHARS_MAX).collect();
         let reason = format!("a plugin's route_override_backend_host {shown:?} is neither a name nor an address");
-        tracing::warn!("{reason}");
         backend.address = BackendAddress::Refused(reason);
         // Not the connections of the proxy's own backend: there are none to a host without a name.
         backend.pool = PoolKey { host: String::new(), port, ..backend.pool };

@@ -12,7 +12,7 @@ use engine::core::Deadline;
 use engine::counters::ErrorClass;
 use engine::http::ResponseHead;
 use engine::net::Sender;
-use engine::snapshot::{ProxyFacts, ProxySpec};
+use engine::snapshot::{BackendAddress, ProxyFacts, ProxySpec};
 use plugins::{Chain, Rejection, RequestContext};
 
 use crate::deliver;
@@ -484,14 +484,17 @@ async fn passed(
     answer
 }
 
-fn log_failure(forwarding: &Forwarding<'_>, failure: &Failure) {
+pub fn log_failure(forwarding: &Forwarding<'_>, failure: &Failure) {
     let destination = &forwarding.destination;
+    let reason = match (failure.class, destination.address) {
+        (ErrorClass::DnsLookupError, BackendAddress::Refused(reason)) => reason.as_str(),
+        (class, _) => class.name(),
+    };
     tracing::warn!(
         proxy_id = %forwarding.proxy.id,
         error_kind = error_kind(failure.class),
-        "backend request to {}:{} failed: {}",
+        "backend request to {}:{} failed: {reason}",
         destination.host,
-        destination.port,
-        failure.class.name()
+        destination.port
     );
 }

@@ -16,7 +16,7 @@ use crate::deliver;
 use crate::dial;
 use crate::exchange::{Body, BodySize, OutgoingResponse, Responder, ResponseSize, boxed};
 use crate::failure::{Answer, Failure};
-use crate::forward::{Forwarding, outgoing};
+use crate::forward::{Forwarding, log_failure, outgoing};
 use crate::http1::{self, BackendConnection};
 use crate::kind;
 use crate::per_ip::Slot;
@@ -58,6 +58,7 @@ pub async fn exchange<B: Body, R: Responder>(
         Ok(backend) => backend,
         Err(failure) => {
             transaction.outcome.error_class = Some(failure.class);
+            log_failure(&forwarding, &failure);
             let text = match failure.answer {
                 Answer::NoAddress => "DNS resolution for backend failed",
                 _ => "Backend WebSocket connection failed",

@@ -80,6 +80,10 @@ fn what_is_no_host_reaches_no_backend() {
         let expected = (502, r#"{"error":"DNS resolution for backend failed"}"#);
         assert_eq!((refused.status, refused.text().as_str()), expected, "{host:?}");
         assert_eq!(backend.requests().len(), 1, "{host:?}");
-        gateway.wait_for_log(|text| text.contains("is neither a name nor an address"));
+        gateway.wait_for_log(|text| {
+            text.starts_with("backend request to ") && text.contains("is neither a name nor an address")
+        });
+        let said = gateway.log().iter().filter(|text| text.contains("is neither a name nor an address")).count();
+        assert_eq!(said, 1, "{host:?}");
     }
 }
