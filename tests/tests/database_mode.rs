@@ -113,3 +113,19 @@ fn a_plugin_that_would_call_a_forbidden_address_is_not_written() {
     assert!(refused.text().contains("IP ::1 denied by FERRUM_BACKEND_ALLOW_IPS=public policy"), "{}", refused.text());
     assert_eq!(gateway.manage("POST", "/plugins/config", &plugin("http://8.8.8.8:9/")).status, 201);
 }
+
+#[test]
+fn a_plugin_that_is_left_out_is_named_even_in_the_quietest_log() {
+    let (database, backend) = (Database::sqlite("left_out"), Backend::saying("served"));
+    let gateway = on(&database).start();
+    let endpoint = json!({"endpoint_url": "http://8.8.8.8:9/"});
+    let plugin = json!({"id": "log", "plugin_name": "http_logging", "scope": "global", "config": endpoint});
+    assert_eq!(gateway.manage("POST", "/plugins/config", &plugin).status, 201);
+    assert_eq!(gateway.manage("POST", "/proxies", &proxy("a", "/a", backend.port())).status, 201);
+    drop(gateway);
+
+    let strict = on(&database).env("FERRUM_BACKEND_ALLOW_IPS", "private").env("FERRUM_LOG_LEVEL", "error").start();
+    let said = strict.wait_for_log(|line| line.starts_with("Plugin 'http_logging' (id=log) is left out: "));
+    assert!(said.contains("FERRUM_BACKEND_ALLOW_IPS=private"), "{said}");
+    assert_eq!(strict.get("/a").text(), "served");
+}

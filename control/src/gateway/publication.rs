@@ -65,7 +65,7 @@ fn plugin_names(snapshot: &Snapshot<PluginSet>) -> impl Iterator<Item = NameSpec
     names.map(|host| NameSpec { host, ttl_override: None })
 }
 
-/// Compiles and logs what the plugins warn about.
+/// Compiles and logs what there is to say about the plugins.
 pub(super) fn compile(
     document: &Arc<Document>,
     options: &CompileOptions,
@@ -75,9 +75,12 @@ pub(super) fn compile(
 ) -> Result<Published, SourceError> {
     let check = |name: &str, config: &Value| adapter::check(name, config, services);
     match crate::source::compile(document, options, check, generation, previous) {
-        Ok((snapshot, warnings)) => {
-            for warning in warnings {
+        Ok((snapshot, remarks)) => {
+            for warning in remarks.warnings {
                 tracing::warn!("{warning}");
+            }
+            for error in remarks.errors {
+                tracing::error!("{error}");
             }
             Ok(Arc::new(snapshot))
         }

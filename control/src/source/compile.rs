@@ -20,7 +20,7 @@ use engine::snapshot::{
     Snapshot, UpstreamRef,
 };
 use engine::tls::BackendTlsInputs;
-use plugins::catalog::{Checked, ConfiguredPlugin, Faults, ProxyAttachment, Refusal, Scope};
+use plugins::catalog::{Checked, ConfiguredPlugin, Faults, ProxyAttachment, Refusal, Remarks, Scope};
 use plugins::{PluginSet, Specs};
 use rustc_hash::FxHashMap;
 use serde_json::Value;
@@ -46,8 +46,8 @@ pub struct CompileOptions {
 /// A year: longer than any answer is of use, and far from where adding to a clock overflows.
 const TTL_SECONDS_MAX: u64 = 365 * 24 * 3600;
 
-/// A snapshot, and what to warn about.
-pub type Compiled = (Snapshot<PluginSet>, Vec<String>);
+/// A snapshot, and what to say about it.
+pub type Compiled = (Snapshot<PluginSet>, Remarks);
 
 /// Fails only where two checks of the document disagree, which is a defect; the caller keeps what it has. What is counted
 /// about upstreams goes on from the snapshot that is to be replaced.
@@ -65,14 +65,14 @@ pub fn compile(
         proxies.iter().map(|proxy| RouteSpec { hosts: proxy.hosts.clone(), path: proxy.listen_path.clone() }).collect();
     let routes = RouteTable::build(&routes)?;
     let faults = if options.skips_faulty_plugins { Faults::LeftOut } else { Faults::Refused };
-    let (mut plugins, mut warnings) =
+    let (mut plugins, mut remarks) =
         plugins::catalog::compile_with(&configured(document), &attachments(&proxies), faults, check)?;
-    warnings.extend(methods::behind_a_path(&proxies, &plugins));
+    remarks.warnings.extend(methods::behind_a_path(&proxies, &plugins));
     carry_plugins(&mut plugins, previous);
     plugins.companion = ferrum_edge::adapter::companion(document, &places, &plugins);
     let upstreams = upstreams::compile(&document.upstreams, options, previous)?;
     let upstream_numbers = upstreams::numbers(&upstreams);
-    warnings.extend(backend_tls::unverified(&document.proxies, &document.upstreams));
+    remarks.warnings.extend(backend_tls::unverified(&document.proxies, &document.upstreams));
     let by_id: HashMap<&str, &Upstream> = document.upstreams.iter().map(|upstream| (&*upstream.id, upstream)).collect();
     #[expect(clippy::mutable_key_type, reason = "backends are compared by what users wrote, which never changes")]
     let mut backends = FxHashMap::default();
@@ -106,7 +106,7 @@ pub fn compile(
         })
         .collect();
     options.backend_tls.keep_only(|inputs| used.contains(inputs));
-    Ok((snapshot, warnings))
+    Ok((snapshot, remarks))
 }
 
 /// A plugin whose endpoints may be called.

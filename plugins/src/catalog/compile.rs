@@ -54,7 +54,16 @@ pub fn compile(
     plugins: &[ConfiguredPlugin],
     proxies: &[ProxyAttachment],
 ) -> Result<(PluginSet, Vec<String>), Vec<String>> {
-    compile_with(plugins, proxies, Faults::Refused, check)
+    let (set, remarks) = compile_with(plugins, proxies, Faults::Refused, check)?;
+    Ok((set, remarks.warnings))
+}
+
+/// What to say about plugin configs that are served all the same.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Remarks {
+    pub warnings: Vec<String>,
+    /// Plugins that do not run, because their configs are wrong.
+    pub errors: Vec<String>,
 }
 
 /// What a plugin that cannot be made does to the others.
@@ -62,7 +71,7 @@ pub fn compile(
 pub enum Faults {
     /// The whole configuration is refused.
     Refused,
-    /// It is left out with a warning, unless it secures something.
+    /// It is left out, unless it secures something: with an error, or with a warning when nobody knows its name.
     LeftOut,
 }
 
@@ -72,18 +81,22 @@ pub fn compile_with(
     proxies: &[ProxyAttachment],
     faults: Faults,
     check: impl Fn(&str, &Value) -> Result<Checked, Refusal>,
-) -> Result<(PluginSet, Vec<String>), Vec<String>> {
+) -> Result<(PluginSet, Remarks), Vec<String>> {
     let mut rows = Rows::default();
-    let (mut warnings, mut errors) = (Vec::new(), Vec::new());
+    let (mut remarks, mut errors) = (Remarks::default(), Vec::new());
     for plugin in plugins.iter().filter(|plugin| plugin.enabled) {
         match check(&plugin.name, &plugin.config) {
             Ok(checked) => {
                 let named = |warning: &String| format!("Plugin '{}' (id={}): {warning}", plugin.name, plugin.id);
-                warnings.extend(checked.warnings.iter().map(named));
+                remarks.warnings.extend(checked.warnings.iter().map(named));
                 rows.add(plugin, checked);
             }
             Err(refusal) if faults == Faults::LeftOut && !is_security(&plugin.name) => {
-                warnings.push(format!("Plugin '{}' (id={}) is left out: {refusal}", plugin.name, plugin.id));
+                let left_out = format!("Plugin '{}' (id={}) is left out: {refusal}", plugin.name, plugin.id);
+                match refusal {
+                    Refusal::Unknown(_) => remarks.warnings.push(left_out),
+                    Refusal::Removed(_) | Refusal::Invalid(_) => remarks.errors.push(left_out),
+                }
             }
             Err(refusal) => errors.extend(error_texts(plugin, refusal)),
         }
@@ -93,7 +106,7 @@ pub fn compile_with(
     }
     let mut lists = Lists::new(&rows);
     let by_proxy = proxies.iter().map(|proxy| lists.of(proxy)).collect();
-    Ok((PluginSet { rows: rows.rows, by_proxy, companion: None }, warnings))
+    Ok((PluginSet { rows: rows.rows, by_proxy, companion: None }, remarks))
 }
 
 fn error_texts(plugin: &ConfiguredPlugin, refusal: Refusal) -> Vec<String> {

@@ -123,6 +123,26 @@ fn warnings_name_the_config() {
 }
 
 #[test]
+fn what_is_left_out_is_an_error_and_an_unknown_name_a_warning() {
+    let mut wrong = global("r", "rate_limiting");
+    wrong.config = json!({"window_seconds": 0});
+    let plugins = [wrong, global("n", "nothing"), global("k", A)];
+    let (set, remarks) = compile_with(&plugins, &[], Faults::LeftOut, check).unwrap();
+    assert_eq!(set.rows.len(), 1, "the others run");
+    assert_eq!(remarks.warnings, ["Plugin 'nothing' (id=n) is left out: Unknown plugin name 'nothing'"]);
+    let said = "Plugin 'rate_limiting' (id=r) is left out: rate_limiting: 'window_seconds' must be greater than zero";
+    assert_eq!(remarks.errors, [said]);
+}
+
+#[test]
+fn what_secures_something_is_never_left_out() {
+    let mut wrong = global("k", A);
+    wrong.config = json!({"key_location": 1});
+    let refused = compile_with(&[wrong, global("o", "oauth2_auth")], &[], Faults::LeftOut, check);
+    assert_eq!(refused.err().unwrap().len(), 2);
+}
+
+#[test]
 fn a_fingerprint_changes_with_anything_that_makes_another_instance() {
     let print = |plugin: &ConfiguredPlugin| compile(std::slice::from_ref(plugin), &[]).unwrap().0.rows[0].fingerprint;
     let base = global("k", A);

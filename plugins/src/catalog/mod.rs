@@ -5,7 +5,7 @@ mod compile;
 mod docs;
 mod table;
 
-pub use compile::{ConfiguredPlugin, Faults, ProxyAttachment, Scope, compile, compile_with};
+pub use compile::{ConfiguredPlugin, Faults, ProxyAttachment, Remarks, Scope, compile, compile_with};
 
 use std::sync::Arc;
 
