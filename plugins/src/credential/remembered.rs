@@ -1,7 +1,10 @@
 //! Tokens that were found good. A client shows the same one with each request until it expires; what was verified once need not
 //! be verified again while whatever it was verified by stays. When that is no longer so, is for the owner to say.
 
+use std::cell::Cell;
+
 use aws_lc_rs::constant_time::verify_slices_are_equal;
+use rustc_hash::FxHashMap;
 
 /// Tokens that one core keeps for one config. Another one with the same place takes it over.
 const TOKENS_MAX: usize = 256;
@@ -10,32 +13,76 @@ const TOKEN_BYTES_MAX: usize = 4096;
 /// What nobody guesses: 192 bits in base64.
 const SECRET_BYTES: usize = 32;
 
+/// What one core keeps for all configs: a few thousand tokens. Those that have no room are verified each time.
+const CORE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+thread_local! {
+    static CORE_BYTES: Cell<usize> = const { Cell::new(0) };
+}
+
+/// A part of this core's room, given back when it is dropped.
+struct Room(usize);
+
+impl Room {
+    /// None while there is not so much.
+    fn take(bytes: usize) -> Option<Self> {
+        let taken = CORE_BYTES.get() + bytes;
+        (taken <= CORE_BYTES_MAX).then(|| {
+            CORE_BYTES.set(taken);
+            Self(bytes)
+        })
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        CORE_BYTES.set(CORE_BYTES.get() - self.0);
+    }
+}
+
+/// A token with what it is good for.
+struct Kept<T> {
+    token: Box<str>,
+    good: T,
+    _room: Room,
+}
+
+impl<T> Kept<T> {
+    /// Without what `T` points to.
+    fn bytes(token: &str) -> usize {
+        size_of::<Self>() + token.len()
+    }
+}
+
 /// With what each is good for.
 pub struct Remembered<T> {
-    /// Empty until the first token was good.
-    places: Vec<Option<(Box<str>, T)>>,
+    by_place: FxHashMap<usize, Kept<T>>,
 }
 
 impl<T> Default for Remembered<T> {
     fn default() -> Self {
-        Self { places: Vec::new() }
+        Self { by_place: FxHashMap::default() }
     }
 }
 
 impl<T> Remembered<T> {
     pub fn find(&self, token: &str) -> Option<&T> {
-        let (known, good) = self.places.get(place(token)?)?.as_ref()?;
-        is_same(known.as_bytes(), token.as_bytes()).then_some(good)
+        let known = self.by_place.get(&place(token)?)?;
+        is_same(known.token.as_bytes(), token.as_bytes()).then_some(&known.good)
     }
 
+    /// Unless the token is too long, or this core has no room for it.
     pub fn keep(&mut self, token: &str, good: T) {
         let Some(place) = place(token).filter(|_| token.len() <= TOKEN_BYTES_MAX) else { return };
-        self.places.resize_with(TOKENS_MAX, || None);
-        self.places[place] = Some((token.into(), good));
+        // First, so that the newer one may have its room.
+        self.by_place.remove(&place);
+        if let Some(room) = Room::take(Kept::<T>::bytes(token)) {
+            self.by_place.insert(place, Kept { token: token.into(), good, _room: room });
+        }
     }
 
     pub fn forget(&mut self) {
-        self.places.clear();
+        self.by_place = FxHashMap::default();
     }
 }
 
@@ -98,6 +145,53 @@ mod tests {
     fn there_is_an_end_to_what_is_kept() {
         let mut remembered = Remembered::default();
         (0..10 * TOKENS_MAX).for_each(|number| remembered.keep(&format!("token {number:08}"), number));
-        assert_eq!(remembered.places.len(), TOKENS_MAX);
+        assert_eq!(remembered.by_place.len(), TOKENS_MAX);
+    }
+
+    /// All of this core's room but so many bytes.
+    fn all_but(bytes: usize) -> Room {
+        Room::take(CORE_BYTES_MAX - CORE_BYTES.get() - bytes).unwrap()
+    }
+
+    #[test]
+    fn a_token_is_kept_while_the_core_has_room_for_it_and_not_a_byte_less() {
+        let token = "header.claims.signature";
+        let bytes = Kept::<u64>::bytes(token);
+        for (room, is_kept) in [(bytes, true), (bytes - 1, false)] {
+            let _others = all_but(room);
+            let mut remembered = Remembered::default();
+            remembered.keep(token, 1u64);
+            assert_eq!(remembered.find(token).is_some(), is_kept);
+        }
+        assert_eq!(CORE_BYTES.get(), 0);
+    }
+
+    #[test]
+    fn what_is_overwritten_forgotten_or_dropped_gives_its_room_to_others_of_this_core() {
+        let (token, same_place) = ("header.claims.signature", "header.other!.signature");
+        let _others = all_but(Kept::<u64>::bytes(token));
+        let (mut one, mut two) = (Remembered::default(), Remembered::default());
+        one.keep(token, 1u64);
+        two.keep(token, 2u64);
+        assert_eq!((one.find(token), two.find(token)), (Some(&1), None));
+        one.keep(same_place, 3);
+        assert_eq!((one.find(token), one.find(same_place)), (None, Some(&3)));
+        one.forget();
+        two.keep(token, 2);
+        assert_eq!(two.find(token), Some(&2));
+        drop(two);
+        one.keep(token, 1);
+        assert_eq!(one.find(token), Some(&1));
+    }
+
+    #[test]
+    fn many_configs_keep_no_more_than_the_core_has_room_for() {
+        let token = "x".repeat(TOKEN_BYTES_MAX);
+        let most = CORE_BYTES_MAX / Kept::<u64>::bytes(&token);
+        let mut configs: Vec<Remembered<u64>> = (0..most + 10).map(|_| Remembered::default()).collect();
+        configs.iter_mut().for_each(|remembered| remembered.keep(&token, 0));
+        assert_eq!(configs.iter().filter(|remembered| remembered.find(&token).is_some()).count(), most);
+        drop(configs);
+        assert_eq!(CORE_BYTES.get(), 0);
     }
 }
