@@ -92,12 +92,8 @@ fn settle(cx: &RequestContext, claim: &Claim<'_>, hash: &BodyHash) -> Verdict {
     let (consumer, secrets) = known.ok_or(r#"{"error":"Invalid credentials"}"#)?;
     let (method, path, query) = (cx.head.method_text(), cx.head.path(), cx.head.query());
     let (date, digest) = (claim.date.as_bytes(), claim.digest.0.as_bytes());
-    let has_signed = |secret: &Secret, tag: &[u8]| {
-        is_signed(secret, claim.algorithm, &[method, path, query, date, digest], tag)
-            // Clients of earlier releases leave the query's line out, which says the same where there is none.
-            || query.is_empty() && is_signed(secret, claim.algorithm, &[method, path, date, digest], tag)
-    };
-    let is_valid = |tag: &[u8]| secrets.iter().any(|secret| has_signed(secret, tag));
+    let lines = [method, path, query, date, digest];
+    let is_valid = |tag: &[u8]| secrets.iter().any(|secret| is_signed(secret, claim.algorithm, &lines, tag));
     match decoded(&STANDARD, claim.signature, is_valid) {
         Some(true) => Ok(Some(consumer)),
         _ => Err(r#"{"error":"Invalid signature"}"#),
