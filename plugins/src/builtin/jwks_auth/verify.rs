@@ -58,14 +58,14 @@ struct CoreKeys {
 #[derive(Default)]
 struct Present {
     view: Option<View<KeySet>>,
-    keys: VerifyingKeys,
+    keys: Rc<VerifyingKeys>,
 }
 
 impl CoreKeys {
     fn new(live: Live, core: usize) -> Self {
         let keys = match &live {
-            Live::Inline(set) => VerifyingKeys::of(set),
-            Live::Store(_) | Live::Discovery(_) => VerifyingKeys::default(),
+            Live::Inline(set) => Rc::new(VerifyingKeys::of(set)),
+            Live::Store(_) | Live::Discovery(_) => Rc::default(),
         };
         let present = Present { view: None, keys };
         let core_keys = Self { live, present: RefCell::new(present) };
@@ -81,14 +81,14 @@ impl CoreKeys {
             Some(view) => {
                 let (set, is_new) = view.look();
                 if is_new {
-                    *keys = VerifyingKeys::of(set);
+                    *keys = VerifyingKeys::shared(set);
                 }
                 is_new
             }
             None => {
                 let Some(store) = self.live.store() else { return false };
                 let new = view.insert(store.view(core));
-                *keys = VerifyingKeys::of(new.look().0);
+                *keys = VerifyingKeys::shared(new.look().0);
                 true
             }
         }
@@ -201,8 +201,8 @@ impl Verifier {
 
     /// Takes over the keys that are new. They may know other tokens than those before them.
     fn look(&self) {
-        let is_any_new = self.keys.iter().fold(false, |is_any_new, keys| keys.look(self.core) || is_any_new);
-        if is_any_new {
+        let new = self.keys.iter().filter(|keys| keys.look(self.core)).count();
+        if new > 0 {
             self.remembered.borrow_mut().forget();
         }
     }

@@ -1,5 +1,9 @@
 //! Public keys of identity providers (RFC 7517), and the signatures they verify (RFC 7518 §3).
 
+use std::cell::RefCell;
+use std::rc::{Rc, Weak as RcWeak};
+use std::sync::{Arc, Weak};
+
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, EcdsaVerificationAlgorithm, ParsedPublicKey,
     RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RsaParameters,
@@ -236,9 +240,28 @@ struct VerifyingKey {
 #[derive(Default)]
 pub struct VerifyingKeys(Vec<VerifyingKey>);
 
+thread_local! {
+    /// Of this core, by the sets they were made of.
+    static MADE: RefCell<Vec<(Weak<KeySet>, RcWeak<VerifyingKeys>)>> = const { RefCell::new(Vec::new()) };
+}
+
 impl VerifyingKeys {
     pub fn of(set: &KeySet) -> Self {
         Self(set.keys.iter().filter_map(|jwk| jwk.verifying().ok()).collect())
+    }
+
+    /// Made once on this core of a set that many look at: making them takes long.
+    pub fn shared(set: &Arc<KeySet>) -> Rc<Self> {
+        MADE.with_borrow_mut(|made| {
+            made.retain(|(_, keys)| keys.strong_count() > 0);
+            let same = made.iter().find(|(of, _)| std::ptr::eq(of.as_ptr(), Arc::as_ptr(set)));
+            if let Some(keys) = same.and_then(|(_, keys)| keys.upgrade()) {
+                return keys;
+            }
+            let keys = Rc::new(Self::of(set));
+            made.push((Arc::downgrade(set), Rc::downgrade(&keys)));
+            keys
+        })
     }
 
     pub fn is_empty(&self) -> bool {
@@ -304,6 +327,24 @@ mod tests {
                 assert!(!keys.verify(Some(signer.id()), other, b"message", &signature), "a key signs one way only");
             }
         }
+    }
+
+    #[test]
+    fn the_keys_of_a_set_are_made_once_on_each_core_while_somebody_uses_them() {
+        let jwk = Signer::es256("k").jwk();
+        let (one, other) = (Arc::new(set(std::slice::from_ref(&jwk))), Arc::new(set(&[jwk])));
+        let keys = VerifyingKeys::shared(&one);
+        assert!(keys.knows("k") && Rc::ptr_eq(&keys, &VerifyingKeys::shared(&one)));
+        let others = VerifyingKeys::shared(&other);
+        assert!(!Rc::ptr_eq(&keys, &others), "an equal set may become another one");
+        let elsewhere = std::thread::scope(|scope| {
+            let is_shared = || VerifyingKeys::shared(&one).knows("k") && MADE.with_borrow(Vec::len) == 1;
+            scope.spawn(is_shared).join().unwrap()
+        });
+        assert!(elsewhere, "another core makes its own");
+        drop(keys);
+        assert!(Rc::ptr_eq(&others, &VerifyingKeys::shared(&other)));
+        assert_eq!(MADE.with_borrow(Vec::len), 1, "nobody uses the others any more");
     }
 
     #[test]
