@@ -43,7 +43,8 @@ pub struct Keys<'a> {
     plugin: &'static str,
     /// Where the object stands in the config, as it goes before the name of a key.
     at: String,
-    known: &'static [Key],
+    /// The names of all keys.
+    known: Vec<&'static str>,
     map: Option<&'a Map<String, Value>>,
     null: Null,
     errors: Vec<String>,
@@ -63,18 +64,19 @@ impl<'a> Keys<'a> {
             Value::Null if null == Null::Unset => None,
             _ => return Err(vec![format!("{plugin}: config must be an object")]),
         };
+        let known = known.iter().map(|key| key.name).collect();
         Ok(Self { plugin, at: String::new(), known, map, null, errors: Vec::new(), warnings: Vec::new() })
     }
 
-    /// The keys of an object within this config, which stands at `path` (`providers[0]`) and is `value`. What is wrong there is
-    /// named with that path, once it is [absorbed](Self::absorb).
-    pub fn within(&mut self, path: impl Display, known: &'static [Key], value: &'a Value) -> Option<Keys<'a>> {
+    /// An object within this config, which may have the keys of these names, stands at `path` (`providers[0]`) and is `value`.
+    /// What is wrong there is named with that path, once it is [absorbed](Self::absorb).
+    pub fn within(&mut self, path: impl Display, known: &[&'static str], value: &'a Value) -> Option<Keys<'a>> {
         let Some(map) = value.as_object() else {
             self.refuse(&path.to_string(), "must be an object");
             return None;
         };
         let at = format!("{}{path}.", self.at);
-        let (plugin, null) = (self.plugin, self.null);
+        let (plugin, null, known) = (self.plugin, self.null, known.to_vec());
         Some(Keys { plugin, at, known, map: Some(map), null, errors: Vec::new(), warnings: Vec::new() })
     }
 
@@ -91,7 +93,7 @@ impl<'a> Keys<'a> {
     }
 
     fn is_known(&self, name: &str) -> bool {
-        self.known.iter().any(|key| key.name == name)
+        self.known.contains(&name)
     }
 
     /// The value as written, null included.
@@ -189,6 +191,11 @@ impl<'a> Keys<'a> {
     /// Notes that the value of `key` is wrong.
     pub fn refuse(&mut self, key: &str, reason: impl Display) {
         self.errors.push(format!("{}: '{}{key}' {reason}", self.plugin, self.at));
+    }
+
+    /// Notes that this object, which stands within a config, is wrong as a whole.
+    pub fn refuse_all(&mut self, reason: impl Display) {
+        self.errors.push(format!("{}: '{}' {reason}", self.plugin, self.at.trim_end_matches('.')));
     }
 
     /// Notes what is odd about the value of `key`.
@@ -327,9 +334,12 @@ mod tests {
         let mut keys = Keys::open("p", AB, &config, Null::Refused).unwrap();
         let list = keys.raw("a").and_then(Value::as_array).unwrap();
         for (index, value) in list.iter().enumerate() {
-            if let Some(mut within) = keys.within(format_args!("a[{index}]"), AB, value) {
+            if let Some(mut within) = keys.within(format_args!("a[{index}]"), &["a", "b"], value) {
                 within.text("a");
                 within.status("b", 200);
+                if within.has_errors() {
+                    within.refuse_all("is wrong");
+                }
                 keys.absorb(within);
             }
         }
@@ -337,7 +347,10 @@ mod tests {
             keys.warnings,
             ["p: 'a[0].b' 100 cannot end a request; 500 is sent instead", "p: unknown key 'a[0].x' is ignored"]
         );
-        assert_eq!(keys.finish(()).unwrap_err(), ["p: 'a[0].a' must be a string", "p: 'a[1]' must be an object"]);
+        assert_eq!(
+            keys.finish(()).unwrap_err(),
+            ["p: 'a[0].a' must be a string", "p: 'a[0]' is wrong", "p: 'a[1]' must be an object"]
+        );
     }
 
     #[test]

@@ -28,10 +28,7 @@ const RULES: [&str; 3] = ["allow_methods", "deny_methods", "method_rate_limits"]
 const MAX_REQUESTS: &str = "max_requests";
 const WINDOW_SECONDS: &str = "window_seconds";
 /// What a limit has.
-const LIMIT_KEYS: &[Key] = &[
-    key(MAX_REQUESTS, "integer", "*required*", "the size of the bucket"),
-    key(WINDOW_SECONDS, "integer", "*required*", "in which it fills up"),
-];
+const LIMIT_KEYS: [&str; 2] = [MAX_REQUESTS, WINDOW_SECONDS];
 
 pub struct GrpcMethodRouter {
     rules: Arc<Rules>,
@@ -196,7 +193,7 @@ fn method_rate_limits<'a>(keys: &mut Keys<'a>) -> Vec<(&'a str, limits::Limit)> 
     for (text, value) in map {
         let key = format!("{KEY}[{text}]");
         add_name(keys, &key, text, &mut names);
-        let Some(mut limit) = keys.within(&key, LIMIT_KEYS, value) else { continue };
+        let Some(mut limit) = keys.within(&key, &LIMIT_KEYS, value) else { continue };
         let pair = [MAX_REQUESTS, WINDOW_SECONDS].map(|name| required(&mut limit, name));
         keys.absorb(limit);
         if let (Some(name), [Some(requests), Some(seconds)]) = (normalised(text), pair) {

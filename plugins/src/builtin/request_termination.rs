@@ -18,11 +18,7 @@ const PATH_PREFIX: &str = "path_prefix";
 const HEADER: &str = "header";
 const HEADER_VALUE: &str = "header_value";
 /// What a trigger may have.
-const TRIGGER_KEYS: &[Key] = &[
-    key(PATH_PREFIX, "string", "not set", "requests whose path begins so"),
-    key(HEADER, "string", "not set", "requests with that header"),
-    key(HEADER_VALUE, "string", "any", "only those where it has this value"),
-];
+const TRIGGER_KEYS: [&str; 3] = [PATH_PREFIX, HEADER, HEADER_VALUE];
 
 #[derive(Clone, Debug)]
 pub struct RequestTermination {
@@ -96,7 +92,7 @@ fn body_saying(message: &str, status: u16, content_type: &str) -> String {
 
 fn trigger(keys: &mut Keys<'_>) -> Trigger {
     let Some(value) = keys.value(TRIGGER) else { return Trigger::Always };
-    let Some(mut members) = keys.within(TRIGGER, TRIGGER_KEYS, value) else { return Trigger::Always };
+    let Some(mut members) = keys.within(TRIGGER, &TRIGGER_KEYS, value) else { return Trigger::Always };
     let trigger = match (members.raw(PATH_PREFIX), members.raw(HEADER)) {
         (Some(prefix), None) => Some(path_prefix(&mut members, prefix)),
         (None, Some(name)) => Some(header(&mut members, name)),
@@ -111,8 +107,7 @@ fn trigger(keys: &mut Keys<'_>) -> Trigger {
 
 fn path_prefix(members: &mut Keys<'_>, prefix: &Value) -> Trigger {
     if members.raw(HEADER_VALUE).is_some() {
-        let plugin = members.plugin();
-        members.warn(format!("{plugin}: '{TRIGGER}.{HEADER_VALUE}' has no effect without '{TRIGGER}.{HEADER}'"));
+        members.warn_of(HEADER_VALUE, format_args!("has no effect without '{TRIGGER}.{HEADER}'"));
     }
     match prefix.as_str() {
         None => members.refuse(PATH_PREFIX, "must be a string"),

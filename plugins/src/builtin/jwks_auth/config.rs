@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::claims::{Wanted, is_path};
 use super::location::Location;
-use crate::config::{Key, Keys, is_token, key};
+use crate::config::{Keys, is_token};
 use crate::outbound::http_url;
 use crate::outbound::jwks::KeySet;
 
@@ -74,33 +74,33 @@ pub(super) struct ClaimHeader {
 }
 
 /// The keys of a provider.
-pub(super) const PROVIDER_KEYS: &[Key] = &[
-    key("jwks_uri", "URL", "", ""),
-    key("discovery_url", "URL", "", ""),
-    key("jwks", "string or object", "", ""),
-    key("issuer", "string", "", ""),
-    key("audience", "string", "", ""),
-    key("audiences", "string[]", "", ""),
-    key("from_headers", "object[]", "", ""),
-    key("from_params", "string[]", "", ""),
-    key("forward_original_token", "boolean", "", ""),
-    key("require_exp", "boolean", "", ""),
-    key("required_scopes", "string[]", "", ""),
-    key("required_roles", "string[]", "", ""),
-    key("scope_claim", "string", "", ""),
-    key("role_claim", "string", "", ""),
-    key("consumer_identity_claim", "string", "", ""),
-    key("consumer_header_claim", "string", "", ""),
-    key("claim_headers", "object", "", ""),
-    key("claim_headers_separator", "string", "", ""),
-    key("require_mtls_binding", "boolean", "", ""),
-    key("require_dpop", "boolean", "", ""),
-    key("dpop_clock_skew_secs", "integer", "", ""),
-    key("dpop_jti_cache_max_entries", "integer", "", ""),
-    key("dpop_jti_ttl_secs", "integer", "", ""),
+const PROVIDER_KEYS: [&str; 23] = [
+    "jwks_uri",
+    "discovery_url",
+    "jwks",
+    "issuer",
+    "audience",
+    "audiences",
+    "from_headers",
+    "from_params",
+    "forward_original_token",
+    "require_exp",
+    "required_scopes",
+    "required_roles",
+    "scope_claim",
+    "role_claim",
+    "consumer_identity_claim",
+    "consumer_header_claim",
+    "claim_headers",
+    "claim_headers_separator",
+    "require_mtls_binding",
+    "require_dpop",
+    "dpop_clock_skew_secs",
+    "dpop_jti_cache_max_entries",
+    "dpop_jti_ttl_secs",
 ];
 
-const FROM_HEADER_KEYS: &[Key] = &[key("name", "string", "", ""), key("prefix", "string", "", "")];
+const FROM_HEADER_KEYS: [&str; 2] = ["name", "prefix"];
 
 /// Headers of the connection, of the gateway, and those that say who asks.
 const RESERVED: [&str; 18] = [
@@ -192,7 +192,7 @@ fn providers(keys: &mut Keys<'_>, defaults: &Defaults<'_>, wanted: &mut Wanted) 
     };
     let mut providers = Vec::new();
     for (index, value) in list.iter().enumerate() {
-        if let Some(mut within) = keys.within(format_args!("providers[{index}]"), PROVIDER_KEYS, value) {
+        if let Some(mut within) = keys.within(format_args!("providers[{index}]"), &PROVIDER_KEYS, value) {
             providers.extend(provider(&mut within, defaults, wanted));
             keys.absorb(within);
         }
@@ -313,7 +313,7 @@ fn from_headers(keys: &mut Keys<'_>) -> Vec<Location> {
     };
     let mut locations = Vec::new();
     for (index, value) in list.iter().enumerate() {
-        let Some(mut within) = keys.within(format_args!("from_headers[{index}]"), FROM_HEADER_KEYS, value) else {
+        let Some(mut within) = keys.within(format_args!("from_headers[{index}]"), &FROM_HEADER_KEYS, value) else {
             continue;
         };
         let name = within.text("name");

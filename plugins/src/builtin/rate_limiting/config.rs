@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use rustc_hash::FxHashMap;
 use serde_json::Value;
 
-use crate::config::{Key, Keys, key};
+use crate::config::Keys;
 use crate::limits::{Counting, Limit, Rule};
 
 /// Windows up to this length are token buckets (plugins sheet §2.29).
@@ -21,15 +21,7 @@ const LIMITS: &str = "limits";
 const SCOPE: &str = "scope";
 const CONSUMERS: &str = "consumers";
 /// What a rule of the list may have.
-const RULE_KEYS: &[Key] = &[
-    key(SCOPE, "string", "*required*", "`default` or `consumers`"),
-    key(CONSUMERS, "string[]", "not set", "whom it is for"),
-    key(WINDOW, "integer", "not set", "with the number of requests"),
-    key(REQUESTS, "integer", "not set", "with the window"),
-    key(PRESETS[0].0, "integer", "not set", ""),
-    key(PRESETS[1].0, "integer", "not set", ""),
-    key(PRESETS[2].0, "integer", "not set", ""),
-];
+const RULE_KEYS: [&str; 7] = [SCOPE, CONSUMERS, WINDOW, REQUESTS, PRESETS[0].0, PRESETS[1].0, PRESETS[2].0];
 
 pub(super) struct Rules {
     pub(super) rules: Vec<Rule>,
@@ -102,8 +94,7 @@ fn listed<'a>(keys: &mut Keys<'a>, list: &'a Value, counts_consumers: bool) -> R
     };
     let mut defaults = 0;
     for (index, value) in list.iter().enumerate() {
-        let at = format!("{LIMITS}[{index}]");
-        let Some(mut entry) = keys.within(&at, RULE_KEYS, value) else { continue };
+        let Some(mut entry) = keys.within(format_args!("{LIMITS}[{index}]"), &RULE_KEYS, value) else { continue };
         match is_default(&mut entry) {
             Some(true) => {
                 defaults += 1;
@@ -116,11 +107,11 @@ fn listed<'a>(keys: &mut Keys<'a>, list: &'a Value, counts_consumers: bool) -> R
                 if !counts_consumers {
                     entry.refuse(SCOPE, "may be 'consumers' only with 'limit_by: consumer'");
                 }
-                name(&mut entry, &at, &mut rules);
+                name(&mut entry, &mut rules);
             }
             None => {}
         }
-        rules.rules.push(rule(windows(&mut entry, &at)));
+        rules.rules.push(rule(windows(&mut entry)));
         keys.absorb(entry);
     }
     if defaults != 1 {
@@ -141,7 +132,7 @@ fn is_default(entry: &mut Keys<'_>) -> Option<bool> {
 }
 
 /// Notes whom the next rule is for. Who is named twice has the first.
-fn name(entry: &mut Keys<'_>, at: &str, rules: &mut Rules) {
+fn name(entry: &mut Keys<'_>, rules: &mut Rules) {
     let list = entry.raw(CONSUMERS).and_then(Value::as_array);
     let names: Option<Vec<&str>> = list.and_then(|list| list.iter().map(Value::as_str).collect());
     let Some(names) = names.filter(|names| !names.is_empty()) else {
@@ -151,10 +142,7 @@ fn name(entry: &mut Keys<'_>, at: &str, rules: &mut Rules) {
     let index = rules.rules.len();
     for consumer in names {
         if rules.rules_of.contains_key(consumer) {
-            let plugin = entry.plugin();
-            entry.warn(format!(
-                "{plugin}: '{at}.{CONSUMERS}' names '{consumer}' again; the first rule that does so counts"
-            ));
+            entry.warn_of(CONSUMERS, format_args!("names '{consumer}' again; the first rule that does so counts"));
         } else {
             rules.rules_of.insert(consumer.to_owned(), index);
         }
@@ -162,25 +150,19 @@ fn name(entry: &mut Keys<'_>, at: &str, rules: &mut Rules) {
 }
 
 /// A pair of window and requests, or one or more of the others.
-fn windows(entry: &mut Keys<'_>, at: &str) -> Vec<Limit> {
-    let refuse = |entry: &mut Keys<'_>, reason: String| {
-        let plugin = entry.plugin();
-        entry.error(format!("{plugin}: '{at}' {reason}"));
-        Vec::new()
-    };
+fn windows(entry: &mut Keys<'_>) -> Vec<Limit> {
     let has = |name: &str| entry.raw(name).is_some();
     match (has(WINDOW), has(REQUESTS), present(entry).first()) {
         (false, false, Some(_)) => return windows_of_presets(entry),
         (true, true, None) => return window(entry, None),
         (false, false, None) => {
             let [second, minute, hour] = PRESETS.map(|(name, _)| name);
-            return refuse(
-                entry,
-                format!("must have '{WINDOW}' with '{REQUESTS}', or one of '{second}', '{minute}' and '{hour}'"),
-            );
+            entry.refuse_all(format_args!(
+                "must have '{WINDOW}' with '{REQUESTS}', or one of '{second}', '{minute}' and '{hour}'"
+            ));
         }
         (_, _, Some(first)) => {
-            return refuse(entry, format!("must have either '{WINDOW}' with '{REQUESTS}' or '{first}', not both"));
+            entry.refuse_all(format_args!("must have either '{WINDOW}' with '{REQUESTS}' or '{first}', not both"));
         }
         (true, false, None) => entry.refuse(REQUESTS, format_args!("is required with '{WINDOW}'")),
         (false, true, None) => entry.refuse(WINDOW, format_args!("is required with '{REQUESTS}'")),
