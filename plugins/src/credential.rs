@@ -1,5 +1,6 @@
 //! How requests carry credentials: where they stand, under which scheme, and the Basic scheme itself.
 
+pub mod jws;
 pub mod remembered;
 
 use std::borrow::Cow;

@@ -3,10 +3,8 @@
 //! Tokens are verified on the core, with keys that are there already; see [`crate::outbound::jwks`]. How a token is verified is
 //! the key's to say and never the token's.
 
-mod claims;
 mod config;
 mod location;
-mod token;
 mod verify;
 
 use std::rc::Rc;

@@ -3,23 +3,23 @@
 //! A token names the consumer itself, so it is read before it is verified; nothing in it is believed until then but the name.
 //! HS256 is the only algorithm: whatever else a token's header says refuses the token.
 
-mod token;
-
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 
-use engine::consumers::{ConsumerId, ConsumerIndex};
+use aws_lc_rs::hmac;
+use engine::consumers::{ConsumerId, ConsumerIndex, Secret};
 use serde_json::Value;
 
 use super::BuiltIn;
 use crate::config::{Key, Keys, Null, Parsed, key};
+use crate::credential::jws::{self, Claims, Token, Wanted};
 use crate::credential::remembered::Remembered;
 use crate::credential::{Location, under_scheme, unix_now};
 use crate::{CoreEnv, Facts, Flow, Phases, Plugin, Protocols, RequestContext, Specs};
-use token::{Claim, Claims, Token};
 
 const DEFAULT_LOCATION: &str = "header:Authorization";
 const DEFAULT_CLAIM: &str = "sub";
+const ALGORITHM: &str = "HS256";
 const LEEWAY_SECONDS: u64 = 60;
 const LEEWAY_SECONDS_MAX: u64 = 300;
 
@@ -47,13 +47,25 @@ const KEYS: &[Key] = &[
 #[derive(Clone, Debug, PartialEq)]
 pub struct JwtAuth {
     location: Location,
-    identity_claim: String,
+    wanted: Wanted,
+    numbers: Numbers,
     requires_expiry: bool,
     /// Empty = any.
     issuers: Vec<String>,
     audience: Audience,
     requires_begin: bool,
     leeway_seconds: f64,
+}
+
+/// Those of the claims that are read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Numbers {
+    /// The one that names the consumer; it may be one of the others too.
+    identity: usize,
+    expiry: usize,
+    begin: usize,
+    issuer: usize,
+    audience: usize,
 }
 
 /// What a token's `aud` may be.
@@ -88,54 +100,61 @@ impl Good {
 
 impl JwtAuth {
     fn judge(&self, text: &str, consumers: &ConsumerIndex, now: f64) -> Result<Good, Refused> {
-        let token = Token::split(text).filter(Token::is_hs256).ok_or(Refused::Invalid)?;
-        let judged = token.with_claims(&self.identity_claim, |claims| {
-            let consumer = identify(&claims, consumers)?;
-            let secrets = consumers.jwt_secrets(consumer);
-            let is_meant = token.is_signed_by_one(secrets) && self.accepts(&claims);
-            let (from, until) = self.lifetime(&claims).filter(|_| is_meant).ok_or(Refused::Invalid)?;
-            let good = Good { consumer, from, until };
-            if good.is_at(now) { Ok(good) } else { Err(Refused::Invalid) }
-        });
+        let judged = jws::read(text, &self.wanted, |token| self.judge_as(token, consumers, now));
         judged.unwrap_or(Err(Refused::Invalid))
     }
 
-    fn accepts(&self, claims: &Claims<'_>) -> bool {
-        self.accepts_issuer(&claims.iss) && self.accepts_audience(&claims.aud)
+    fn judge_as(&self, token: &Token<'_>, consumers: &ConsumerIndex, now: f64) -> Result<Good, Refused> {
+        if token.algorithm() != Some(ALGORITHM) {
+            return Err(Refused::Invalid);
+        }
+        let claims = &token.claims;
+        let identity = claims.text(self.numbers.identity).ok_or(Refused::NoIdentity)?;
+        let consumer = consumers.by_identity(identity).ok_or(Refused::Invalid)?;
+        let is_meant = is_signed_by_one(token, consumers.jwt_secrets(consumer))
+            && self.accepts_issuer(claims)
+            && self.accepts_audience(claims);
+        let (from, until) = self.lifetime(claims).filter(|_| is_meant).ok_or(Refused::Invalid)?;
+        let good = Good { consumer, from, until };
+        if good.is_at(now) { Ok(good) } else { Err(Refused::Invalid) }
     }
 
     /// From when on, and until when. RFC 7519 §4.1.4: good before `exp`. §4.1.5: good from `nbf` on. None: it says neither so
     /// that it could be understood, or not what must be said.
     fn lifetime(&self, claims: &Claims<'_>) -> Option<(f64, f64)> {
-        let until = match claims.exp {
-            Claim::Number(expiry) => expiry + self.leeway_seconds,
-            Claim::Absent if !self.requires_expiry => f64::INFINITY,
-            _ => return None,
+        let until = match claims.get(self.numbers.expiry) {
+            Some(expiry) => expiry.number()? + self.leeway_seconds,
+            None if self.requires_expiry => return None,
+            None => f64::INFINITY,
         };
-        let from = match claims.nbf {
-            Claim::Number(begin) => begin - self.leeway_seconds,
-            Claim::Absent if !self.requires_begin => f64::NEG_INFINITY,
-            _ => return None,
+        let from = match claims.get(self.numbers.begin) {
+            Some(begin) => begin.number()? - self.leeway_seconds,
+            None if self.requires_begin => return None,
+            None => f64::NEG_INFINITY,
         };
         Some((from, until))
     }
 
-    fn accepts_issuer(&self, claim: &Claim<'_>) -> bool {
-        self.issuers.is_empty() || claim.text().is_some_and(|issuer| self.issuers.iter().any(|known| known == issuer))
+    fn accepts_issuer(&self, claims: &Claims<'_>) -> bool {
+        let is_known = |issuer: &str| self.issuers.iter().any(|known| known == issuer);
+        self.issuers.is_empty() || claims.text(self.numbers.issuer).is_some_and(is_known)
     }
 
-    fn accepts_audience(&self, claim: &Claim<'_>) -> bool {
+    fn accepts_audience(&self, claims: &Claims<'_>) -> bool {
+        let claim = claims.get(self.numbers.audience);
         match &self.audience {
-            Audience::Absent => *claim == Claim::Absent,
+            Audience::Absent => claim.is_none(),
             Audience::Any => true,
-            Audience::OneOf(wanted) => wanted.iter().any(|audience| claim.has(audience)),
+            Audience::OneOf(wanted) => claim.is_some_and(|claim| wanted.iter().any(|audience| claim.has(audience))),
         }
     }
 }
 
-fn identify(claims: &Claims<'_>, consumers: &ConsumerIndex) -> Result<ConsumerId, Refused> {
-    let identity = claims.identity.text().ok_or(Refused::NoIdentity)?;
-    consumers.by_identity(identity).ok_or(Refused::Invalid)
+/// Tags are compared in constant time.
+fn is_signed_by_one(token: &Token<'_>, secrets: &[Secret]) -> bool {
+    let Some(tag) = token.signature() else { return false };
+    let verify = |secret: &Secret| hmac::verify(secret.hmac_sha256(), token.signed.as_bytes(), tag.bytes()).is_ok();
+    secrets.iter().any(verify)
 }
 
 /// `expected_issuer`, or else `expected_issuers`.
@@ -187,10 +206,14 @@ impl BuiltIn for JwtAuth {
             keys.refuse("token_lookup", reason);
             Location::Header(String::new())
         });
-        let identity_claim = keys.text("consumer_claim_field").unwrap_or(DEFAULT_CLAIM).to_owned();
+        let identity_claim = keys.text("consumer_claim_field").unwrap_or(DEFAULT_CLAIM);
         if identity_claim.is_empty() {
             keys.refuse("consumer_claim_field", "must not be empty");
         }
+        let mut wanted = Wanted::default();
+        let [identity, expiry, begin, issuer, audience] =
+            [identity_claim, "exp", "nbf", "iss", "aud"].map(|name| wanted.want_name(name));
+        let numbers = Numbers { identity, expiry, begin, issuer, audience };
         let requires_expiry = keys.flag("require_exp", true);
         // Tokens of earlier releases have no 'nbf', and clocks may differ by 60 s there, so neither is demanded unasked.
         let requires_begin = keys.flag("require_nbf", false);
@@ -198,7 +221,8 @@ impl BuiltIn for JwtAuth {
         let leeway_seconds = read_leeway(&mut keys);
         keys.finish(Self {
             location,
-            identity_claim,
+            wanted,
+            numbers,
             requires_expiry,
             issuers,
             audience,

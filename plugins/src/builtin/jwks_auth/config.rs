@@ -6,27 +6,34 @@ use std::time::Duration;
 use reqwest::Url;
 use serde_json::Value;
 
-use super::claims::{Wanted, is_path};
 use super::location::Location;
 use crate::config::{Keys, is_token};
+use crate::credential::jws::{Wanted, is_path};
 use crate::outbound::http_url;
 use crate::outbound::jwks::KeySet;
 
 /// The numbers of the claims that are always read.
-pub(super) mod slot {
-    pub const ISSUER: usize = 0;
-    pub const EXPIRY: usize = 1;
-    pub const AUDIENCE: usize = 2;
-    pub const SUBJECT: usize = 3;
-    pub const THUMBPRINT: usize = 4;
+pub(super) struct Registered {
+    pub issuer: usize,
+    pub expiry: usize,
+    pub audience: usize,
+    pub subject: usize,
+    pub thumbprint: usize,
+}
 
-    pub const PATHS: [&str; 5] = ["iss", "exp", "aud", "sub", "cnf.x5t#S256"];
+impl Registered {
+    fn among(wanted: &mut Wanted) -> Self {
+        let [issuer, expiry, audience, subject, thumbprint] =
+            ["iss", "exp", "aud", "sub", "cnf.x5t#S256"].map(|path| wanted.want(path));
+        Self { issuer, expiry, audience, subject, thumbprint }
+    }
 }
 
 pub(super) struct Config {
     pub providers: Vec<Provider>,
     /// Every claim that a provider looks at.
     pub wanted: Wanted,
+    pub registered: Registered,
     pub refresh_interval: Duration,
     pub emits_principal: bool,
     /// Every header that a provider sets from claims.
@@ -142,9 +149,7 @@ struct Defaults<'a> {
 /// What is wrong goes to `keys`; the config is of use only if nothing is.
 pub(super) fn read(keys: &mut Keys<'_>) -> Config {
     let mut wanted = Wanted::default();
-    for path in slot::PATHS {
-        wanted.want(path);
-    }
+    let registered = Registered::among(&mut wanted);
     let defaults = Defaults {
         scope_claim: path(keys, "scope_claim").unwrap_or("scope"),
         role_claim: path(keys, "role_claim").unwrap_or("roles"),
@@ -163,7 +168,7 @@ pub(super) fn read(keys: &mut Keys<'_>) -> Config {
     claim_header_names.dedup();
     refuse_token_headers(keys, &providers, &claim_header_names);
     let refresh_interval = Duration::from_secs(refresh.min(REFRESH_SECS_MAX));
-    Config { providers, wanted, refresh_interval, emits_principal, claim_header_names }
+    Config { providers, wanted, registered, refresh_interval, emits_principal, claim_header_names }
 }
 
 /// What clients send under the names of claim headers is dropped before tokens are looked for.

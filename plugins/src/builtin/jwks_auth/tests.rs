@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::credential::jws::TOKEN_BYTES_MAX;
 use crate::testing::tokens::{Signer, now};
 use crate::testing::{core, ready, request};
 use crate::{AuthMode, Chain, ClientCertificate, Rejection};
@@ -536,17 +537,34 @@ fn the_mesh_principal_is_left_in_the_metadata_if_asked_for() {
 }
 
 #[test]
+fn a_claim_that_is_looked_at_is_there_once() {
+    let signer = Signer::es256("k");
+    let config = of(&[provider(&signer, json!({"role_claim": "realm.roles", "required_roles": ["user"]}))]);
+    let token = |members: &str| {
+        let payload = format!(r#"{{"exp":{},"sub":"alice",{members}}}"#, now() + 3600);
+        let [header, payload] = [r#"{"alg":"ES256","kid":"k"}"#, &payload].map(|part| URL_SAFE_NO_PAD.encode(part));
+        let signed = format!("{header}.{payload}");
+        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signer.sign(signed.as_bytes())))
+    };
+    let roles = r#""realm":{"roles":["user"]}"#;
+    assert_eq!(check(config.clone(), &token(&format!(r#"{roles},"jti":1,"jti":2"#))).unwrap(), "alice");
+    for twice in [r#""sub":"alice""#, r#""exp":4102444800"#, r#""realm":{}"#] {
+        assert_eq!(check(config.clone(), &token(&format!("{roles},{twice}"))), invalid(), "{twice}");
+    }
+}
+
+#[test]
 fn a_token_of_the_most_bytes_is_read_and_a_longer_one_is_not() {
     let signer = Signer::es256("k");
     let config = of(&[provider(&signer, json!({}))]);
     let padded = |bytes: usize| signer.token(&claims(json!({"pad": "x".repeat(bytes)})));
     // Four characters of the token hold three of the payload.
     let step = |length: usize| padded(length).len();
-    let mut pad = (token::TOKEN_BYTES_MAX - step(0)) * 3 / 4;
-    while step(pad) > token::TOKEN_BYTES_MAX {
+    let mut pad = (TOKEN_BYTES_MAX - step(0)) * 3 / 4;
+    while step(pad) > TOKEN_BYTES_MAX {
         pad -= 1;
     }
-    while step(pad + 1) <= token::TOKEN_BYTES_MAX {
+    while step(pad + 1) <= TOKEN_BYTES_MAX {
         pad += 1;
     }
     assert!(check(config.clone(), &padded(pad)).is_ok());

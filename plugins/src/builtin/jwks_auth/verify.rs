@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use engine::publish::View;
 
-use super::claims::{Claim, Claims, Wanted};
-use super::config::{Config, Provider, slot};
+use super::config::{Config, Provider, Registered};
 use super::location::{Found, Origin, find, is_eligible};
-use super::token::Token;
+use crate::credential::jws::{self, Claim, Claims, Token};
 use crate::credential::remembered::Remembered;
 use crate::outbound::Services;
 use crate::outbound::jwks::{Algorithm, Discovery, KeySet, Store, VerifyingKeys};
@@ -146,36 +145,16 @@ pub(super) struct Verifier {
     config: Arc<Config>,
     core: usize,
     keys: Vec<CoreKeys>,
-    header: Wanted,
     /// Whether a provider takes tokens only with the certificate that they are bound to.
     asks_certificates: bool,
     remembered: RefCell<Remembered<Good>>,
-    /// For decoding header and payload of one token after the other.
-    scratch: RefCell<(Vec<u8>, Vec<u8>)>,
 }
-
-const ALGORITHM: usize = 0;
-const KEY: usize = 1;
-const CRITICAL: usize = 2;
 
 impl Verifier {
     pub fn new(config: Arc<Config>, live: &[Live], core: usize) -> Self {
-        let mut header = Wanted::default();
-        for (number, name) in [(ALGORITHM, "alg"), (KEY, "kid"), (CRITICAL, "crit")] {
-            let given = header.want(name);
-            debug_assert_eq!(given, number);
-        }
         let keys = live.iter().map(|live| CoreKeys::new(live.clone(), core)).collect();
         let asks_certificates = config.providers.iter().any(|provider| provider.requires_certificate);
-        Self {
-            config,
-            core,
-            keys,
-            header,
-            asks_certificates,
-            remembered: RefCell::default(),
-            scratch: RefCell::default(),
-        }
+        Self { config, core, keys, asks_certificates, remembered: RefCell::default() }
     }
 
     pub fn judge(&self, cx: &RequestContext, now: u64) -> Judged {
@@ -224,32 +203,33 @@ impl Verifier {
 
     /// What the first provider that accepts the token says, and the last second in which it does; none if no provider does.
     fn accepted(&self, cx: &RequestContext, text: &str, origin: Origin, now: u64) -> Option<(Judged, u64)> {
-        let token = Token::split(text)?;
-        let mut scratch = self.scratch.borrow_mut();
-        let (header, payload) = &mut *scratch;
-        let header = self.header.read(token.header(header)?)?;
-        let claims = self.config.wanted.read(token.payload(payload)?)?;
-        // RFC 7515 §4.1.11: what must be understood is not understood here.
-        if header.get(CRITICAL).is_some() {
-            return None;
-        }
-        let algorithm = Algorithm::of(header.text(ALGORITHM)?)?;
-        let key = header.text(KEY);
-        let signature = token.signature()?;
+        let is_eligible = |provider: &Provider| is_eligible(&provider.locations, cx, text, origin);
         let certificate = cx.client_certificate.as_deref();
-        let last = claims.get(slot::EXPIRY).map(last_second);
+        jws::read(text, &self.config.wanted, |token| self.accepted_as(token, certificate, is_eligible, now)).flatten()
+    }
+
+    fn accepted_as(
+        &self,
+        token: &Token<'_>,
+        certificate: Option<&ClientCertificate>,
+        is_eligible: impl Fn(&Provider) -> bool,
+        now: u64,
+    ) -> Option<(Judged, u64)> {
+        let algorithm = Algorithm::of(token.algorithm()?)?;
+        let (key, claims) = (token.key(), &token.claims);
+        let signature = token.signature()?;
+        let registered = &self.config.registered;
+        let last = claims.get(registered.expiry).map(last_second);
         let candidates = || {
-            self.in_order(claims.text(slot::ISSUER)).filter(|index| {
+            self.in_order(claims.text(registered.issuer)).filter(|index| {
                 let provider = &self.config.providers[*index];
                 let is_fresh = last.map_or(!provider.requires_expiry, |last| last.is_some_and(|last| now <= last));
-                is_fresh
-                    && is_acceptable(provider, &claims, certificate)
-                    && is_eligible(&provider.locations, cx, text, origin)
+                is_fresh && is_acceptable(provider, registered, claims, certificate) && is_eligible(provider)
             })
         };
         for index in candidates() {
-            if self.keys[index].verify(key, algorithm, &token, signature.bytes()) {
-                return Some((self.authorized(index, &claims), last.flatten().unwrap_or(u64::MAX)));
+            if self.keys[index].verify(key, algorithm, token, signature.bytes()) {
+                return Some((self.authorized(index, claims), last.flatten().unwrap_or(u64::MAX)));
             }
         }
         // Whoever forges a token may name a new key in it, so it must at least be good in all else, and even then asking is rare.
@@ -283,7 +263,9 @@ impl Verifier {
         let text = |claim: usize| claims.text(claim).filter(is_name).map(str::to_owned);
         let identity = text(provider.identity_claim);
         let display = if provider.header_claim == provider.identity_claim { None } else { text(provider.header_claim) };
-        let principal = match (self.config.emits_principal, claims.text(slot::ISSUER), claims.text(slot::SUBJECT)) {
+        let registered = &self.config.registered;
+        let (issuer, subject) = (claims.text(registered.issuer), claims.text(registered.subject));
+        let principal = match (self.config.emits_principal, issuer, subject) {
             (true, Some(issuer), Some(subject)) => Some(format!("{issuer}/{subject}")),
             _ => None,
         };
@@ -296,19 +278,24 @@ impl Verifier {
 }
 
 /// Whether the provider would take these claims while they last, if it signed them.
-fn is_acceptable(provider: &Provider, claims: &Claims<'_>, certificate: Option<&ClientCertificate>) -> bool {
-    let is_its_own = match (&provider.issuer, claims.get(slot::ISSUER)) {
-        (Some(issuer), Some(_)) => claims.text(slot::ISSUER) == Some(issuer),
+fn is_acceptable(
+    provider: &Provider,
+    registered: &Registered,
+    claims: &Claims<'_>,
+    certificate: Option<&ClientCertificate>,
+) -> bool {
+    let is_its_own = match (&provider.issuer, claims.get(registered.issuer)) {
+        (Some(issuer), Some(_)) => claims.text(registered.issuer) == Some(issuer),
         _ => true,
     };
     // A token for somebody is for nobody here, unless that somebody is named here.
     let is_for_us = || {
-        let audience = claims.get(slot::AUDIENCE);
+        let audience = claims.get(registered.audience);
         audience.is_none_or(|audience| provider.audiences.iter().any(|us| audience.has(us)))
     };
     let is_bound = || {
         !provider.requires_certificate
-            || certificate.is_some_and(|shown| claims.text(slot::THUMBPRINT) == Some(shown.thumbprint()))
+            || certificate.is_some_and(|shown| claims.text(registered.thumbprint) == Some(shown.thumbprint()))
     };
     is_its_own && is_for_us() && is_bound()
 }

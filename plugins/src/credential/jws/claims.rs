@@ -3,44 +3,54 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// Which members are read, compiled from dot paths once. Each has a number.
-#[derive(Debug, Default)]
-pub(super) struct Wanted {
+/// Which members are read, compiled from dot paths once. Each has a number, and so has each on the way to one.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Wanted {
     root: Node,
     count: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 struct Node {
-    number: Option<usize>,
+    number: usize,
+    is_wanted: bool,
     members: Vec<(String, Node)>,
 }
 
 /// Whether that can be a path: names with dots between them.
-pub(super) fn is_path(text: &str) -> bool {
+pub fn is_path(text: &str) -> bool {
     !text.trim().is_empty() && text.split('.').all(|name| !name.is_empty())
 }
 
 impl Wanted {
     /// The number of the member at that path.
     pub fn want(&mut self, path: &str) -> usize {
-        let mut node = &mut self.root;
-        for name in path.split('.') {
-            let index = node.members.iter().position(|(present, _)| present == name).unwrap_or_else(|| {
-                node.members.push((name.to_owned(), Node::default()));
-                node.members.len() - 1
-            });
-            node = &mut node.members[index].1;
-        }
-        *node.number.get_or_insert_with(|| {
-            self.count += 1;
-            self.count - 1
-        })
+        self.want_at(path.split('.'))
     }
 
-    /// None unless the JSON is an object and nothing else.
+    /// The number of the member of that name, of which a dot is a part.
+    pub fn want_name(&mut self, name: &str) -> usize {
+        self.want_at(std::iter::once(name))
+    }
+
+    fn want_at<'n>(&mut self, names: impl Iterator<Item = &'n str>) -> usize {
+        let mut node = &mut self.root;
+        for name in names {
+            let present = node.members.iter().position(|(present, _)| present == name);
+            let index = present.unwrap_or(node.members.len());
+            if present.is_none() {
+                node.members.push((name.to_owned(), Node { number: self.count, ..Node::default() }));
+                self.count += 1;
+            }
+            node = &mut node.members[index].1;
+        }
+        node.is_wanted = true;
+        node.number
+    }
+
+    /// None unless the JSON is an object and nothing else, and each member is there once (RFC 7515 §4, RFC 7519 §4).
     pub fn read<'t>(&self, json: &'t [u8]) -> Option<Claims<'t>> {
         let mut claims = Claims(Vec::with_capacity(self.count));
         claims.0.resize_with(self.count, || None);
@@ -53,7 +63,7 @@ impl Wanted {
 
 /// What was found, by number.
 #[derive(Debug)]
-pub(super) struct Claims<'t>(Vec<Option<Claim<'t>>>);
+pub struct Claims<'t>(Vec<Option<Claim<'t>>>);
 
 impl<'t> Claims<'t> {
     pub fn get(&self, number: usize) -> Option<&Claim<'t>> {
@@ -67,25 +77,20 @@ impl<'t> Claims<'t> {
         }
     }
 
-    /// Of a repeated member the last one counts, with all that is in it.
-    fn forget(&mut self, node: &Node) {
-        if let Some(place) = node.number.and_then(|number| self.0.get_mut(number)) {
-            *place = None;
-        }
-        for (_, member) in &node.members {
-            self.forget(member);
-        }
+    /// That the member is there; false when it was before.
+    fn note(&mut self, node: &Node) -> bool {
+        self.0.get_mut(node.number).is_some_and(|place| place.replace(Claim::Other).is_none())
     }
 
     fn set(&mut self, node: &Node, claim: Claim<'t>) {
-        if let Some(place) = node.number.and_then(|number| self.0.get_mut(number)) {
+        if let Some(place) = self.0.get_mut(node.number).filter(|_| node.is_wanted) {
             *place = Some(claim);
         }
     }
 }
 
 #[derive(Debug, PartialEq)]
-pub(super) enum Claim<'t> {
+pub enum Claim<'t> {
     Text(Cow<'t, str>),
     /// The strings of a list.
     List(Vec<Cow<'t, str>>),
@@ -98,6 +103,15 @@ pub(super) enum Claim<'t> {
 }
 
 impl Claim<'_> {
+    pub fn number(&self) -> Option<f64> {
+        match self {
+            Claim::Unsigned(number) => Some(*number as f64),
+            Claim::Signed(number) => Some(*number as f64),
+            Claim::Float(number) => Some(*number),
+            _ => None,
+        }
+    }
+
     /// Whether it is that string, or a list that has it.
     pub fn has(&self, wanted: &str) -> bool {
         match self {
@@ -187,7 +201,7 @@ impl<'t> Visitor<'t> for Member<'_, '_, 't> {
     }
 
     fn visit_seq<A: SeqAccess<'t>>(self, mut list: A) -> Result<(), A::Error> {
-        if self.node.number.is_none() {
+        if !self.node.is_wanted {
             while list.next_element::<IgnoredAny>()?.is_some() {}
             return Ok(());
         }
@@ -200,13 +214,12 @@ impl<'t> Visitor<'t> for Member<'_, '_, 't> {
     }
 
     fn visit_map<A: MapAccess<'t>>(self, mut map: A) -> Result<(), A::Error> {
-        self.claims.set(self.node, Claim::Other);
         while let Some(member) = map.next_key_seed(Name(self.node))? {
             match member {
-                Some(node) => {
-                    self.claims.forget(node);
+                Some(node) if self.claims.note(node) => {
                     map.next_value_seed(Member { node, claims: self.claims })?;
                 }
+                Some(_) => return Err(A::Error::custom("a member is there twice")),
                 None => drop(map.next_value::<IgnoredAny>()?),
             }
         }
@@ -339,10 +352,38 @@ mod tests {
     }
 
     #[test]
-    fn of_a_repeated_member_the_last_one_counts_with_all_that_is_in_it() {
-        assert_eq!(read(&["a"], r#"{"a":"x","a":"y"}"#).unwrap(), ["y"]);
-        assert_eq!(read(&["a.b", "a.c"], r#"{"a":{"b":"x","c":"z"},"a":{"c":"y"}}"#).unwrap(), ["(absent)", "y"]);
-        assert_eq!(read(&["a.b"], r#"{"a":{"b":"x"},"a":5}"#).unwrap(), ["(absent)"]);
+    fn a_member_that_is_wanted_or_on_the_way_to_one_is_there_once() {
+        for twice in [
+            r#"{"a":{"b":"x"},"a":{"b":"x"}}"#,
+            r#"{"a":{"b":"x"},"a":{"c":"y"}}"#,
+            r#"{"a":{"c":"y"},"a":5}"#,
+            r#"{"a":null,"a":{"b":"x"}}"#,
+            r#"{"a":{"b":"x","b":"y"}}"#,
+            r#"{"a":{"b":"x","\u0062":null}}"#,
+        ] {
+            assert_eq!(read(&["a.b", "a.c"], twice), None, "{twice}");
+        }
+        let others = r#"{"x":1,"x":2,"a":{"b":"x","y":1,"y":2},"b":{"b":"z"}}"#;
+        assert_eq!(read(&["a.b", "a.c"], others).unwrap(), ["x", "(absent)"]);
+    }
+
+    #[test]
+    fn a_name_may_have_a_dot() {
+        let mut wanted = Wanted::default();
+        let (name, path) = (wanted.want_name("a.b"), wanted.want("a.b"));
+        let claims = wanted.read(br#"{"a.b":"name","a":{"b":"path"}}"#).unwrap();
+        assert_eq!((claims.text(name), claims.text(path)), (Some("name"), Some("path")));
+    }
+
+    #[test]
+    fn numbers_are_those_of_any_kind() {
+        let number = |json: &str| {
+            let mut wanted = Wanted::default();
+            let at = wanted.want_name("n");
+            wanted.read(format!(r#"{{"n":{json}}}"#).as_bytes()).unwrap().get(at).unwrap().number()
+        };
+        assert_eq!([number("5"), number("-5"), number("5.5")], [Some(5.0), Some(-5.0), Some(5.5)]);
+        assert_eq!([number("\"5\""), number("null"), number("[5]"), number("true")], [None; 4]);
     }
 
     #[test]
