@@ -52,11 +52,7 @@ async fn first_load(source: &DatabaseSource) -> Result<Document, Failure> {
         StoreError::PluginMigration(_) => Failure::PluginMigration(error),
         _ => Failure::Connection(error),
     })?;
-    let mut document = source.load().await.map_err(Failure::Rows)?;
-    // What is written while it is read may refer to what was read before: only the second time is it wrong.
-    if source.check(&document).is_err() {
-        document = source.load().await.map_err(Failure::Rows)?;
-    }
+    let document = source.load().await.map_err(Failure::Rows)?;
     for warning in source.check(&document).map_err(Failure::Unsound)? {
         tracing::warn!("{warning}");
     }

@@ -54,6 +54,18 @@ pub enum Resource {
     PluginConfig(Box<PluginConfig>),
 }
 
+macro_rules! from {
+    ($($kind:ident),*) => {
+        $(impl From<$kind> for Resource {
+            fn from(row: $kind) -> Self {
+                Self::$kind(Box::new(row))
+            }
+        })*
+    };
+}
+
+from!(Upstream, Consumer, Proxy, PluginConfig);
+
 /// The same expression of whichever it is.
 macro_rules! of_any {
     ($resource:expr, $row:ident => $value:expr) => {

@@ -253,6 +253,9 @@ impl Database {
                     let connect: MySqlConnectOptions = url.parse().map_err(not_a_url)?;
                     let options = pool_options!(MySqlPoolOptions).after_connect(move |connection, _| {
                         Box::pin(async move {
+                            // Under another level, which a server may be set to, a transaction is not of one moment.
+                            let level = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ";
+                            connection.execute(level).await?;
                             if statement_ms > 0 {
                                 // MariaDB counts in seconds and calls it otherwise; neither knows the other's name.
                                 let mysql = format!("SET SESSION max_execution_time = {statement_ms}");
@@ -449,22 +452,45 @@ impl Change<'_> {
         Ok(())
     }
 
-    pub async fn rows(&mut self, sql: &str, cells: &[Cell]) -> Result<Vec<Vec<Cell>>, StoreError> {
-        Ok(match &mut self.transaction {
+    /// All rows, each given to `take` as it comes.
+    pub async fn each(
+        &mut self,
+        sql: &str,
+        cells: &[Cell],
+        mut take: impl FnMut(Vec<Cell>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        match &mut self.transaction {
             Transactions::Sqlite(change) => {
-                let rows = self.patience.with(bound!(sql, cells).fetch_all(&mut **change)).await?;
-                rows.iter().map(sqlite_cells).collect::<sqlx::Result<_>>()?
+                let mut rows = bound!(sql, cells).fetch(&mut **change);
+                while let Some(row) = self.patience.with(rows.try_next()).await? {
+                    take(sqlite_cells(&row)?)?;
+                }
             }
             Transactions::Postgres(change) => {
                 let sql = numbered(sql);
-                let rows = self.patience.with(bound!(&sql, cells).fetch_all(&mut **change)).await?;
-                rows.iter().map(postgres_cells).collect::<sqlx::Result<_>>()?
+                let mut rows = bound!(&sql, cells).fetch(&mut **change);
+                while let Some(row) = self.patience.with(rows.try_next()).await? {
+                    take(postgres_cells(&row)?)?;
+                }
             }
             Transactions::Mysql(change) => {
-                let rows = self.patience.with(bound!(sql, cells).fetch_all(&mut **change)).await?;
-                rows.iter().map(mysql_cells).collect::<sqlx::Result<_>>()?
+                let mut rows = bound!(sql, cells).fetch(&mut **change);
+                while let Some(row) = self.patience.with(rows.try_next()).await? {
+                    take(mysql_cells(&row)?)?;
+                }
             }
+        }
+        Ok(())
+    }
+
+    pub async fn rows(&mut self, sql: &str, cells: &[Cell]) -> Result<Vec<Vec<Cell>>, StoreError> {
+        let mut rows = Vec::new();
+        self.each(sql, cells, |row| {
+            rows.push(row);
+            Ok(())
         })
+        .await?;
+        Ok(rows)
     }
 
     pub async fn commit(self) -> Result<(), StoreError> {

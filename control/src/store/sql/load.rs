@@ -1,32 +1,30 @@
 //! Reading a namespace: whole, and what has changed (control-plane sheet §7 and §8).
 
-use engine::model::{Document, Proxy};
+use engine::model::{Consumer, Document, PluginConfig, Proxy, Upstream};
 use rustc_hash::FxHashMap;
 use time::{Duration, OffsetDateTime};
 
-use super::driver::{Cell, timed};
+use super::driver::{Cell, Change, timed};
 use super::forms::moment;
-use super::record::Record;
-use super::{IDS_MAX, SqlStore, attach};
-use crate::store::{Changes, Kind, StoreError};
+use super::record::{Record, select};
+use super::{IDS_MAX, SqlStore, attach, pair, resources};
+use crate::store::{Changes, Kind, Resource, StoreError, Target};
 
 /// Clocks of writers differ, and a transaction may commit after a later one: changes are read again for so long.
 const OVERLAP: Duration = Duration::seconds(1);
 
 /// Which plugin configs the proxies of a namespace list. The table keeps no order of its own.
 const LISTED: &str = "SELECT a.proxy_id, a.plugin_config_id FROM proxy_plugins a \
-                      JOIN proxies p ON p.id = a.proxy_id WHERE p.namespace = ? ORDER BY a.proxy_id, a.plugin_config_id";
+                      JOIN proxies p ON p.id = a.proxy_id WHERE p.namespace = ?";
+const ALL_LISTED: &str = "SELECT proxy_id, plugin_config_id FROM proxy_plugins";
 
 impl SqlStore {
     pub(super) async fn load_all(&self, namespace: &str) -> Result<Document, StoreError> {
         // Before the first query: what changes meanwhile is found by the next poll.
         let loaded_at = OffsetDateTime::now_utc();
-        let mut document = Document { loaded_at, ..Document::default() };
-        document.upstreams = self.all(namespace).await?;
-        document.consumers = self.all(namespace).await?;
-        document.proxies = self.all(namespace).await?;
-        document.plugin_configs = self.all(namespace).await?;
-        self.attach_all(namespace, &mut document.proxies).await?;
+        let mut moment = self.database.begin_read().await?;
+        let document = Reader { moment: &mut moment, target: &self.target }.document(Some(namespace)).await?;
+        let mut document = Document { loaded_at, ..document };
         for proxy in &mut document.proxies {
             proxy.api_spec_id = None;
         }
@@ -40,33 +38,6 @@ impl SqlStore {
         Ok(document)
     }
 
-    /// All rows of one kind, page by page: each page begins behind the last id, which costs the same however far it is.
-    async fn all<R: Record>(&self, namespace: &str) -> Result<Vec<R>, StoreError> {
-        let limit = Cell::Integer(self.target.page_rows as i64);
-        let mut all: Vec<R> = Vec::new();
-        loop {
-            let after = all.last().map_or("", Record::id);
-            let cells = [Cell::text(namespace), Cell::text(after), limit.clone()];
-            let page: Vec<R> = self.records("WHERE namespace = ? AND id > ? ORDER BY id LIMIT ?", &cells).await?;
-            let is_last = (page.len() as u64) < self.target.page_rows;
-            all.extend(page);
-            if is_last {
-                return Ok(all);
-            }
-        }
-    }
-
-    async fn attach_all(&self, namespace: &str, proxies: &mut [Proxy]) -> Result<(), StoreError> {
-        let mut places: FxHashMap<String, usize> = FxHashMap::default();
-        places.extend(proxies.iter().enumerate().map(|(index, proxy)| (proxy.id.clone(), index)));
-        self.database
-            .each(LISTED, &[Cell::text(namespace)], |row| {
-                attach(row, &places, proxies);
-                Ok(())
-            })
-            .await
-    }
-
     /// One look at the ids and times of all rows, then only those are read that the document does not have.
     pub(super) async fn changes_from(
         &self,
@@ -75,32 +46,106 @@ impl SqlStore {
         since: OffsetDateTime,
     ) -> Result<Changes, StoreError> {
         let since = since - OVERLAP;
-        let mut changes = Changes::default();
+        let mut moment = self.database.begin_read().await?;
+        let mut reader = Reader { moment: &mut moment, target: &self.target };
+        let mut changes = Changes { listed: reader.listed(Some(namespace)).await?, ..Changes::default() };
         for (kind, present) in Kind::ALL.into_iter().zip(&mut changes.present) {
-            let unread = self.unread(namespace, kind, &stamps(known, kind), since, present).await?;
+            let unread = reader.unread(namespace, kind, &stamps(known, kind), since, present).await?;
             for chunk in unread.chunks(IDS_MAX) {
-                let rest = format!("WHERE id IN ({}) ORDER BY id", vec!["?"; chunk.len()].join(", "));
-                changes.changed.extend(self.resources(kind, &rest, chunk).await?);
+                changes.changed.extend(reader.rows(kind, chunk, &changes.listed).await?);
             }
         }
-        changes.listed = self.listed(namespace).await?;
         for resource in &mut changes.changed {
             resource.set_api_spec_id(None);
             resource.normalize();
         }
         Ok(changes)
     }
+}
+
+/// Reads within one transaction: what a writer commits between two queries is seen by both or by neither. A proxy without the
+/// plugins that were deleted with it would be open to everyone.
+pub(super) struct Reader<'a> {
+    pub moment: &'a mut Change<'static>,
+    pub target: &'a Target,
+}
+
+impl Reader<'_> {
+    /// Everything of one namespace, or of all, exactly as it is stored, ordered by id.
+    pub async fn document(&mut self, namespace: Option<&str>) -> Result<Document, StoreError> {
+        let mut document = Document {
+            upstreams: self.all(namespace).await?,
+            consumers: self.all(namespace).await?,
+            proxies: self.all(namespace).await?,
+            plugin_configs: self.all(namespace).await?,
+            ..Document::default()
+        };
+        attach(&self.listed(namespace).await?, &mut document.proxies);
+        Ok(in_order(document))
+    }
+
+    /// All rows of one kind, page by page: each page begins behind the last id, which costs the same however far it is.
+    async fn all<R: Record>(&mut self, namespace: Option<&str>) -> Result<Vec<R>, StoreError> {
+        let limit = Cell::Integer(self.target.page_rows as i64);
+        let (condition, of) = match namespace {
+            Some(namespace) => ("namespace = ? AND id > ?", Some(Cell::text(namespace))),
+            None => ("id > ?", None),
+        };
+        let rest = format!("WHERE {condition} ORDER BY id LIMIT ?");
+        let mut all: Vec<R> = Vec::new();
+        loop {
+            let after = Cell::text(all.last().map_or("", Record::id));
+            let cells: Vec<Cell> = of.iter().cloned().chain([after, limit.clone()]).collect();
+            let page: Vec<R> = self.records(&rest, &cells).await?;
+            let is_last = (page.len() as u64) < self.target.page_rows;
+            all.extend(page);
+            if is_last {
+                return Ok(all);
+            }
+        }
+    }
+
+    async fn records<R: Record>(&mut self, rest: &str, cells: &[Cell]) -> Result<Vec<R>, StoreError> {
+        let sql = format!("{} {rest}", select::<R>());
+        let mut records = Vec::new();
+        let take = |row| {
+            records.push(R::read(row)?);
+            Ok(())
+        };
+        timed(self.target, R::TABLE, self.moment.each(&sql, cells, take)).await?;
+        Ok(records)
+    }
+
+    /// The rows with these ids, the proxies with what they list.
+    async fn rows(
+        &mut self,
+        kind: Kind,
+        ids: &[Cell],
+        listed: &[(String, String)],
+    ) -> Result<Vec<Resource>, StoreError> {
+        let rest = format!("WHERE id IN ({})", vec!["?"; ids.len()].join(", "));
+        Ok(match kind {
+            Kind::Upstream => resources(self.records::<Upstream>(&rest, ids).await?),
+            Kind::Consumer => resources(self.records::<Consumer>(&rest, ids).await?),
+            Kind::PluginConfig => resources(self.records::<PluginConfig>(&rest, ids).await?),
+            Kind::Proxy => {
+                let mut rows = self.records::<Proxy>(&rest, ids).await?;
+                attach(listed, &mut rows);
+                resources(rows)
+            }
+        })
+    }
 
     /// Ids of rows that are not as known, and in `present` all ids.
     async fn unread(
-        &self,
+        &mut self,
         namespace: &str,
         kind: Kind,
         known: &FxHashMap<&str, OffsetDateTime>,
         since: OffsetDateTime,
         present: &mut Vec<String>,
     ) -> Result<Vec<Cell>, StoreError> {
-        let sql = format!("SELECT id, updated_at FROM {} WHERE namespace = ? ORDER BY id", kind.table());
+        let sql = format!("SELECT id, updated_at FROM {} WHERE namespace = ?", kind.table());
         let mut unread = Vec::new();
         let look = |row: Vec<Cell>| {
             let mut cells = row.into_iter();
@@ -114,22 +159,37 @@ impl SqlStore {
             }
             Ok(())
         };
-        timed(&self.target, kind.table(), self.database.each(&sql, &[Cell::text(namespace)], look)).await?;
+        timed(self.target, kind.table(), self.moment.each(&sql, &[Cell::text(namespace)], look)).await?;
         Ok(unread)
     }
 
-    async fn listed(&self, namespace: &str) -> Result<Vec<(String, String)>, StoreError> {
+    /// Each proxy with each plugin config that it lists, ordered.
+    async fn listed(&mut self, namespace: Option<&str>) -> Result<Vec<(String, String)>, StoreError> {
+        let (sql, cells) = match namespace {
+            Some(namespace) => (LISTED, vec![Cell::text(namespace)]),
+            None => (ALL_LISTED, Vec::new()),
+        };
         let mut listed = Vec::new();
-        let take = |row: Vec<Cell>| {
-            let mut cells = row.into_iter();
-            if let (Some(Cell::Text(proxy)), Some(Cell::Text(config))) = (cells.next(), cells.next()) {
-                listed.push((proxy, config));
-            }
+        let take = |row| {
+            listed.extend(pair(row));
             Ok(())
         };
-        self.database.each(LISTED, &[Cell::text(namespace)], take).await?;
+        timed(self.target, "proxy_plugins", self.moment.each(sql, &cells, take)).await?;
+        listed.sort_unstable();
         Ok(listed)
     }
+}
+
+/// Every database orders texts in its own way; what is served is ordered in one, whichever way it was read.
+pub(super) fn in_order(mut document: Document) -> Document {
+    document.upstreams.sort_by(|one, other| one.id.cmp(&other.id));
+    document.consumers.sort_by(|one, other| one.id.cmp(&other.id));
+    document.proxies.sort_by(|one, other| one.id.cmp(&other.id));
+    document.plugin_configs.sort_by(|one, other| one.id.cmp(&other.id));
+    for proxy in &mut document.proxies {
+        proxy.plugins.sort_by(|one, other| one.plugin_config_id.cmp(&other.plugin_config_id));
+    }
+    document
 }
 
 /// When each row of a kind was changed last, as far as the document knows.

@@ -51,7 +51,7 @@ const TRACKING: &str = "CREATE TABLE IF NOT EXISTS _ferrum_migrations (\
     version INTEGER NOT NULL PRIMARY KEY, name VARCHAR(255) NOT NULL, applied_at VARCHAR(64) NOT NULL, \
     checksum VARCHAR(255) NOT NULL, execution_time_ms BIGINT NOT NULL)";
 
-/// MariaDB before 11 does not have the collation of MySQL 8; both compare ids byte by byte.
+/// MariaDB before 11 does not have the collation of MySQL 8; both tell upper case from lower.
 const MYSQL_COLLATION: &str = "utf8mb4_0900_as_cs";
 const MARIADB_COLLATION: &str = "utf8mb4_bin";
 

@@ -15,7 +15,6 @@ mod write;
 
 use async_trait::async_trait;
 use engine::model::{ApiSpec, Consumer, Document, PluginAssociation, PluginConfig, Proxy, Upstream};
-use rustc_hash::FxHashMap;
 use time::OffsetDateTime;
 
 use super::target::{DatabaseKind, Target};
@@ -94,45 +93,32 @@ impl SqlStore {
     /// The resources of one kind, with the plugins of proxies.
     async fn resources(&self, kind: Kind, rest: &str, cells: &[Cell]) -> Result<Vec<Resource>, StoreError> {
         Ok(match kind {
-            Kind::Upstream => {
-                let rows = self.records::<Upstream>(rest, cells).await?;
-                rows.into_iter().map(|row| Resource::Upstream(Box::new(row))).collect()
-            }
-            Kind::Consumer => {
-                let rows = self.records::<Consumer>(rest, cells).await?;
-                rows.into_iter().map(|row| Resource::Consumer(Box::new(row))).collect()
-            }
+            Kind::Upstream => resources(self.records::<Upstream>(rest, cells).await?),
+            Kind::Consumer => resources(self.records::<Consumer>(rest, cells).await?),
+            Kind::PluginConfig => resources(self.records::<PluginConfig>(rest, cells).await?),
             Kind::Proxy => {
                 let mut rows = self.records::<Proxy>(rest, cells).await?;
-                self.attach_plugins(&mut rows).await?;
-                rows.into_iter().map(|row| Resource::Proxy(Box::new(row))).collect()
-            }
-            Kind::PluginConfig => {
-                let rows = self.records::<PluginConfig>(rest, cells).await?;
-                rows.into_iter().map(|row| Resource::PluginConfig(Box::new(row))).collect()
+                attach(&self.listed_by(&rows).await?, &mut rows);
+                resources(rows)
             }
         })
     }
 
-    /// The associations of these proxies, by id: the table keeps no order of its own.
-    async fn attach_plugins(&self, proxies: &mut [Proxy]) -> Result<(), StoreError> {
-        let mut places: FxHashMap<String, usize> = FxHashMap::default();
-        places.extend(proxies.iter().enumerate().map(|(index, proxy)| (proxy.id.clone(), index)));
+    /// Each of these proxies with each plugin config that it lists, ordered: the table keeps no order of its own.
+    async fn listed_by(&self, proxies: &[Proxy]) -> Result<Vec<(String, String)>, StoreError> {
         let ids: Vec<Cell> = proxies.iter().map(|proxy| Cell::text(&proxy.id)).collect();
+        let mut listed = Vec::new();
         for chunk in ids.chunks(IDS_MAX) {
             let marks = vec!["?"; chunk.len()].join(", ");
-            let sql = format!(
-                "SELECT proxy_id, plugin_config_id FROM proxy_plugins WHERE proxy_id IN ({marks}) \
-                 ORDER BY proxy_id, plugin_config_id"
-            );
-            self.database
-                .each(&sql, chunk, |row| {
-                    attach(row, &places, proxies);
-                    Ok(())
-                })
-                .await?;
+            let sql = format!("SELECT proxy_id, plugin_config_id FROM proxy_plugins WHERE proxy_id IN ({marks})");
+            let take = |row| {
+                listed.extend(pair(row));
+                Ok(())
+            };
+            self.database.each(&sql, chunk, take).await?;
         }
-        Ok(())
+        listed.sort_unstable();
+        Ok(listed)
     }
 
     async fn count(&self, table: &str, rest: &str, cells: &[Cell]) -> Result<u64, StoreError> {
@@ -141,13 +127,25 @@ impl SqlStore {
     }
 }
 
-/// One row of `proxy_plugins`.
-fn attach(row: Vec<Cell>, places: &FxHashMap<String, usize>, proxies: &mut [Proxy]) {
+fn resources<R: Into<Resource>>(rows: Vec<R>) -> Vec<Resource> {
+    rows.into_iter().map(Into::into).collect()
+}
+
+/// A row of `proxy_plugins`.
+fn pair(row: Vec<Cell>) -> Option<(String, String)> {
     let mut cells = row.into_iter();
-    if let (Some(Cell::Text(proxy)), Some(Cell::Text(plugin_config_id))) = (cells.next(), cells.next())
-        && let Some(proxy) = places.get(&proxy).and_then(|index| proxies.get_mut(*index))
-    {
-        proxy.plugins.push(PluginAssociation { plugin_config_id });
+    match (cells.next(), cells.next()) {
+        (Some(Cell::Text(proxy)), Some(Cell::Text(config))) => Some((proxy, config)),
+        _ => None,
+    }
+}
+
+/// Gives each proxy what it lists, of pairs in their order.
+fn attach(listed: &[(String, String)], proxies: &mut [Proxy]) {
+    for proxy in proxies {
+        let first = listed.partition_point(|(id, _)| *id < proxy.id);
+        let own = listed.iter().skip(first).take_while(|(id, _)| *id == proxy.id);
+        proxy.plugins = own.map(|(_, config)| PluginAssociation { plugin_config_id: config.clone() }).collect();
     }
 }
 

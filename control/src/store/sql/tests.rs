@@ -133,7 +133,9 @@ async fn a_poll_sees_what_changed_and_what_is_gone(store: &SqlStore) {
     let (ids, changes) = changed(store, &known, since).await;
     assert_eq!(ids, ["p3"]);
     let [_, _, proxies, _] = &changes.present;
-    assert_eq!(proxies, &["p1", "p3"]);
+    let mut proxies = proxies.clone();
+    proxies.sort_unstable();
+    assert_eq!(proxies, ["p1", "p3"]);
     // A list is known without its proxy.
     assert_eq!(changes.listed, [("p1".to_owned(), "g".to_owned())]);
     let mut group = config("g", "proxy_group", json!(null));
@@ -229,6 +231,43 @@ async fn what_refers_to_a_resource_is_found(store: &SqlStore) {
     assert!(store.referrers(Kind::PluginConfig, "d1").await.unwrap().is_empty());
 }
 
+/// A proxy that has exactly one plugin before and after each change is never read with none, nor with one that is not there.
+async fn a_reader_sees_each_change_whole(store: &SqlStore) {
+    const READS: usize = 100;
+    let own = |n: u64| format!("own-{n}");
+    let begun = vec![Step::Insert(proxy("open", json!({}))), Step::Insert(config("own-0", "proxy", json!("open")))];
+    store.apply(begun).await.unwrap();
+    store.apply(vec![Step::Associate("open".into(), vec![own(0)])]).await.unwrap();
+    let is_over = std::cell::Cell::new(false);
+    let writing = async {
+        let mut n = 0;
+        while !is_over.get() {
+            n += 1;
+            let inserted = Step::Insert(config(&own(n), "proxy", json!("open")));
+            let steps = vec![Step::Delete(Kind::PluginConfig, own(n - 1)), inserted];
+            let listed = Step::Associate("open".into(), vec![own(n)]);
+            store.apply(steps.into_iter().chain([listed]).collect()).await.unwrap();
+        }
+    };
+    let reading = async {
+        for _ in 0..READS {
+            let document = store.load("ferrum").await.unwrap();
+            let proxy = document.proxies.iter().find(|proxy| proxy.id == "open").unwrap();
+            let listed: Vec<&str> = proxy.plugins.iter().map(|listed| listed.plugin_config_id.as_str()).collect();
+            let there = document.plugin_configs.iter().map(|config| config.id.as_str());
+            let there: Vec<&str> = there.filter(|id| id.starts_with("own-")).collect();
+            assert_eq!((listed.len(), &listed), (1, &there));
+            let changes = store.changes("ferrum", &Document::default(), OffsetDateTime::UNIX_EPOCH).await.unwrap();
+            let listed = changes.listed.iter().filter(|(proxy, _)| proxy == "open").map(|(_, config)| config);
+            let listed: Vec<&String> = listed.collect();
+            let [_, _, _, configs] = &changes.present;
+            assert_eq!(listed, configs.iter().filter(|id| id.starts_with("own-")).collect::<Vec<_>>());
+        }
+        is_over.set(true);
+    };
+    tokio::join!(writing, reading);
+}
+
 /// In order: each goes on with what the one before has left.
 async fn suite(place: Place) {
     let store = &place.store;
@@ -242,6 +281,7 @@ async fn suite(place: Place) {
     what_nobody_wants_any_more_goes(store).await;
     what_refers_to_a_resource_is_found(store).await;
     events_are_listed_newest_first(store).await;
+    a_reader_sees_each_change_whole(store).await;
     a_namespace_is_cleared_alone(store).await;
     store.close().await;
 }
@@ -276,6 +316,25 @@ async fn pages_of_a_load_join_without_a_gap() {
     let ids: Vec<&str> = document.upstreams.iter().map(|upstream| upstream.id.as_str()).collect();
     assert_eq!((ids.len(), ids[0], ids[249]), (250, "u000", "u249"));
     assert!(ids.is_sorted());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_is_ordered_as_polls_order_however_the_database_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/config.db?mode=rwc", folder.path().display());
+    let mut target = Target::new(DatabaseKind::Sqlite, &url);
+    target.page_rows = 1;
+    let store = SqlStore::connect(&target).await.unwrap();
+    let script = include_str!("../../../../migrations/sqlite/0001_initial_schema.sql");
+    let script = script.replace("    id TEXT PRIMARY KEY", "    id TEXT COLLATE NOCASE PRIMARY KEY");
+    for statement in statements::statements(&script, DatabaseKind::Sqlite) {
+        store.database.execute(&statement, &[]).await.unwrap();
+    }
+    store.migrate().await.unwrap();
+    add(&store, vec![proxy("a", json!({})), proxy("B", json!({})), proxy("c", json!({}))]).await;
+    assert_eq!(ids(&store, Kind::Proxy).await, ["a", "B", "c"], "the order of the database");
+    let document = store.load("ferrum").await.unwrap();
+    assert_eq!(document.proxies.iter().map(|proxy| proxy.id.as_str()).collect::<Vec<_>>(), ["B", "a", "c"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

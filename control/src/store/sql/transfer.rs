@@ -1,12 +1,12 @@
 //! Whole namespaces out of a database and into one, exactly as they are.
 
-use engine::model::{Consumer, Document, PluginConfig, Proxy, Upstream};
-use rustc_hash::FxHashMap;
+use engine::model::Document;
 
+use super::SqlStore;
 use super::driver::{Cell, Change};
-use super::record::{Record, select};
+use super::load::{Reader, in_order};
+use super::record::Record;
 use super::write::{clear, insert_all};
-use super::{SqlStore, attach};
 use crate::store::{ImportError, Kind, StoreError};
 
 /// How a namespace is filled.
@@ -26,7 +26,7 @@ impl SqlStore {
     /// The database failed, or a row is no resource.
     pub async fn export(&self, namespace: Option<&str>) -> Result<Document, StoreError> {
         let mut moment = self.database.begin_read().await?;
-        read(&mut moment, namespace).await
+        Reader { moment: &mut moment, target: &self.target }.document(namespace).await
     }
 
     /// How many API specs a namespace has, or all have.
@@ -61,8 +61,8 @@ impl SqlStore {
             clear(&mut change, namespace).await?;
         }
         insert_all(&mut change, document).await?;
-        let kept = read(&mut change, Some(namespace)).await?;
-        if let Some((kind, id)) = difference(&in_order(document), &kept) {
+        let kept = Reader { moment: &mut change, target: &self.target }.document(Some(namespace)).await?;
+        if let Some((kind, id)) = difference(&in_order(document.clone()), &kept) {
             return Err(ImportError::Altered { kind, id });
         }
         if !options.is_dry_run {
@@ -83,44 +83,6 @@ async fn count(change: &mut Change<'_>, namespace: &str) -> Result<u64, StoreErr
         }
     }
     Ok(count)
-}
-
-async fn read(change: &mut Change<'_>, namespace: Option<&str>) -> Result<Document, StoreError> {
-    let mut document = Document {
-        upstreams: rows::<Upstream>(change, namespace).await?,
-        consumers: rows::<Consumer>(change, namespace).await?,
-        proxies: rows::<Proxy>(change, namespace).await?,
-        plugin_configs: rows::<PluginConfig>(change, namespace).await?,
-        ..Document::default()
-    };
-    let mut places: FxHashMap<String, usize> = FxHashMap::default();
-    places.extend(document.proxies.iter().enumerate().map(|(index, proxy)| (proxy.id.clone(), index)));
-    for row in change.rows("SELECT proxy_id, plugin_config_id FROM proxy_plugins", &[]).await? {
-        attach(row, &places, &mut document.proxies);
-    }
-    Ok(in_order(&document))
-}
-
-async fn rows<R: Record>(change: &mut Change<'_>, namespace: Option<&str>) -> Result<Vec<R>, StoreError> {
-    let (rest, cells) = match namespace {
-        Some(namespace) => (" WHERE namespace = ?", vec![Cell::text(namespace)]),
-        None => ("", Vec::new()),
-    };
-    let found = change.rows(&format!("{}{rest}", select::<R>()), &cells).await?;
-    found.into_iter().map(R::read).collect()
-}
-
-/// Databases order texts in their own ways, and keep no order of what a proxy lists.
-fn in_order(document: &Document) -> Document {
-    let mut document = document.clone();
-    document.upstreams.sort_by(|one, other| one.id.cmp(&other.id));
-    document.consumers.sort_by(|one, other| one.id.cmp(&other.id));
-    document.proxies.sort_by(|one, other| one.id.cmp(&other.id));
-    document.plugin_configs.sort_by(|one, other| one.id.cmp(&other.id));
-    for proxy in &mut document.proxies {
-        proxy.plugins.sort_by(|one, other| one.plugin_config_id.cmp(&other.plugin_config_id));
-    }
-    document
 }
 
 /// The first resource that is not the same in both.
