@@ -15,6 +15,9 @@ use crate::store::{PoolState, StoreError};
 /// What SQLite waits for another writer.
 const SQLITE_BUSY: Duration = Duration::from_secs(5);
 
+/// What is waited for another gateway that changes the schema.
+pub const MIGRATION_WAIT: Duration = Duration::from_secs(3600);
+
 /// A value of a statement or of a row.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cell {
@@ -220,6 +223,25 @@ impl Database {
     /// # Errors
     /// The settings do not fit the database, or it does not answer.
     pub async fn connect(target: &Target) -> Result<Self, StoreError> {
+        Self::open(target, SQLITE_BUSY).await
+    }
+
+    /// One connection on which nothing is hurried: statements take as long as they take, and what another gateway does to the
+    /// schema is waited for.
+    ///
+    /// # Errors
+    /// As those of [`Database::connect`].
+    pub async fn connect_for_migrations(target: &Target) -> Result<Self, StoreError> {
+        let pool = PoolSettings {
+            connections_max: 1,
+            connections_min: 0,
+            statement_timeout: Duration::ZERO,
+            ..target.pool.clone()
+        };
+        Self::open(&Target { pool, ..target.clone() }, MIGRATION_WAIT).await
+    }
+
+    async fn open(target: &Target, sqlite_busy: Duration) -> Result<Self, StoreError> {
         let url = tls::secured_url(target)?;
         let pool = &target.pool;
         let (statement_ms, min) = (pool.statement_timeout.as_millis(), pool.connections_min.min(pool.connections_max));
@@ -238,7 +260,7 @@ impl Database {
                 DatabaseKind::Sqlite => {
                     let options: SqliteConnectOptions = url.parse().map_err(not_a_url)?;
                     let options =
-                        options.foreign_keys(true).journal_mode(SqliteJournalMode::Wal).busy_timeout(SQLITE_BUSY);
+                        options.foreign_keys(true).journal_mode(SqliteJournalMode::Wal).busy_timeout(sqlite_busy);
                     Ok(Pools::Sqlite(pool_options!(SqlitePoolOptions).connect_with(options).await?))
                 }
                 DatabaseKind::Postgres => {
@@ -436,17 +458,17 @@ impl Change<'_> {
         })
     }
 
-    /// A statement as it stands, which may be one that cannot be prepared, and takes as long as it takes: for migrations.
+    /// A statement as it stands, which may be one that cannot be prepared.
     pub async fn run(&mut self, sql: &str) -> Result<(), StoreError> {
         match &mut self.transaction {
             Transactions::Sqlite(change) => {
-                (&mut **change).execute(sql).await?;
+                self.patience.with((&mut **change).execute(sql)).await?;
             }
             Transactions::Postgres(change) => {
-                (&mut **change).execute(sql).await?;
+                self.patience.with((&mut **change).execute(sql)).await?;
             }
             Transactions::Mysql(change) => {
-                (&mut **change).execute(sql).await?;
+                self.patience.with((&mut **change).execute(sql)).await?;
             }
         }
         Ok(())

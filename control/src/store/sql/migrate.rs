@@ -2,13 +2,11 @@
 
 use std::time::Instant;
 
-use time::OffsetDateTime;
-
 use super::driver::{Cell, Database};
-use super::forms::moment;
 use super::statements::statements;
+use super::step::{self, Step};
 use crate::store::StoreError;
-use crate::store::target::DatabaseKind;
+use crate::store::target::{DatabaseKind, Target};
 
 /// One version of the schema.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +55,7 @@ const MARIADB_COLLATION: &str = "utf8mb4_bin";
 
 /// What stands in the database, and what this binary would add.
 pub async fn status(database: &Database) -> Result<MigrationStatus, StoreError> {
-    database.execute(TRACKING, &[]).await?;
+    step::make_table(database, TRACKING).await?;
     let sql = "SELECT version, name, applied_at, checksum FROM _ferrum_migrations ORDER BY version";
     let mut applied = Vec::new();
     for row in database.rows(sql, &[]).await? {
@@ -87,49 +85,45 @@ fn warn_of_other_texts(applied: &[Applied]) {
 ///
 /// # Errors
 /// A statement failed. What the version had changed is taken back where the database can; it is not recorded.
-pub async fn up(database: &Database) -> Result<Vec<(Migration, u128)>, StoreError> {
+pub async fn up(database: &Database, target: &Target) -> Result<Vec<(Migration, u128)>, StoreError> {
     let pending = status(database).await?.pending;
+    if pending.is_empty() {
+        return Ok(Vec::new());
+    }
+    let own = Database::connect_for_migrations(target).await?;
     let mut done = Vec::new();
     for migration in pending {
         let Some(script) = SCRIPTS.iter().find(|script| script.migration == migration) else { continue };
         let started = Instant::now();
-        apply(database, script, started).await.map_err(|error| {
+        let is_ours = apply(&own, script).await.map_err(|error| {
             StoreError::Migration(format!("Migration V{} ({}) failed: {error}", migration.version, migration.name))
         })?;
-        done.push((migration, started.elapsed().as_millis()));
+        if is_ours {
+            done.push((migration, started.elapsed().as_millis()));
+        }
     }
+    own.close().await;
     Ok(done)
 }
 
-async fn apply(database: &Database, script: &Script, started: Instant) -> Result<(), StoreError> {
-    let text = match database.kind() {
+async fn apply(database: &Database, script: &Script) -> Result<bool, StoreError> {
+    let kind = database.kind();
+    let text = match kind {
         DatabaseKind::Sqlite => script.sqlite.to_owned(),
         DatabaseKind::Postgres => script.postgres.to_owned(),
         DatabaseKind::Mysql => script.mysql.replace("@COLLATION@", collation(database).await?),
-        DatabaseKind::Mongodb => return Ok(()),
+        DatabaseKind::Mongodb => return Ok(false),
     };
-    // MySQL ends a transaction at each change of the schema, so that a second try meets what the first has left.
-    let is_repeated = database.kind() == DatabaseKind::Mysql;
-    let mut change = database.begin().await?;
-    for statement in statements(&text, database.kind()) {
-        match change.run(&statement).await {
-            Err(error) if !(is_repeated && is_there_already(&error)) => {
-                return Err(StoreError::Migration(format!("{}: {error}", first_line(&statement))));
-            }
-            _ => {}
-        }
-    }
-    let sql = "INSERT INTO _ferrum_migrations (version, name, applied_at, checksum, execution_time_ms) \
-               VALUES (?, ?, ?, ?, ?)";
-    let Migration { version, name, checksum } = &script.migration;
-    let (now, took) = (moment::shown(OffsetDateTime::now_utc()), started.elapsed().as_millis() as i64);
-    let cells = [Cell::Integer(*version), Cell::text(name), Cell::Text(now), Cell::text(checksum), Cell::Integer(took)];
-    match change.execute(sql, &cells).await {
-        // Another gateway that started at the same moment has done it.
-        Err(StoreError::Conflict(_)) => return Ok(()),
-        other => other?,
+    let Migration { version, name, checksum } = script.migration;
+    let step = Step {
+        table: "_ferrum_migrations",
+        key: &[("version", Cell::Integer(version))],
+        name,
+        checksum,
+        statements: statements(&text, kind),
+        is_harmless: is_there_already,
     };
-    change.commit().await
+    step::apply(database, &step).await
 }
 
 async fn collation(database: &Database) -> Result<&'static str, StoreError> {
@@ -138,17 +132,14 @@ async fn collation(database: &Database) -> Result<&'static str, StoreError> {
     Ok(if is_mariadb { MARIADB_COLLATION } else { MYSQL_COLLATION })
 }
 
-/// MySQL's codes for an index that is there (1061).
+/// MySQL ends a transaction at each change of the schema, so that a second try meets what the first has left: its code for an
+/// index that is there (1061).
 fn is_there_already(error: &StoreError) -> bool {
     let (StoreError::Query(error) | StoreError::Conflict(error)) = error else { return false };
     let database = error.as_database_error();
     database
         .and_then(|error| error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>())
         .is_some_and(|error| error.number() == 1061)
-}
-
-pub(super) fn first_line(statement: &str) -> &str {
-    statement.lines().next().unwrap_or_default()
 }
 
 #[cfg(test)]

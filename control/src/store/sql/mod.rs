@@ -9,6 +9,7 @@ mod plugin_migrate;
 mod record;
 mod specs;
 mod statements;
+mod step;
 mod tls;
 mod transfer;
 mod write;
@@ -53,7 +54,7 @@ impl SqlStore {
     /// # Errors
     /// A statement failed; the text says which.
     pub async fn migrate(&self) -> Result<Vec<(Migration, u128)>, StoreError> {
-        migrate::up(&self.database).await
+        migrate::up(&self.database, &self.target).await
     }
 
     pub async fn migration_status(&self) -> Result<MigrationStatus, StoreError> {
@@ -65,7 +66,7 @@ impl SqlStore {
     /// # Errors
     /// A step failed; the text says which.
     pub async fn migrate_plugins(&self, plugins: &PluginMigrations) -> Result<Vec<(PluginStep, u128)>, StoreError> {
-        plugin_migrate::up(&self.database, plugins).await
+        plugin_migrate::up(&self.database, &self.target, plugins).await
     }
 
     pub async fn plugin_migration_status(

@@ -4,13 +4,11 @@ use std::collections::HashSet;
 use std::time::Instant;
 
 use ferrum_edge::config::migrations::CustomPluginMigration;
-use time::OffsetDateTime;
 
 use super::driver::{Cell, Database};
-use super::forms::moment;
-use super::migrate::first_line;
 use super::statements::statements;
-use crate::store::target::DatabaseKind;
+use super::step::{self, Step};
+use crate::store::target::{DatabaseKind, Target};
 use crate::store::{AppliedPluginStep, PluginMigrationStatus, PluginStep, StoreError};
 
 /// What each plugin brings, by the name of its file.
@@ -37,7 +35,7 @@ pub async fn status(database: &Database, plugins: &PluginMigrations) -> Result<P
         return Ok(PluginMigrationStatus::default());
     }
     check(plugins)?;
-    database.execute(&tracking(database.kind()), &[]).await?;
+    step::make_table(database, &tracking(database.kind())).await?;
     let sql = "SELECT plugin_name, version, name, applied_at, checksum FROM _ferrum_plugin_migrations \
                ORDER BY plugin_name, version";
     let mut applied = Vec::new();
@@ -103,49 +101,42 @@ fn warn_of_other_texts(applied: &[AppliedPluginStep], plugins: &PluginMigrations
 /// # Errors
 /// A statement failed. What its step had changed is taken back where the database can; the step is not recorded, those before it
 /// are.
-pub async fn up(database: &Database, plugins: &PluginMigrations) -> Result<Vec<(PluginStep, u128)>, StoreError> {
+pub async fn up(
+    database: &Database,
+    target: &Target,
+    plugins: &PluginMigrations,
+) -> Result<Vec<(PluginStep, u128)>, StoreError> {
     let pending = status(database, plugins).await?.pending;
+    if pending.is_empty() {
+        return Ok(Vec::new());
+    }
+    let own = Database::connect_for_migrations(target).await?;
     let mut done = Vec::new();
     for (plugin, step) in steps(plugins).filter(|(plugin, step)| pending.contains(&shown(plugin, step))) {
         let started = Instant::now();
-        apply(database, plugin, step, started).await.map_err(|error| {
+        let is_ours = apply(&own, plugin, step).await.map_err(|error| {
             StoreError::PluginMigration(format!(
                 "Migration [{plugin}] V{} ({}) failed: {error}",
                 step.version, step.name
             ))
         })?;
-        done.push((shown(plugin, step), started.elapsed().as_millis()));
+        if is_ours {
+            done.push((shown(plugin, step), started.elapsed().as_millis()));
+        }
     }
+    own.close().await;
     Ok(done)
 }
 
-async fn apply(
-    database: &Database,
-    plugin: &str,
-    step: &CustomPluginMigration,
-    started: Instant,
-) -> Result<(), StoreError> {
+async fn apply(database: &Database, plugin: &str, step: &CustomPluginMigration) -> Result<bool, StoreError> {
     let kind = database.kind();
-    let mut change = database.begin().await?;
-    for statement in statements(step.sql_for_db(kind.name()), kind) {
-        let failed = |error| StoreError::Migration(format!("{}: {error}", first_line(&statement)));
-        change.run(&statement).await.map_err(failed)?;
-    }
-    let sql = "INSERT INTO _ferrum_plugin_migrations \
-               (plugin_name, version, name, applied_at, checksum, execution_time_ms) VALUES (?, ?, ?, ?, ?, ?)";
-    let (now, took) = (moment::shown(OffsetDateTime::now_utc()), started.elapsed().as_millis() as i64);
-    let cells = [
-        Cell::text(plugin),
-        Cell::Integer(step.version),
-        Cell::text(step.name),
-        Cell::Text(now),
-        Cell::text(step.checksum),
-        Cell::Integer(took),
-    ];
-    match change.execute(sql, &cells).await {
-        // Another gateway that started at the same moment has done it.
-        Err(StoreError::Conflict(_)) => return Ok(()),
-        other => other?,
+    let step = Step {
+        table: "_ferrum_plugin_migrations",
+        key: &[("plugin_name", Cell::text(plugin)), ("version", Cell::Integer(step.version))],
+        name: step.name,
+        checksum: step.checksum,
+        statements: statements(step.sql_for_db(kind.name()), kind),
+        is_harmless: |_| false,
     };
-    change.commit().await
+    step::apply(database, &step).await
 }

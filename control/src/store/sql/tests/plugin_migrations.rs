@@ -24,12 +24,41 @@ async fn shown(store: &SqlStore, plugins: &PluginMigrations) -> (Vec<String>, Ve
 
 /// A run that was given up leaves nothing that this one stumbles over.
 async fn cleaned(store: &SqlStore) {
-    for table in ["plugin_a", "plugin_b"] {
+    for table in ["plugin_a", "plugin_b", "plugin_d"] {
         store.database.execute(&format!("DROP TABLE IF EXISTS {table}"), &[]).await.unwrap();
     }
     let recorded = "DELETE FROM _ferrum_plugin_migrations WHERE plugin_name LIKE 'test_%'";
     // There is no such table before the first run.
     drop(store.database.execute(recorded, &[]).await);
+}
+
+/// Steps that fail, or do harm, when they run twice.
+async fn gateways_that_start_at_the_same_moment_share_the_steps(store: &SqlStore) {
+    let other = SqlStore::connect(&store.target).await.unwrap();
+    let steps = vec![
+        creating(1, "CREATE TABLE plugin_d (id INTEGER)"),
+        creating(2, "ALTER TABLE plugin_d ADD COLUMN more INTEGER"),
+        creating(3, "INSERT INTO plugin_d (more) VALUES (1)"),
+    ];
+    let plugins = [("test_d", steps)];
+    let (one, two) = tokio::join!(store.migrate_plugins(&plugins), other.migrate_plugins(&plugins));
+    assert_eq!(one.unwrap().len() + two.unwrap().len(), 3);
+    assert_eq!(store.count("plugin_d", "", &[]).await.unwrap(), 1);
+    other.close().await;
+}
+
+/// SQLite has no limit of its own.
+async fn a_step_may_take_longer_than_a_statement(store: &SqlStore) {
+    let sleep = match store.kind() {
+        DatabaseKind::Postgres => "SELECT pg_sleep(1.5)",
+        DatabaseKind::Mysql => "SELECT SLEEP(1.5)",
+        DatabaseKind::Sqlite | DatabaseKind::Mongodb => return,
+    };
+    let mut target = store.target.clone();
+    target.pool.statement_timeout = std::time::Duration::from_secs(1);
+    let hurried = SqlStore::connect(&target).await.unwrap();
+    assert_eq!(hurried.migrate_plugins(&[("test_e", vec![creating(1, sleep)])]).await.unwrap().len(), 1);
+    hurried.close().await;
 }
 
 async fn suite(place: Place) {
@@ -60,6 +89,8 @@ async fn suite(place: Place) {
     assert!(error.starts_with("Migration [test_c] V1 (create) failed: BROKEN 'x;y': "), "{error}");
     assert_eq!(shown(store, &broken).await.1.len(), 2, "nothing of it is recorded");
     assert_eq!(store.count("plugin_a", "", &[]).await.unwrap(), 2, "and it is taken back");
+    gateways_that_start_at_the_same_moment_share_the_steps(store).await;
+    a_step_may_take_longer_than_a_statement(store).await;
     cleaned(store).await;
     store.close().await;
 }
