@@ -26,6 +26,8 @@ pub struct DatabaseSource {
     scope: DatabaseScope,
     progress: Mutex<Progress>,
     is_away: Arc<AtomicBool>,
+    /// No primary answers. Reads of a replica do not show it.
+    is_primary_lost: AtomicBool,
 }
 
 /// What of the database is in service.
@@ -71,6 +73,7 @@ impl DatabaseSource {
             scope,
             progress: Mutex::new(Progress::Nothing),
             is_away: Arc::default(),
+            is_primary_lost: AtomicBool::default(),
         }
     }
 
@@ -88,7 +91,7 @@ impl DatabaseSource {
         &self.connections
     }
 
-    /// Whether the last look found no database. Admin writes wait for the next that does.
+    /// Whether the last look found no database, or only a replica. Admin writes wait for the next that does.
     pub fn is_away(&self) -> Arc<AtomicBool> {
         self.is_away.clone()
     }
@@ -135,6 +138,7 @@ impl DatabaseSource {
         if self.connections.follow_names().await {
             self.forget();
         }
+        self.look_for_primary().await;
         let cursor = OffsetDateTime::now_utc();
         let since = match *self.progress() {
             Progress::Until(since) => Some(since),
@@ -170,13 +174,36 @@ impl DatabaseSource {
                 if !matches!(error, StoreError::NeverConnected) {
                     tracing::warn!("Full load failed, the databases are tried in order: {error}");
                 }
-                self.connections.connect().await?;
-                self.forget();
+                self.reconnect().await?;
                 self.connections.retry_replica().await;
                 self.load().await
             }
             loaded => loaded,
         }
+    }
+
+    /// Where a replica is read, nothing else shows that the primary is away, or was never there.
+    async fn look_for_primary(&self) {
+        let answers = match self.connections.primary() {
+            _ if self.connections.replica().is_none() => true,
+            Ok(primary) => primary.ping().await.is_ok(),
+            Err(_) => false,
+        };
+        if answers {
+            self.is_primary_lost.store(false, Ordering::Release);
+        } else if let Err(error) = self.reconnect().await {
+            self.is_primary_lost.store(true, Ordering::Release);
+            if !self.is_away.swap(true, Ordering::AcqRel) {
+                tracing::error!("No primary answers, the replica is read and admin writes wait: {error}");
+            }
+        }
+    }
+
+    async fn reconnect(&self) -> Result<(), StoreError> {
+        self.connections.connect().await?;
+        self.is_primary_lost.store(false, Ordering::Release);
+        self.forget();
+        Ok(())
     }
 
     /// What runs is of another database: its changes mean nothing until something of this one is in service.
@@ -210,7 +237,7 @@ impl DatabaseSource {
     }
 
     fn said_to_be_back(&self) {
-        if self.is_away.swap(false, Ordering::AcqRel) {
+        if !self.is_primary_lost.load(Ordering::Acquire) && self.is_away.swap(false, Ordering::AcqRel) {
             tracing::info!("The database is back");
         }
     }

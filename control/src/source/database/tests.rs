@@ -220,3 +220,65 @@ async fn a_replica_that_does_not_answer_is_done_without() {
     assert!(source.connections().replica().is_none());
     assert!(source.load().await.is_ok() && source.poll(&Document::default()).await.is_ok());
 }
+
+/// A file that cannot be opened, until it can.
+struct Blocked(std::path::PathBuf);
+
+impl Blocked {
+    fn new(folder: &tempfile::TempDir, name: &str) -> Self {
+        let path = folder.path().join(name);
+        if path.exists() {
+            std::fs::rename(&path, path.with_extension("aside")).unwrap();
+        }
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn open(self) {
+        std::fs::remove_dir(self.0).unwrap();
+    }
+}
+
+async fn with_schema(target: &Target) -> SqlStore {
+    let store = SqlStore::connect(target).await.unwrap();
+    store.migrate().await.unwrap();
+    store
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_wait_for_a_primary_although_the_replica_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, other) = (target(&folder, "primary.db"), target(&folder, "replica.db"));
+    insert(&with_schema(&other).await, "u").await;
+    let blocked = Blocked::new(&folder, "primary.db");
+    let source = source(vec![one], Some(other));
+    source.begin_without();
+    let running = followed(&source, &Document::default()).await.unwrap();
+    assert_eq!(running.upstreams.len(), 1, "the replica is served");
+    assert!(is_away(&source), "and nothing can be written");
+
+    blocked.open();
+    followed(&source, &running).await;
+    assert!(!is_away(&source));
+    insert(&primary(&source), "of-the-primary").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_primary_takes_over_while_the_replica_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, replica) = (target(&folder, "one.db"), target(&folder, "replica.db"));
+    drop(with_schema(&replica).await);
+    let blocked = Blocked::new(&folder, "two.db");
+    let source = source(vec![one, target(&folder, "two.db")], Some(replica));
+    source.connect().await.unwrap();
+    let running = started(&source).await;
+    primary(&source).close().await;
+    let _blocked = Blocked::new(&folder, "one.db");
+    followed(&source, &running).await;
+    assert!(is_away(&source), "no primary answers");
+    blocked.open();
+    followed(&source, &running).await;
+    assert!(!is_away(&source));
+    insert(&primary(&source), "of-the-second").await;
+    assert!(folder.path().join("two.db").is_file());
+}
