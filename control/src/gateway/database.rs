@@ -7,7 +7,7 @@ use engine::model::Document;
 use super::publication::Origin;
 use super::{Fatal, options};
 use crate::settings::{Secret, Settings};
-use crate::source::{DatabaseScope, DatabaseSource, Databases, SourceError, startup_backup};
+use crate::source::{DatabaseScope, DatabaseSource, Databases, SourceError, address_policy, startup_backup};
 use crate::store::{DatabaseKind, StoreError, Target};
 
 /// Connects, brings the schema up to date, and loads everything; without the database, what the start-up backup has.
@@ -16,6 +16,8 @@ pub(super) async fn start(settings: &Settings) -> Result<(Origin, Arc<Document>)
         namespace: settings.core.namespace.as_str().to_owned(),
         reserved_ports: settings.reserved_ports(),
         credentials_per_type_max: settings.limits.max_credentials_per_type,
+        address_policy: address_policy(settings.client.backend_allow_ips),
+        cert_expiry_warning_days: settings.tls.tls_cert_expiry_warning_days,
     };
     let source = DatabaseSource::new(databases(settings)?, scope);
     let (document, place) = match first_load(&source).await {
@@ -53,9 +55,7 @@ async fn first_load(source: &DatabaseSource) -> Result<Document, Failure> {
         _ => Failure::Connection(error),
     })?;
     let document = source.load().await.map_err(Failure::Rows)?;
-    for warning in source.check(&document).map_err(Failure::Unsound)? {
-        tracing::warn!("{warning}");
-    }
+    source.check(&document).map_err(Failure::Unsound)?;
     Ok(document)
 }
 

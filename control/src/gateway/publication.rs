@@ -44,11 +44,8 @@ enum Wanted {
 
 /// A document of a database, if it can be served.
 pub(super) fn checked(source: &DatabaseSource, document: Document) -> Result<Arc<Document>, SourceError> {
-    let warnings = source.check(&document)?;
     source.check_ports(&document)?;
-    for warning in warnings {
-        tracing::warn!("{warning}");
-    }
+    source.check(&document)?;
     Ok(Arc::new(document))
 }
 

@@ -1,9 +1,10 @@
 //! Database mode: where the configuration comes from, and how it is followed (control-plane sheet §6 to §9).
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use engine::model::{Document, reserved_port_conflicts};
+use engine::model::{AddressPolicy, Document, reserved_port_conflicts};
 use time::OffsetDateTime;
 
 use super::connections::{Connections, Databases};
@@ -18,6 +19,21 @@ pub struct DatabaseScope {
     pub namespace: String,
     pub reserved_ports: Vec<u16>,
     pub credentials_per_type_max: usize,
+    pub address_policy: AddressPolicy,
+    pub cert_expiry_warning_days: u64,
+}
+
+#[cfg(test)]
+impl DatabaseScope {
+    pub fn of_tests() -> Self {
+        Self {
+            namespace: "ferrum".to_owned(),
+            reserved_ports: vec![9000],
+            credentials_per_type_max: 2,
+            address_policy: AddressPolicy::Both,
+            cert_expiry_warning_days: 30,
+        }
+    }
 }
 
 /// A database that may move and may be away, and what was last read of it.
@@ -28,6 +44,8 @@ pub struct DatabaseSource {
     is_away: Arc<AtomicBool>,
     /// No primary answers. Reads of a replica do not show it.
     is_primary_lost: AtomicBool,
+    /// What the last configuration was warned about.
+    warned: Mutex<HashSet<String>>,
 }
 
 /// What of the database is in service.
@@ -74,6 +92,7 @@ impl DatabaseSource {
             progress: Mutex::new(Progress::Nothing),
             is_away: Arc::default(),
             is_primary_lost: AtomicBool::default(),
+            warned: Mutex::default(),
         }
     }
 
@@ -246,12 +265,23 @@ impl DatabaseSource {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the document can be served, and what is warned about.
+    /// Whether the document can be served. A warning is logged once, for as long as it holds.
     ///
     /// # Errors
     /// All that is wrong.
-    pub fn check(&self, document: &Document) -> Result<Vec<String>, SourceError> {
-        check_stored(document, self.scope.credentials_per_type_max)
+    pub fn check(&self, document: &Document) -> Result<(), SourceError> {
+        for warning in self.new_warnings(document)? {
+            tracing::warn!("{warning}");
+        }
+        Ok(())
+    }
+
+    fn new_warnings(&self, document: &Document) -> Result<Vec<String>, SourceError> {
+        let warnings = check_stored(document, &self.scope)?;
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = warnings.iter().filter(|warning| !warned.contains(*warning)).cloned().collect();
+        *warned = warnings.into_iter().collect();
+        Ok(new)
     }
 
     /// Whether a stream proxy wants a port of the gateway's own listeners.

@@ -21,9 +21,7 @@ fn nowhere() -> Target {
 }
 
 fn source(targets: Vec<Target>, replica: Option<Target>) -> DatabaseSource {
-    let scope =
-        DatabaseScope { namespace: "ferrum".to_owned(), reserved_ports: vec![9000], credentials_per_type_max: 2 };
-    DatabaseSource::new(Databases { targets, replica, applies_plugin_migrations: false }, scope)
+    DatabaseSource::new(Databases { targets, replica, applies_plugin_migrations: false }, DatabaseScope::of_tests())
 }
 
 async fn place() -> Place {
@@ -281,4 +279,13 @@ async fn the_next_primary_takes_over_while_the_replica_answers() {
     assert!(!is_away(&source));
     insert(&primary(&source), "of-the-second").await;
     assert!(folder.path().join("two.db").is_file());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_warning_is_given_once_for_as_long_as_it_holds() {
+    let source = source(vec![nowhere()], None);
+    let odd = serde_json::from_value(json!([{"id": "u", "targets": []}])).unwrap();
+    let odd = Document { upstreams: odd, ..Document::default() };
+    let warned = |document: &Document| source.new_warnings(document).unwrap().len();
+    assert_eq!([warned(&odd), warned(&odd), warned(&Document::default()), warned(&odd)], [1, 0, 0, 1]);
 }
