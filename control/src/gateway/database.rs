@@ -8,7 +8,7 @@ use super::publication::Origin;
 use super::{Fatal, options};
 use crate::settings::{Secret, Settings};
 use crate::source::{DatabaseScope, DatabaseSource, Databases, SourceError, address_policy, startup_backup};
-use crate::store::{DatabaseKind, StoreError, Target};
+use crate::store::{StoreError, Target};
 
 /// Connects, brings the schema up to date, and loads everything; without the database, what the start-up backup has.
 pub(super) async fn start(settings: &Settings) -> Result<(Origin, Arc<Document>), Fatal> {
@@ -90,13 +90,9 @@ impl From<Failure> for Fatal {
     }
 }
 
-/// The primary, those to fail over to, and the replica. What this release does not do is refused.
+/// The primary, those to fail over to, and the replica.
 fn databases(settings: &Settings) -> Result<Databases, Fatal> {
     let primary = options::database(settings).map_err(|error| Fatal::new(error.to_string()))?;
-    if primary.kind == DatabaseKind::Mongodb {
-        let text = "FERRUM_DB_TYPE=mongodb is not built yet in this release; use sqlite, postgres or mysql";
-        return Err(Fatal::new(text));
-    }
     let at = |url: &Secret| Target { url: url.expose().to_owned(), ..primary.clone() };
     let database = &settings.database;
     let others = database.db_failover_urls.iter().map(at);

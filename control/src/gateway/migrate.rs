@@ -5,7 +5,7 @@ use ferrum_edge::custom_plugins::collect_all_custom_plugin_migrations;
 
 use super::{Fatal, options};
 use crate::settings::{MigrateAction, Settings};
-use crate::store::{DatabaseKind, PluginMigrations, SqlStore, StoreError, Target};
+use crate::store::{PluginMigrations, SqlStore, StoreError, Target};
 
 mod lines;
 
@@ -31,11 +31,6 @@ fn config(settings: &Settings, is_dry_run: bool) -> Result<Vec<String>, Fatal> {
 }
 
 async fn database(target: &Target, action: MigrateAction, is_dry_run: bool) -> Result<(), Fatal> {
-    if target.kind == DatabaseKind::Mongodb {
-        return Err(Fatal::new(
-            "FERRUM_DB_TYPE=mongodb is not built yet in this release; use sqlite, postgres or mysql",
-        ));
-    }
     let failed = |error: StoreError| Fatal::new(format!("{}: {error}", target.shown()));
     let store = SqlStore::connect(target).await.map_err(failed)?;
     let plugins = collect_all_custom_plugin_migrations();

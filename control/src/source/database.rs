@@ -4,13 +4,13 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use engine::model::{AddressPolicy, Document, reserved_port_conflicts};
+use engine::model::{AddressPolicy, Document};
 use time::OffsetDateTime;
 
 use super::connections::{Connections, Databases};
 use super::delta::applied;
 use super::file::SourceError;
-use super::sound::check_stored;
+use super::sound::{check_ports, check_stored};
 use crate::store::{Changes, Store, StoreError};
 
 /// Which part of a database is served, and what its configurations are checked against.
@@ -289,11 +289,7 @@ impl DatabaseSource {
     /// # Errors
     /// Each that does.
     pub fn check_ports(&self, document: &Document) -> Result<(), SourceError> {
-        let errors = reserved_port_conflicts(document, &self.scope.reserved_ports);
-        if errors.is_empty() {
-            return Ok(());
-        }
-        Err(SourceError { summary: "Stream proxy port conflicts with gateway reserved ports".to_owned(), errors })
+        check_ports(document, &self.scope.reserved_ports)
     }
 }
 

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use engine::model::{
     AddressPolicy, Document, Format, LoadError, LoadOptions, Loaded, features_in_use, load_file, load_text,
-    reserved_port_conflicts,
 };
 
 use tokio::runtime::{Handle, Runtime};
 
 use super::catalog::Catalog;
+use super::sound::check_ports;
 use crate::cli::{SpecCounts, SpecFailure};
 use crate::settings::{BackendAllowIps, Settings};
 
@@ -112,11 +112,7 @@ impl FileSource {
 
     /// The check that belongs to start-up and `validate`, not to a reload (settings sheet §9).
     pub fn check_ports(&self, document: &Document) -> Result<(), SourceError> {
-        let errors = reserved_port_conflicts(document, &self.reserved_ports);
-        if errors.is_empty() {
-            return Ok(());
-        }
-        Err(SourceError { summary: "Stream proxy port conflicts with gateway reserved ports".to_owned(), errors })
+        check_ports(document, &self.reserved_ports)
     }
 }
 

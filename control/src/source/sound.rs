@@ -3,12 +3,24 @@
 use engine::model::{
     Document, Finding, TlsFiles, check_consumer_credentials, check_consumer_identities, check_dispatch_references,
     check_plugin_references, check_routes, check_sole_metrics, check_streams, check_upstream_references,
-    features_in_use,
+    features_in_use, reserved_port_conflicts,
 };
 use time::OffsetDateTime;
 
 use super::database::DatabaseScope;
 use super::file::SourceError;
+
+/// Whether a stream proxy wants a port of the gateway's own listeners.
+///
+/// # Errors
+/// Each that does.
+pub(super) fn check_ports(document: &Document, reserved: &[u16]) -> Result<(), SourceError> {
+    let errors = reserved_port_conflicts(document, reserved);
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(SourceError { summary: "Stream proxy port conflicts with gateway reserved ports".to_owned(), errors })
+}
 
 /// What is warned about.
 ///

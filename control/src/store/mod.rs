@@ -55,7 +55,6 @@ pub enum Taken<'a> {
     ProxyName(&'a str),
     ListenPort(u16),
     UpstreamName(&'a str),
-    /// As a username or as a custom id.
     ConsumerUsername(&'a str),
     ConsumerCustomId(&'a str),
     ApiKey(&'a str),

@@ -10,7 +10,7 @@ pub use import::{ImportReport, import};
 
 use crate::gateway::database_target;
 use crate::settings::Settings;
-use crate::store::{DatabaseKind, SqlStore, Target};
+use crate::store::{SqlStore, Target};
 
 /// The primary of the settings.
 fn target(settings: &Settings) -> Result<Target, String> {
@@ -21,11 +21,7 @@ fn target(settings: &Settings) -> Result<Target, String> {
             return Err(format!("{key} is required: it names the database"));
         }
     }
-    let target = database_target(settings).map_err(|error| error.to_string())?;
-    if target.kind == DatabaseKind::Mongodb {
-        return Err("FERRUM_DB_TYPE=mongodb is not built yet in this release; use sqlite, postgres or mysql".to_owned());
-    }
-    Ok(target)
+    database_target(settings).map_err(|error| error.to_string())
 }
 
 async fn connected(target: &Target) -> Result<SqlStore, String> {
