@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use engine::counters::Counters;
@@ -141,6 +143,11 @@ pub(super) async fn exchange(address: SocketAddr, request: &[u8]) -> Vec<u8> {
     // A reset after the answer is an end, too.
     let _ = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await.expect("an end");
     answer
+}
+
+/// Whether it gets as far as to wait for something.
+pub(super) async fn is_waiting(mut work: Pin<&mut impl Future>) -> bool {
+    std::future::poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx).is_pending())).await
 }
 
 impl Rig {

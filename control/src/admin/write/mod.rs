@@ -23,6 +23,7 @@ use engine::model::AddressPolicy;
 use hyper::StatusCode;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
+use tokio::sync::MutexGuard;
 use uuid::Uuid;
 
 use super::auth::Role;
@@ -153,8 +154,7 @@ impl Admin {
     }
 
     async fn perform(&self, write: Write, call: &Call) -> Result<Reply, Refusal> {
-        self.check_gate()?;
-        let _alone = self.writing.lock().await;
+        let _alone = self.alone().await?;
         match write {
             Write::Create(kind) => self.create(kind, call).await,
             Write::Replace(kind, id) => self.replace(kind, id, call).await,
@@ -166,6 +166,14 @@ impl Admin {
             Write::Batch => self.batch(call).await,
             Write::Restore => self.restore(call).await,
         }
+    }
+
+    /// The turn of one write. While it waits for others the gate may close, and then it does not try in its turn.
+    async fn alone(&self) -> Result<MutexGuard<'_, ()>, Refusal> {
+        self.check_gate()?;
+        let alone = self.writing.lock().await;
+        self.check_gate()?;
+        Ok(alone)
     }
 
     fn check_gate(&self) -> Result<(), Refusal> {

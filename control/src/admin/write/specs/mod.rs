@@ -76,7 +76,7 @@ impl Admin {
         let store = self.spec_store()?;
         let submission = self.submitted(call).await?;
         // Only now: reading a long document keeps no other write waiting.
-        let _alone = self.writing.lock().await;
+        let _alone = self.alone().await?;
         let (id, now) = (Uuid::new_v4().to_string(), OffsetDateTime::now_utc());
         let bundle = settled(new_ids(extract(&submission.root, None)?), &id, &call.namespace, now);
         self.check_bundle(store, &submission.version, &bundle, None).await?;
@@ -93,7 +93,7 @@ impl Admin {
     async fn replace_spec(&self, id: &str, call: &Call) -> Result<Reply, Refusal> {
         let store = self.spec_store()?;
         let submission = self.submitted(call).await?;
-        let _alone = self.writing.lock().await;
+        let _alone = self.alone().await?;
         let former = present(store, id, &call.namespace).await?;
         let extracted = extract(&submission.root, Some(&former.proxy_id))?;
         let live = live(store, &former).await?;
@@ -116,7 +116,7 @@ impl Admin {
 
     async fn delete_spec(&self, id: &str, call: &Call) -> Result<Reply, Refusal> {
         let store = self.spec_store()?;
-        let _alone = self.writing.lock().await;
+        let _alone = self.alone().await?;
         let former = present(store, id, &call.namespace).await?;
         store.apply(vec![Step::DeleteSpec(id.to_owned())]).await.map_err(|error| not_stored(&error))?;
         self.spec_written(call, "delete", id, json!({ "before": summary(&former) }));

@@ -11,6 +11,8 @@ mod specs;
 
 use serde_json::{Value, json};
 
+use crate::admin::auth::{Caller, Role};
+use crate::admin::pipeline::Call;
 use crate::admin::test_rig::{StoreRig, server_rig, store_rig};
 use crate::store::DatabaseKind;
 
@@ -112,6 +114,17 @@ fn config(id: &str, more: Value) -> Value {
 
 fn consumer(id: &str, more: Value) -> Value {
     extended(json!({"id": id, "username": id}), more)
+}
+
+/// A call as it is once its head and body have been looked at.
+fn by_admin(query: &str, body: &str) -> Call {
+    Call {
+        caller: Caller { role: Role::Admin, subject: "t".to_owned() },
+        namespace: "ferrum".to_owned(),
+        query: query.to_owned(),
+        headers: hyper::HeaderMap::new(),
+        body: body.to_owned().into(),
+    }
 }
 
 fn refusal(status: u16, text: &str) -> (u16, String) {

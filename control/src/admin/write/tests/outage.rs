@@ -4,8 +4,10 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use super::*;
-use crate::admin::test_rig::store_rig_with;
+use crate::admin::route::Write;
+use crate::admin::test_rig::{is_waiting, store_rig_with};
 use crate::admin::write::DATABASE_FAILED;
+use crate::store::Kind;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn reads_fall_back_to_the_running_configuration() {
@@ -76,6 +78,20 @@ async fn writes_pass_the_gate_in_its_order() {
     }
     let (status, text) = none.refused("PUT", "/consumers/x/credentials/ssh", Value::Null).await;
     assert!(status == 400 && text.starts_with("Unknown credential type"), "the type comes before the database");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_waits_for_others_is_refused_once_the_database_is_known_to_be_away() {
+    let rig = store_rig().await;
+    let call = by_admin("", &proxy("p", json!({})).to_string());
+    let other = rig.rig.admin.alone().await.unwrap();
+    let mut waiting = std::pin::pin!(rig.rig.admin.perform(Write::Create(Kind::Proxy), &call));
+    assert!(is_waiting(waiting.as_mut()).await, "one write at a time");
+    rig.unavailable.store(true, SeqCst);
+    drop(other);
+    let refused = waiting.await.unwrap_err();
+    assert_eq!(refused.status, hyper::StatusCode::SERVICE_UNAVAILABLE);
+    assert!(refused.text.starts_with("Database is currently unavailable"), "{}", refused.text);
 }
 
 #[tokio::test(flavor = "multi_thread")]
