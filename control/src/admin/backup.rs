@@ -1,16 +1,17 @@
 //! `GET /backup`: one namespace as a document for restore (admin sheet §18).
 
-use std::sync::Arc;
 use std::time::SystemTime;
 
+use engine::model::Document;
 use hyper::StatusCode;
 use hyper::header::{CONTENT_DISPOSITION, HeaderValue};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::reply::{self, Reply};
 use super::resources::ResourceKind;
 use super::{Admin, timestamp};
-use crate::store::{Range, Store, StoreError};
+use crate::store::StoreError;
 
 const KINDS: [(&str, ResourceKind); 4] = [
     ("proxies", ResourceKind::Proxy),
@@ -26,11 +27,12 @@ impl Admin {
     pub(super) async fn backup(&self, namespace: &str, query: &str) -> Reply {
         let wanted = query.split('&').find_map(|pair| pair.strip_prefix("resources="));
         let is_wanted = |name: &str| wanted.is_none_or(|list| list.split(',').any(|each| each == name));
-        if let Some(store) = self.readable_store() {
-            match stored(store, namespace, &is_wanted).await {
-                Ok(rows) => return reply::from_database(self.backup_of(rows, "database")),
-                Err(error) => tracing::warn!(error = %error, "The backup is made from the running configuration"),
+        match self.loaded(namespace).await {
+            Some(Ok(document)) => {
+                return reply::from_database(self.backup_of(stored(&document, &is_wanted), "database"));
             }
+            Some(Err(error)) => tracing::warn!(error = %error, "The backup is made from the running configuration"),
+            None => {}
         }
         let Some(resources) = &self.sources.resources else {
             let text = match self.sources.store {
@@ -44,6 +46,13 @@ impl Admin {
             .map(|(name, kind)| (*name, if is_wanted(name) { resources.list(*kind, namespace) } else { Vec::new() }))
             .collect();
         reply::from_running_config(self.backup_of(rows, "cached"))
+    }
+
+    /// None where there is no database to ask. No write of this gateway happens meanwhile: nothing that is loaded refers to what
+    /// was not there yet, or is no longer.
+    async fn loaded(&self, namespace: &str) -> Option<Result<Document, StoreError>> {
+        let _still = self.writing.lock().await;
+        Some(self.readable_store()?.load(namespace).await)
     }
 
     fn backup_of(&self, rows: Rows, source: &str) -> Reply {
@@ -65,22 +74,20 @@ impl Admin {
     }
 }
 
-/// Which document owns a row is no part of a backup.
-async fn stored(
-    store: &Arc<dyn Store>,
-    namespace: &str,
-    is_wanted: &impl Fn(&str) -> bool,
-) -> Result<Rows, StoreError> {
-    let mut all = Vec::with_capacity(KINDS.len());
-    for (name, kind) in KINDS {
-        let mut rows = Vec::new();
-        if is_wanted(name) {
-            for mut row in store.page(kind.stored(), namespace, Range { offset: 0, limit: None }).await?.rows {
-                row.set_api_spec_id(None);
-                rows.push(row.to_json());
-            }
-        }
-        all.push((name, rows));
-    }
-    Ok(all)
+fn stored(document: &Document, is_wanted: &impl Fn(&str) -> bool) -> Rows {
+    let rows = KINDS.iter().map(|(name, kind)| {
+        let rows = match kind {
+            _ if !is_wanted(name) => Vec::new(),
+            ResourceKind::Proxy => shown(&document.proxies),
+            ResourceKind::Consumer => shown(&document.consumers),
+            ResourceKind::PluginConfig => shown(&document.plugin_configs),
+            ResourceKind::Upstream => shown(&document.upstreams),
+        };
+        (*name, rows)
+    });
+    rows.collect()
+}
+
+fn shown(rows: &[impl Serialize]) -> Vec<Value> {
+    rows.iter().map(|row| serde_json::to_value(row).unwrap_or_default()).collect()
 }

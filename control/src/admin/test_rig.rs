@@ -213,7 +213,7 @@ impl Store for Flaky {
     }
 
     async fn load(&self, namespace: &str) -> Result<Document, StoreError> {
-        self.inner.load(namespace).await
+        self.ask()?.load(namespace).await
     }
 
     async fn changes(&self, namespace: &str, known: &Document, since: OffsetDateTime) -> Result<Changes, StoreError> {
@@ -395,7 +395,7 @@ impl StoreRig {
     pub(super) async fn everything(&self) -> Vec<Value> {
         let mut all = Vec::new();
         for namespace in ["ferrum", "team-a"] {
-            let found = self.store.load(namespace).await.unwrap();
+            let found = self.store.inner.load(namespace).await.unwrap();
             all.push(json!([found.proxies, found.consumers, found.upstreams, found.plugin_configs]));
         }
         all

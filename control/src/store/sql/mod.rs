@@ -175,7 +175,8 @@ impl Store for SqlStore {
     async fn page(&self, kind: Kind, namespace: &str, range: Range) -> Result<Page<Resource>, StoreError> {
         let namespace = Cell::text(namespace);
         let total = self.count(kind.table(), "WHERE namespace = ?", std::slice::from_ref(&namespace)).await?;
-        let limit = range.limit.unwrap_or_else(|| total.saturating_sub(range.offset));
+        // Not as many as were counted: a row that has come since must not push out the last one.
+        let limit = range.limit.unwrap_or(u32::MAX.into());
         let [limit, offset] = [limit, range.offset].map(|number| Cell::Integer(number.min(i64::MAX as u64) as i64));
         let rest = "WHERE namespace = ? ORDER BY id LIMIT ? OFFSET ?";
         let rows = self.resources(kind, rest, &[namespace, limit, offset]).await?;

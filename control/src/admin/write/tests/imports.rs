@@ -1,7 +1,12 @@
 //! Batch, backup and restore.
 
-use super::*;
 use std::sync::atomic::Ordering::SeqCst;
+
+use http_body_util::BodyExt;
+
+use super::*;
+use crate::admin::test_rig::is_waiting;
+use crate::store::{Kind, Step, Store};
 
 /// Resources that refer to one another all ways round.
 fn whole() -> Value {
@@ -142,6 +147,18 @@ pub(super) async fn a_backup_can_be_restored(rig: &StoreRig) {
     let answer = rig.at("team-a", "admin", "POST", "/restore?x=1&confirm=true", backup).await;
     assert_eq!(answer.status, 207, "{}", answer.body);
     assert!(rig.everything().await[0] == before[0]);
+}
+
+pub(super) async fn a_backup_waits_for_the_write_that_is_under_way(rig: &StoreRig) {
+    rig.make("/upstreams", upstream("u", json!({}))).await;
+    let write = rig.rig.admin.alone().await.unwrap();
+    let mut backup = std::pin::pin!(rig.rig.admin.backup("ferrum", ""));
+    assert!(is_waiting(backup.as_mut()).await);
+    rig.store.apply(vec![Step::Delete(Kind::Upstream, "u".to_owned())]).await.unwrap();
+    drop(write);
+    let body = backup.await.into_body().collect().await.unwrap().to_bytes();
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!((&body["source"], &body["upstreams"]), (&json!("database"), &json!([])));
 }
 
 pub(super) async fn a_restore_that_is_wrong_deletes_nothing(rig: &StoreRig) {

@@ -59,6 +59,7 @@ stories! {
         a_batch_says_everything_that_is_wrong_with_it,
         a_batch_goes_as_far_as_the_database_lets_it,
         a_backup_can_be_restored,
+        a_backup_waits_for_the_write_that_is_under_way,
         a_restore_that_is_wrong_deletes_nothing,
         a_restore_goes_on_after_a_kind_that_fails;
     audit:
