@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::reply::{self, Reply};
 use super::resources::ResourceKind;
-use super::{Admin, timestamp};
+use super::{Admin, query, timestamp};
 use crate::store::StoreError;
 
 const KINDS: [(&str, ResourceKind); 4] = [
@@ -25,8 +25,8 @@ type Rows = Vec<(&'static str, Vec<Value>)>;
 
 impl Admin {
     pub(super) async fn backup(&self, namespace: &str, query: &str) -> Reply {
-        let wanted = query.split('&').find_map(|pair| pair.strip_prefix("resources="));
-        let is_wanted = |name: &str| wanted.is_none_or(|list| list.split(',').any(|each| each == name));
+        let wanted = query::first(query, "resources").map(query::forgiven);
+        let is_wanted = |name: &str| wanted.as_ref().is_none_or(|list| list.split(',').any(|each| each == name));
         match self.loaded(namespace).await {
             Some(Ok(document)) => {
                 return reply::from_database(self.backup_of(stored(&document, &is_wanted), "database"));

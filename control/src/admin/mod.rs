@@ -17,6 +17,7 @@ mod namespace;
 pub mod openapi;
 mod pipeline;
 mod prometheus;
+mod query;
 mod redact;
 mod reply;
 mod resources;

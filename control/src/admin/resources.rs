@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::auth::Role;
 use super::reply::{self, Reply};
-use super::{Admin, redact};
+use super::{Admin, query, redact};
 use crate::store::{self, Kind, Store};
 
 const LIMIT_DEFAULT: usize = 100;
@@ -158,9 +158,8 @@ struct Page {
 }
 
 impl Page {
-    /// The first of each parameter counts.
     fn of(query: &str) -> Self {
-        let value = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+        let value = |name: &str| query::first(query, name);
         let offset = value("offset").and_then(|text| text.parse().ok()).unwrap_or(0);
         let limit = value("limit").map(|text| match text.parse::<usize>() {
             Err(_) | Ok(0) => LIMIT_DEFAULT,

@@ -4,6 +4,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::submission::is_tag;
+use crate::admin::query;
 use crate::store::{Range, SpecFilter, SpecSort};
 
 const LIMIT_DEFAULT: u64 = 50;
@@ -86,24 +87,8 @@ fn pairs(query: &str) -> Result<Vec<(String, String)>, String> {
     split.map(|(key, value)| Ok((decoded(key)?, decoded(value)?))).collect()
 }
 
-/// `+` is no blank, so that `+00:00` is a time zone.
 fn decoded(raw: &str) -> Result<String, String> {
-    let broken = || format!("invalid percent-encoding in query: '{raw}'");
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    let mut bytes = Vec::with_capacity(raw.len());
-    let mut rest = raw.as_bytes();
-    while let [first, after @ ..] = rest {
-        rest = after;
-        if *first != b'%' {
-            bytes.push(*first);
-            continue;
-        }
-        let [high, low, after @ ..] = after else { return Err(broken()) };
-        let (Some(high), Some(low)) = (digit(*high), digit(*low)) else { return Err(broken()) };
-        bytes.push((high * 16 + low) as u8);
-        rest = after;
-    }
-    String::from_utf8(bytes).map_err(|_| broken())
+    query::decoded(raw).ok_or_else(|| format!("invalid percent-encoding in query: '{raw}'"))
 }
 
 #[cfg(test)]
