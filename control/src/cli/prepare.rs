@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::arguments::{FileArgs, RunArgs};
 use super::paths::{self, CONF_PATH, Host, MODE, References, SPEC_PATH};
 use super::secrets;
+use crate::settings::groups::AdminSettings;
 use crate::settings::{Mode, Settings, Sources};
 
 /// A gateway that may start.
@@ -88,7 +89,7 @@ pub(super) fn prepare(arguments: Option<&RunArgs>, mut env: Environment, host: &
     Ok(Prepared { settings, warnings, secrets_loaded, conf_overrides, environment: sources.env, conf: sources.conf })
 }
 
-/// The settings of commands that run nothing: who only works on a database, or signs a token, need not have said what to run.
+/// The settings of commands that work on a database: who does that need not have said what to run.
 pub(super) fn prepare_tool(conf: Option<PathBuf>, mut env: Environment, host: &Host) -> Result<Settings, Refusal> {
     apply_files(&FileArgs { settings: conf, spec: None }, &mut env, host, References::Count);
     secrets::resolve(&mut env, &host.directory).map_err(|error| Refusal::Secret(error.to_string()))?;
@@ -97,6 +98,20 @@ pub(super) fn prepare_tool(conf: Option<PathBuf>, mut env: Environment, host: &H
         env.insert(MODE.to_owned(), Mode::Migrate.name().to_owned());
     }
     load(env, host).map(|(_, settings, _)| settings).map_err(Refusal::Settings)
+}
+
+/// What a token is signed with. Nothing else must be set, or be in reach.
+pub(super) fn prepare_token(
+    conf: Option<PathBuf>,
+    mut env: Environment,
+    host: &Host,
+) -> Result<AdminSettings, Refusal> {
+    apply_files(&FileArgs { settings: conf, spec: None }, &mut env, host, References::Count);
+    let keys = ["FERRUM_ADMIN_JWT_SECRET", "FERRUM_ADMIN_JWT_ISSUER", "FERRUM_ADMIN_JWT_MAX_TTL", CONF_PATH];
+    let resolved = secrets::resolve_only(&keys, &mut env, &host.directory);
+    resolved.map_err(|error| Refusal::Secret(error.to_string()))?;
+    let sources = Sources::from_env(env, &host.directory).map_err(|error| Refusal::Settings(error.to_string()))?;
+    Settings::load_admin(&sources).map_err(|error| Refusal::Settings(error.to_string()))
 }
 
 /// The settings of `validate`: secrets stay where they are.

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::ValueEnum;
 
 use super::paths::Host;
-use super::prepare::prepare_tool;
+use super::prepare::prepare_token;
 use crate::admin::{Bearer, Role, Signing};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -43,10 +43,9 @@ pub(super) struct TokenArgs {
     settings: Option<PathBuf>,
 }
 
-/// The token, from the settings that `run` would have. What to run need not be among them.
+/// The token, from the settings that `run` would have. Only those of tokens count.
 pub(super) fn token(arguments: TokenArgs, env: BTreeMap<String, String>, host: &Host) -> Result<String, String> {
-    let settings = prepare_tool(arguments.settings, env, host)?;
-    let admin = &settings.admin;
+    let admin = prepare_token(arguments.settings, env, host)?;
     let signing = Signing {
         secret: admin.admin_jwt_secret.as_ref(),
         issuer: &admin.admin_jwt_issuer,

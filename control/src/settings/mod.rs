@@ -124,6 +124,11 @@ impl Settings {
         Ok((settings, warnings))
     }
 
+    /// Those of the admin API alone: who runs nothing need not have said what to run, nor with what.
+    pub fn load_admin(sources: &Sources) -> Result<AdminSettings, SettingsError> {
+        Ok(AdminSettings::read(&mut Reader::new(sources))?)
+    }
+
     /// Whether a name is a setting of the table, and may be set in the conf file.
     pub fn is_known(name: &str) -> bool {
         Self::table().iter().flat_map(|(_, rows)| rows).any(|row| row.name == name || row.alias == Some(name))

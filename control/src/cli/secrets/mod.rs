@@ -37,6 +37,8 @@ type Refused = String;
 
 const TIMEOUT_KEY: &str = "FERRUM_SECRET_FETCH_TIMEOUT_SECONDS";
 const TIMEOUT_DEFAULT_SECONDS: u64 = 30;
+/// Which a server of secrets is trusted by.
+const CA_BUNDLE_KEY: &str = "FERRUM_TLS_CA_BUNDLE_PATH";
 
 /// Why a secret could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +66,24 @@ pub(super) enum SecretError {
 
 /// Replaces every reference by the text it names. Gives the names that were set and where each came from.
 pub(super) fn resolve(env: &mut Environment, directory: &Path) -> Result<Vec<(String, String)>, SecretError> {
-    let references = reference::all(env);
+    resolve_these(reference::all(env), env, directory)
+}
+
+/// Those of these settings only, and what it takes to read them: the others may be out of reach.
+pub(super) fn resolve_only(keys: &[&str], env: &mut Environment, directory: &Path) -> Result<(), SecretError> {
+    let mut references = reference::all(env);
+    references.retain(|reference| {
+        let key = reference.key.as_str();
+        keys.contains(&key) || [TIMEOUT_KEY, CA_BUNDLE_KEY].contains(&key)
+    });
+    resolve_these(references, env, directory).map(drop)
+}
+
+fn resolve_these(
+    references: Vec<Reference>,
+    env: &mut Environment,
+    directory: &Path,
+) -> Result<Vec<(String, String)>, SecretError> {
     reference::check(env, &references)?;
     let seconds = timeout_seconds(env, directory);
     let mut loaded = Vec::new();

@@ -8,13 +8,12 @@ use serde_json::{Map, Value};
 
 use super::fetch::Source;
 use super::http::{self, given};
-use super::{Environment, Refused};
+use super::{CA_BUNDLE_KEY, Environment, Refused};
 
 const ADDRESS: &str = "VAULT_ADDR";
 const TOKEN: &str = "VAULT_TOKEN";
 /// Of Vault Enterprise; as Vault's own tools read it.
 const NAMESPACE: &str = "VAULT_NAMESPACE";
-const CA_BUNDLE: &str = "FERRUM_TLS_CA_BUNDLE_PATH";
 
 pub(super) struct Vault {
     client: Client,
@@ -35,7 +34,7 @@ impl Vault {
         let address = http::url(ADDRESS, needed(ADDRESS)?)?;
         let token = http::secret_header(TOKEN, needed(TOKEN)?)?;
         let namespace = given(env, NAMESPACE).map(|name| http::secret_header(NAMESPACE, name)).transpose()?;
-        let client = http::client(given(env, CA_BUNDLE).map(|path| (CA_BUNDLE, Path::new(path))))?;
+        let client = http::client(given(env, CA_BUNDLE_KEY).map(|path| (CA_BUNDLE_KEY, Path::new(path))))?;
         Ok(Self { client, address, token, namespace })
     }
 }

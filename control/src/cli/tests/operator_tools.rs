@@ -22,10 +22,36 @@ fn a_token_is_all_that_is_printed() {
 }
 
 #[test]
+fn a_token_needs_its_secret_and_nothing_of_what_a_gateway_needs() {
+    let secret = ("FERRUM_ADMIN_JWT_SECRET", SECRET);
+    let sets: [&[(&str, &str)]; 7] = [
+        &[],
+        &[("FERRUM_MODE", "file")],
+        &[("FERRUM_MODE", "database")],
+        &[("FERRUM_MODE", "cp")],
+        &[("FERRUM_MODE", "dp")],
+        &[("FERRUM_PROXY_HTTP_PORT", "many")],
+        // Out of reach: neither is read.
+        &[("FERRUM_DB_URL_FILE", "/nowhere/url"), ("FERRUM_REDIS_URL_VAULT", "secret/data/redis")],
+    ];
+    for more in sets {
+        let outcome = Shell::new(&[&[secret][..], more].concat()).run("admin token --role admin");
+        assert_eq!((outcome.code.as_str(), outcome.stderr.as_str()), (code(0).as_str(), ""), "{more:?}");
+    }
+    let shell = Shell::new(&[("FERRUM_CONF_PATH_FILE", "where")]);
+    let shell = shell.file("where", "a.conf").file("a.conf", &format!("FERRUM_ADMIN_JWT_SECRET = {SECRET}"));
+    assert_eq!(shell.run("admin token --role admin").stderr, "", "where the conf file is may stand elsewhere");
+    let refused = |more: &[(&str, &str)]| Shell::new(more).run("admin token --role admin").stderr;
+    let said = refused(&[("FERRUM_ADMIN_JWT_SECRET_FILE", "/nowhere/secret")]);
+    assert!(said.starts_with("Error: Secret resolution error: Failed to read FERRUM_ADMIN_JWT_SECRET_FILE"), "{said}");
+    let said = refused(&[secret, ("FERRUM_ADMIN_JWT_MAX_TTL", "long")]);
+    assert!(said.starts_with("Error: Configuration error: ") && said.contains("FERRUM_ADMIN_JWT_MAX_TTL"), "{said}");
+}
+
+#[test]
 fn a_token_that_would_be_refused_is_not_printed() {
-    let file = [("FERRUM_MODE", "file"), ("FERRUM_FILE_CONFIG_PATH", "x")];
     let refused = |more: &[(&str, &str)], line: &str| {
-        let outcome = Shell::new(&[&file[..], more].concat()).run(line);
+        let outcome = Shell::new(more).run(line);
         assert_eq!((outcome.code, outcome.stdout.as_str()), (code(1), ""));
         outcome.stderr
     };
