@@ -28,7 +28,8 @@ use engine::model::check_id;
 
 use super::Admin;
 
-/// Documents that are taken apart at once, for reads and writes together: each may take a second and a hundred megabytes.
+/// Documents, batches and backups that are taken apart at once, for reads and writes together: each may take seconds and hundreds of
+/// megabytes.
 pub(super) const AT_ONCE_MAX: usize = 2;
 
 pub(super) const NOT_FOUND: &str = "API spec not found";

@@ -4,9 +4,9 @@ use hyper::StatusCode;
 use serde_json::json;
 use time::OffsetDateTime;
 
-use super::import::Import;
+use super::import::{Import, cross_faults};
 use super::references::Known;
-use super::{Call, Change, Refusal, prepare};
+use super::{Call, Change, Refusal, WriteOptions, prepare};
 use crate::admin::Admin;
 use crate::admin::reply::{self, Reply};
 
@@ -14,9 +14,8 @@ impl Admin {
     /// Everything that is wrong is said at once, and then nothing is written.
     pub(super) async fn batch(&self, call: &Call) -> Result<Reply, Refusal> {
         let store = self.store()?;
-        let mut import = Import::decode(&call.body)?;
-        let mut errors = import.prepare(&call.namespace, &self.options.write, prepare::settle_id, false);
-        errors.extend(import.cross_faults(self.options.write.backend_allow_ips));
+        let (body, namespace, options) = (call.body.clone(), call.namespace.clone(), self.options.write.clone());
+        let (mut import, mut errors) = self.worked_out(move || read(&body, &namespace, &options)).await??;
         errors.extend(import.reference_faults(&Known::in_batch(store, &import.resources)).await?);
         if !errors.is_empty() {
             return Err(Refusal::bad_request("Batch validation failed").with("validation_errors", errors));
@@ -39,4 +38,12 @@ impl Admin {
         let body = json!({ "created": counts, "errors": outcome.errors });
         Ok(reply::json(StatusCode::MULTI_STATUS, &body))
     }
+}
+
+/// The resources of a body, and what is wrong with them by themselves.
+fn read(body: &[u8], namespace: &str, options: &WriteOptions) -> Result<(Import, Vec<String>), Refusal> {
+    let mut import = Import::decode(body)?;
+    let mut errors = import.prepare(namespace, options, prepare::settle_id, false);
+    errors.extend(cross_faults(&import.document(), options.backend_allow_ips));
+    Ok((import, errors))
 }

@@ -84,36 +84,6 @@ impl Import {
         errors
     }
 
-    /// What is wrong with the resources among one another, and with what plugins are given.
-    pub(super) fn cross_faults(&self, policy: AddressPolicy) -> Vec<String> {
-        let document = self.document();
-        let mut faults = Vec::new();
-        for config in &document.plugin_configs {
-            faults.extend(plugin_faults(config, policy));
-        }
-        let checks = [
-            model::check_ids,
-            model::check_consumer_identities,
-            model::check_consumer_credentials,
-            model::check_upstream_names,
-            model::check_proxy_names,
-        ];
-        for check in checks {
-            faults.extend(check(&document).into_iter().map(|finding| finding.message));
-        }
-        for proxy in &document.proxies {
-            let id = &proxy.id;
-            faults.extend(proxy.check_hosts().into_iter().map(|error| format!("Proxy '{id}': {error}")));
-            if let Err((path, error)) = proxy.check_regex() {
-                faults.push(format!("Proxy '{id}': invalid regex listen_path '{path}': {error}"));
-            }
-        }
-        for check in [model::check_routes, check_streams] {
-            faults.extend(check(&document).into_iter().map(|finding| finding.message));
-        }
-        faults
-    }
-
     /// What is wrong with references, which are looked for in `known`.
     pub(super) async fn reference_faults(&self, known: &Known<'_>) -> Result<Vec<String>, Refusal> {
         let mut faults = Vec::new();
@@ -177,6 +147,35 @@ impl Import {
         }
         outcome
     }
+}
+
+/// What is wrong with the resources among one another, and with what plugins are given.
+pub(super) fn cross_faults(document: &Document, policy: AddressPolicy) -> Vec<String> {
+    let mut faults = Vec::new();
+    for config in &document.plugin_configs {
+        faults.extend(plugin_faults(config, policy));
+    }
+    let checks = [
+        model::check_ids,
+        model::check_consumer_identities,
+        model::check_consumer_credentials,
+        model::check_upstream_names,
+        model::check_proxy_names,
+    ];
+    for check in checks {
+        faults.extend(check(document).into_iter().map(|finding| finding.message));
+    }
+    for proxy in &document.proxies {
+        let id = &proxy.id;
+        faults.extend(proxy.check_hosts().into_iter().map(|error| format!("Proxy '{id}': {error}")));
+        if let Err((path, error)) = proxy.check_regex() {
+            faults.push(format!("Proxy '{id}': invalid regex listen_path '{path}': {error}"));
+        }
+    }
+    for check in [model::check_routes, check_streams] {
+        faults.extend(check(document).into_iter().map(|finding| finding.message));
+    }
+    faults
 }
 
 /// How many were written, and what ended it.

@@ -176,6 +176,12 @@ impl Admin {
         Ok(alone)
     }
 
+    /// Long work on a body: [`Admin::take_apart`], with an answer if it panicked.
+    async fn worked_out<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+        let made = self.take_apart(work).await;
+        made.ok_or_else(|| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL))
+    }
+
     fn check_gate(&self) -> Result<(), Refusal> {
         if self.options.is_read_only {
             return Err(Refusal::new(StatusCode::FORBIDDEN, "Admin API is in read-only mode"));

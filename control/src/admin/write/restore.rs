@@ -6,10 +6,11 @@ use engine::model::{
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
-use super::import::Import;
-use super::{Call, Change, Refusal};
+use super::import::{Import, cross_faults};
+use super::{Call, Change, Refusal, WriteOptions};
 use crate::admin::Admin;
 use crate::admin::reply::{self, Reply};
+use crate::store::Resource;
 
 impl Admin {
     /// All is checked before anything is deleted. Ids and times are those of the backup.
@@ -20,19 +21,8 @@ impl Admin {
                         ?confirm=true to proceed.";
             return Err(Refusal::bad_request(text));
         }
-        let mut import = Import::decode(&call.body)?;
-        check_version(import.version.as_ref())?;
-        let settle_id = |resource: &mut crate::store::Resource| check_id(resource.id());
-        let mut errors = import.prepare(&call.namespace, &self.options.write, settle_id, true);
-        errors.extend(import.cross_faults(self.options.write.backend_allow_ips));
-        let document = import.document();
-        for check in [check_upstream_references, check_dispatch_references, check_plugin_references] {
-            errors.extend(check(&document).into_iter().map(|finding| finding.message));
-        }
-        if !errors.is_empty() {
-            let text = "Restore payload validation failed — existing config was NOT deleted";
-            return Err(Refusal::bad_request(text).with("validation_errors", errors));
-        }
+        let (body, namespace, options) = (call.body.clone(), call.namespace.clone(), self.options.write.clone());
+        let import = self.worked_out(move || checked(&body, &namespace, &options)).await??;
         if let Err(error) = store.clear(&call.namespace).await {
             tracing::warn!(error = %error, "A namespace cannot be cleared for what is to be restored");
             let text = format!("Failed to clear existing config: {error}");
@@ -49,6 +39,24 @@ impl Admin {
         let body = json!({ "restored": counts, "errors": outcome.errors });
         Ok(reply::json(StatusCode::MULTI_STATUS, &body))
     }
+}
+
+/// All of a payload that has no fault, by itself.
+fn checked(body: &[u8], namespace: &str, options: &WriteOptions) -> Result<Import, Refusal> {
+    let mut import = Import::decode(body)?;
+    check_version(import.version.as_ref())?;
+    let settle_id = |resource: &mut Resource| check_id(resource.id());
+    let mut errors = import.prepare(namespace, options, settle_id, true);
+    let document = import.document();
+    errors.extend(cross_faults(&document, options.backend_allow_ips));
+    for check in [check_upstream_references, check_dispatch_references, check_plugin_references] {
+        errors.extend(check(&document).into_iter().map(|finding| finding.message));
+    }
+    if errors.is_empty() {
+        return Ok(import);
+    }
+    let text = "Restore payload validation failed — existing config was NOT deleted";
+    Err(Refusal::bad_request(text).with("validation_errors", errors))
 }
 
 /// None, an empty one or the current one.

@@ -126,15 +126,13 @@ impl Admin {
     async fn submitted(&self, call: &Call) -> Result<Submission, Refusal> {
         let content_type = call.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let body = call.body.clone();
-        let read = self.take_apart(move || Submission::read(&body, content_type.as_deref())).await;
-        Ok(read.ok_or_else(|| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL))??)
+        Ok(self.worked_out(move || Submission::read(&body, content_type.as_deref())).await??)
     }
 
     /// What the proxy lists, and neither the spec owns nor its document has asked for.
     async fn attached_by_hand(&self, former: &ApiSpec, live: &Live) -> Result<Vec<String>, Refusal> {
         let (former, bytes_max) = (former.clone(), self.spec_bytes_max());
-        let declared = self.take_apart(move || declared_in(&former, bytes_max)).await;
-        let declared = declared.ok_or_else(|| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL))?;
+        let declared = self.worked_out(move || declared_in(&former, bytes_max)).await?;
         let others: HashSet<&str> =
             live.plugins.iter().map(|plugin| plugin.id.as_str()).chain(declared.iter().map(String::as_str)).collect();
         let listed = live.proxy.plugins.iter().map(|association| &association.plugin_config_id);

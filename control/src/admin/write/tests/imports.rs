@@ -5,6 +5,8 @@ use std::sync::atomic::Ordering::SeqCst;
 use http_body_util::BodyExt;
 
 use super::*;
+use crate::admin::route::Write;
+use crate::admin::specs;
 use crate::admin::test_rig::is_waiting;
 use crate::store::{Kind, Step, Store};
 
@@ -159,6 +161,18 @@ pub(super) async fn a_backup_waits_for_the_write_that_is_under_way(rig: &StoreRi
     let body = backup.await.into_body().collect().await.unwrap().to_bytes();
     let body: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!((&body["source"], &body["upstreams"]), (&json!("database"), &json!([])));
+}
+
+pub(super) async fn long_bodies_are_read_a_few_at_a_time_away_from_the_threads_that_serve(rig: &StoreRig) {
+    let admin = &rig.rig.admin;
+    for (write, query) in [(Write::Batch, ""), (Write::Restore, "confirm=true")] {
+        let others = admin.documents.clone().acquire_many_owned(specs::AT_ONCE_MAX as u32).await.unwrap();
+        let call = by_admin(query, "no JSON");
+        let mut reading = std::pin::pin!(admin.perform(write, &call));
+        assert!(is_waiting(reading.as_mut()).await, "nobody has looked at the body");
+        drop(others);
+        assert!(reading.await.unwrap_err().text.starts_with("Invalid JSON body: "));
+    }
 }
 
 pub(super) async fn a_restore_that_is_wrong_deletes_nothing(rig: &StoreRig) {

@@ -60,6 +60,7 @@ stories! {
         a_batch_goes_as_far_as_the_database_lets_it,
         a_backup_can_be_restored,
         a_backup_waits_for_the_write_that_is_under_way,
+        long_bodies_are_read_a_few_at_a_time_away_from_the_threads_that_serve,
         a_restore_that_is_wrong_deletes_nothing,
         a_restore_goes_on_after_a_kind_that_fails;
     audit:
