@@ -6,7 +6,7 @@ use hyper::StatusCode;
 use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::reply::{self, Reply};
 use super::write::DATABASE_FAILED;
@@ -15,33 +15,44 @@ use crate::store::{AuditEvent, AuditFilter, Range, Store};
 
 /// Events that wait for the database; one more is dropped.
 const QUEUE_MAX: usize = 1024;
+/// Of their diffs as JSON, each of which may hold a resource of a mebibyte twice.
+const QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 const LIMIT_DEFAULT: u64 = 100;
 const LIMIT_MAX: i128 = 1000;
 
 /// Records events in the background: no call waits for it, and none fails with it.
 pub(super) struct Recorder {
-    queue: mpsc::Sender<AuditEvent>,
+    queue: mpsc::Sender<(AuditEvent, OwnedSemaphorePermit)>,
+    bytes: Arc<Semaphore>,
 }
 
 impl Recorder {
     /// On the current tokio runtime, until it is dropped.
     pub(super) fn start(store: Arc<dyn Store>) -> Self {
-        let (queue, mut events) = mpsc::channel::<AuditEvent>(QUEUE_MAX);
+        let (queue, mut events) = mpsc::channel::<(AuditEvent, OwnedSemaphorePermit)>(QUEUE_MAX);
         tokio::spawn(async move {
-            while let Some(event) = events.recv().await {
+            while let Some((event, _bytes)) = events.recv().await {
                 if let Err(error) = store.record(&event).await {
                     tracing::warn!(action = event.action, error = %error, "An audit event is lost");
                 }
             }
         });
-        Self { queue }
+        Self { queue, bytes: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)) }
     }
 
     pub(super) fn record(&self, event: AuditEvent) {
-        if let Err(refused) = self.queue.try_send(event) {
-            let (mpsc::error::TrySendError::Full(event) | mpsc::error::TrySendError::Closed(event)) = refused;
-            tracing::warn!(action = event.action, queue_max = QUEUE_MAX, "An audit event is lost: the queue is full");
+        let action = event.action.clone();
+        if self.queued(event).is_none() {
+            let (queue_max, queue_bytes_max) = (QUEUE_MAX, QUEUE_BYTES_MAX);
+            tracing::warn!(action, queue_max, queue_bytes_max, "An audit event is lost: the queue is full");
         }
+    }
+
+    fn queued(&self, event: AuditEvent) -> Option<()> {
+        let bytes = event.diff.to_string().len().min(QUEUE_BYTES_MAX) as u32;
+        let bytes = self.bytes.clone().try_acquire_many_owned(bytes).ok()?;
+        self.queue.try_send((event, bytes)).ok()
     }
 }
 
@@ -125,7 +136,52 @@ fn asked(query: &str) -> Result<(AuditFilter, Range), String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering::SeqCst;
+
+    use super::super::test_rig::{StoreRig, store_rig};
     use super::*;
+
+    fn event(diff: Value) -> AuditEvent {
+        AuditEvent {
+            id: String::new(),
+            at: OffsetDateTime::UNIX_EPOCH,
+            actor: "t".to_owned(),
+            action: "create".to_owned(),
+            resource_type: "proxy".to_owned(),
+            resource_id: "p".to_owned(),
+            namespace: "ferrum".to_owned(),
+            diff,
+        }
+    }
+
+    /// How many of these events are tried to be stored, when they all come before the first is.
+    async fn taken(rig: &StoreRig, events: usize, diff: &Value) -> usize {
+        let before = rig.store.records.load(SeqCst);
+        let recorder = rig.rig.admin.recorder.as_ref().unwrap();
+        // On one thread: nobody takes any of them until all are there.
+        (0..events).for_each(|_| recorder.record(event(diff.clone())));
+        while recorder.bytes.available_permits() < QUEUE_BYTES_MAX {
+            tokio::task::yield_now().await;
+        }
+        rig.store.records.load(SeqCst) - before
+    }
+
+    #[tokio::test]
+    async fn events_that_wait_are_bounded_in_number_and_in_size() {
+        let rig = store_rig().await;
+        rig.store.fails_records.store(true, SeqCst);
+        assert_eq!(taken(&rig, QUEUE_MAX, &json!({})).await, QUEUE_MAX);
+        assert_eq!(taken(&rig, QUEUE_MAX + 1, &json!({})).await, QUEUE_MAX);
+        // With its quotes, a quarter of what may wait.
+        let large = Value::from("x".repeat(QUEUE_BYTES_MAX / 4 - 2));
+        assert_eq!((taken(&rig, 4, &large).await, taken(&rig, 5, &large).await), (4, 4));
+        let huge = Value::from("x".repeat(QUEUE_BYTES_MAX));
+        assert_eq!(
+            (taken(&rig, 1, &huge).await, taken(&rig, 2, &huge).await),
+            (1, 1),
+            "one is not too large for itself"
+        );
+    }
 
     fn range(query: &str) -> (u64, u64) {
         let (_, range) = asked(query).unwrap();

@@ -177,7 +177,10 @@ pub(super) struct Flaky {
     inner: SqlStore,
     pub(super) fails_questions: AtomicBool,
     pub(super) fails_changes: AtomicBool,
+    pub(super) fails_records: AtomicBool,
     pub(super) pings: AtomicUsize,
+    /// Of audit events, with those that fail.
+    pub(super) records: AtomicUsize,
 }
 
 impl Flaky {
@@ -270,7 +273,9 @@ impl Store for Flaky {
     }
 
     async fn record(&self, event: &AuditEvent) -> Result<(), StoreError> {
-        self.change()?.record(event).await
+        self.records.fetch_add(1, SeqCst);
+        self.check(&self.fails_records)?;
+        self.inner.record(event).await
     }
 
     async fn audit(
@@ -334,7 +339,9 @@ async fn over(
         inner,
         fails_questions: AtomicBool::default(),
         fails_changes: AtomicBool::default(),
+        fails_records: AtomicBool::default(),
         pings: AtomicUsize::default(),
+        records: AtomicUsize::default(),
     });
     let writes = Arc::new(AtomicUsize::new(0));
     let unavailable = Arc::new(AtomicBool::new(false));
