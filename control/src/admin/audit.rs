@@ -9,7 +9,7 @@ use time::{OffsetDateTime, UtcOffset};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::reply::{self, Reply};
-use super::write::DATABASE_FAILED;
+use super::write::{DATABASE_FAILED, NO_DATABASE};
 use super::{Admin, query};
 use crate::store::{AuditEvent, AuditFilter, Range, Store};
 
@@ -59,7 +59,7 @@ impl Recorder {
 impl Admin {
     pub(super) async fn audit(&self, namespace: &str, query: &str) -> Reply {
         let Some(store) = &self.sources.store else {
-            return reply::error(StatusCode::SERVICE_UNAVAILABLE, "No database");
+            return reply::error(StatusCode::SERVICE_UNAVAILABLE, NO_DATABASE);
         };
         let (filter, range) = match asked(query) {
             Ok(asked) => asked,
@@ -72,16 +72,8 @@ impl Admin {
                 return reply::error(StatusCode::SERVICE_UNAVAILABLE, DATABASE_FAILED);
             }
         };
-        let next = range.offset + page.rows.len() as u64;
-        let items: Vec<Value> = page.rows.into_iter().map(shown).collect();
-        let body = json!({
-            "items": items,
-            "limit": range.limit,
-            "next_offset": (next < page.total).then_some(next),
-            "offset": range.offset,
-            "total": page.total,
-        });
-        reply::json(StatusCode::OK, &body)
+        let events: Vec<Value> = page.rows.into_iter().map(shown).collect();
+        reply::page(&events, range, page.total)
     }
 }
 

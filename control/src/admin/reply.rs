@@ -4,7 +4,10 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
 use hyper::{Response, StatusCode};
+use serde::Serialize;
 use serde_json::{Value, json};
+
+use crate::store::Range;
 
 pub(super) type Reply = Response<Full<Bytes>>;
 
@@ -28,6 +31,19 @@ pub(super) fn yaml(body: &'static str) -> Reply {
 /// The answer to a deletion.
 pub(super) fn no_content() -> Reply {
     json_bytes(StatusCode::NO_CONTENT, Bytes::new())
+}
+
+/// Some of a list of `total`, and where the next page begins.
+pub(super) fn page(items: &[impl Serialize], range: Range, total: u64) -> Reply {
+    let next = range.offset.saturating_add(items.len() as u64);
+    let body = json!({
+        "items": items,
+        "limit": range.limit,
+        "next_offset": (next < total).then_some(next),
+        "offset": range.offset,
+        "total": total,
+    });
+    json(StatusCode::OK, &body)
 }
 
 pub(super) fn error(status: StatusCode, text: &str) -> Reply {

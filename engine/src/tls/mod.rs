@@ -19,7 +19,7 @@ pub use material::{Identity, revocation_lists, roots};
 pub use policy::{Policy, TlsVersion, group, install_provider, suite};
 pub use server::{ClientAuth, ServerOptions, Tickets, server_config};
 pub use session::{Handshake, Opened, Session};
-pub use shown::{CertificateFacts, DistinguishedName, Fingerprint, issuers};
+pub use shown::{CertificateFacts, DistinguishedName, Fingerprint, hex, issuers};
 
 pub use rustls::{Error as TlsError, HandshakeKind, RootCertStore};
 pub use rustls_pki_types::{CertificateRevocationListDer, ServerName};

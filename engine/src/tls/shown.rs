@@ -80,7 +80,8 @@ fn fingerprint(der: &[u8]) -> Fingerprint {
     fingerprint
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Two lower-case digits for each byte.
+pub fn hex(bytes: &[u8]) -> String {
     bytes
         .iter()
         .flat_map(|byte| [byte >> 4, byte & 0xf])

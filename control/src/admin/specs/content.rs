@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 
 use aws_lc_rs::digest::{SHA256, digest};
+use engine::tls::hex;
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
@@ -22,7 +23,7 @@ impl Content {
 }
 
 pub(super) fn sha256(bytes: &[u8]) -> String {
-    digest(&SHA256, bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(digest(&SHA256, bytes).as_ref())
 }
 
 fn compressed(document: &[u8]) -> Vec<u8> {

@@ -33,6 +33,7 @@ use super::Admin;
 pub(super) const AT_ONCE_MAX: usize = 2;
 
 pub(super) const NOT_FOUND: &str = "API spec not found";
+pub(super) const NO_DATABASE: &str = "No database configured";
 
 const MIB: usize = 1024 * 1024;
 

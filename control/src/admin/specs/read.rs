@@ -7,10 +7,9 @@ use hyper::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{HeaderMap, Response, StatusCode};
-use serde_json::json;
 
 use super::content::unpacked;
-use super::{NOT_FOUND, listing, negotiate, parse};
+use super::{NO_DATABASE, NOT_FOUND, listing, negotiate, parse};
 use crate::admin::Admin;
 use crate::admin::pipeline::Call;
 use crate::admin::reply::{self, Reply};
@@ -31,15 +30,7 @@ impl Admin {
             Ok(page) => page,
             Err(error) => return failed(&error),
         };
-        let next = range.offset.saturating_add(page.rows.len() as u64);
-        let body = json!({
-            "items": page.rows,
-            "limit": range.limit,
-            "next_offset": (next < page.total).then_some(next),
-            "offset": range.offset,
-            "total": page.total,
-        });
-        reply::json(StatusCode::OK, &body)
+        reply::page(&page.rows, range, page.total)
     }
 
     pub(in crate::admin) async fn api_spec(&self, key: SpecKey<'_>, call: &Call) -> Reply {
@@ -69,7 +60,7 @@ impl Admin {
 }
 
 fn no_database() -> Reply {
-    reply::error(StatusCode::SERVICE_UNAVAILABLE, "No database configured")
+    reply::error(StatusCode::SERVICE_UNAVAILABLE, NO_DATABASE)
 }
 
 fn failed(error: &StoreError) -> Reply {

@@ -37,6 +37,7 @@ use crate::store::{AuditEvent, Kind, Resource, Step, Store, StoreError};
 use references::Known;
 pub(crate) use secrets::hash_passwords;
 
+pub(super) const NO_DATABASE: &str = "No database";
 pub(super) const DATABASE_FAILED: &str = "Database unavailable — operation failed";
 const INTERNAL: &str = "Internal server error";
 
@@ -195,7 +196,7 @@ impl Admin {
 
     fn store(&self) -> Result<&dyn Store, Refusal> {
         let store = self.sources.store.as_deref();
-        store.ok_or_else(|| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "No database"))
+        store.ok_or_else(|| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, NO_DATABASE))
     }
 
     async fn create(&self, kind: Kind, call: &Call) -> Result<Reply, Refusal> {

@@ -2,6 +2,7 @@
 
 use aws_lc_rs::hmac;
 use engine::model::Consumer;
+use engine::tls::hex;
 use serde_json::{Map, Value};
 
 use crate::settings::Secret;
@@ -34,8 +35,7 @@ pub(super) fn hash_entry(entry: &mut Map<String, Value>, secret: &Secret) {
 fn hashed(password: &str, secret: &Secret) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes());
     let tag = hmac::sign(&key, password.as_bytes());
-    let hex: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("hmac_sha256:{hex}")
+    format!("hmac_sha256:{}", hex(tag.as_ref()))
 }
 
 #[cfg(test)]

@@ -12,7 +12,6 @@ const AUTHORITY: &str = "AZURE_AUTHORITY_HOST";
 const AUTHORITY_DEFAULT: &str = "https://login.microsoftonline.com";
 const PUBLIC_VAULTS: &str = "vault.azure.net";
 const API_VERSION: &str = "7.4";
-const FORM: &str = "application/x-www-form-urlencoded";
 
 pub(super) struct KeyVault {
     client: Client,
@@ -39,13 +38,13 @@ impl KeyVault {
 
     async fn log_in(&self, vaults: &str) -> Result<HeaderValue, Refused> {
         let scope = format!("https://{vaults}/.default");
-        let form = http::form(&[
+        let fields = [
             ("grant_type", "client_credentials"),
-            ("client_id", &self.client_id),
-            ("client_secret", &self.client_secret),
-            ("scope", &scope),
-        ]);
-        let request = self.client.post(self.token_url.clone()).header("content-type", FORM).body(form);
+            ("client_id", self.client_id.as_str()),
+            ("client_secret", self.client_secret.as_str()),
+            ("scope", scope.as_str()),
+        ];
+        let request = http::form(self.client.post(self.token_url.clone()), &fields);
         let answer = http::send(request).await?.json()?;
         http::secret_header("the access token", &format!("Bearer {}", field(&answer, "/access_token", "Azure")?))
     }

@@ -77,10 +77,11 @@ pub(super) fn secret_header(what: &str, text: &str) -> Result<HeaderValue, Refus
     Ok(value)
 }
 
-/// `application/x-www-form-urlencoded`.
-pub(super) fn form(fields: &[(&str, &str)]) -> String {
+/// With these fields as its body.
+pub(super) fn form(request: RequestBuilder, fields: &[(&str, &str)]) -> RequestBuilder {
     let encoded = Url::parse_with_params("form:", fields).ok();
-    encoded.as_ref().and_then(Url::query).unwrap_or_default().to_owned()
+    let body = encoded.as_ref().and_then(Url::query).unwrap_or_default().to_owned();
+    request.header("content-type", "application/x-www-form-urlencoded").body(body)
 }
 
 pub(super) struct Answer {

@@ -69,7 +69,7 @@ impl Admin {
 
     fn spec_store(&self) -> Result<&dyn Store, Refusal> {
         let store = self.sources.store.as_deref();
-        store.ok_or_else(|| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "No database configured"))
+        store.ok_or_else(|| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, specs::NO_DATABASE))
     }
 
     async fn create_spec(&self, call: &Call) -> Result<Reply, Refusal> {

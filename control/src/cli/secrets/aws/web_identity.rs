@@ -30,18 +30,14 @@ pub(super) async fn keys(host: &Host, role: &Role, region: &str) -> Result<Keys,
     let file = role.token_file.display();
     let token = tokio::fs::read_to_string(&role.token_file).await;
     let token = token.map_err(|error| format!("the web identity token '{file}' cannot be read: {error}"))?;
-    let form = http::form(&[
+    let fields = [
         ("Action", "AssumeRoleWithWebIdentity"),
         ("Version", VERSION),
-        ("RoleArn", &role.arn),
+        ("RoleArn", role.arn.as_str()),
         ("RoleSessionName", role.session.as_deref().unwrap_or(SESSION_DEFAULT)),
         ("WebIdentityToken", token.trim_end()),
-    ]);
-    let request = host
-        .client
-        .post(host.endpoint(ENDPOINT, "sts", region)?)
-        .header("content-type", "application/x-www-form-urlencoded")
-        .body(form);
+    ];
+    let request = http::form(host.client.post(host.endpoint(ENDPOINT, "sts", region)?), &fields);
     let taken = |reason: Refused| format!("the role '{}' cannot be taken: {reason}", role.arn);
     let answer = http::send(request).await.map_err(taken)?;
     let text = answer.text().map_err(taken)?;

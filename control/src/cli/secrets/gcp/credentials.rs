@@ -15,7 +15,6 @@ const METADATA_HOST: &str = "GCE_METADATA_HOST";
 const METADATA_HOST_DEFAULT: &str = "metadata.google.internal";
 const METADATA_TIMEOUT: Duration = Duration::from_secs(5);
 const TOKEN_URL: &str = "https://oauth2.googleapis.com/token";
-const FORM: &str = "application/x-www-form-urlencoded";
 
 pub(super) enum Credentials {
     ServiceAccount(ServiceAccount),
@@ -82,20 +81,18 @@ impl Credentials {
         let request = match self {
             Self::ServiceAccount(account) => {
                 let assertion = account.assertion()?;
-                let form = http::form(&[
-                    ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
-                    ("assertion", &assertion),
-                ]);
-                client.post(account.token_url.clone()).header("content-type", FORM).body(form)
+                let fields =
+                    [("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"), ("assertion", assertion.as_str())];
+                http::form(client.post(account.token_url.clone()), &fields)
             }
             Self::User(user) => {
-                let form = http::form(&[
+                let fields = [
                     ("grant_type", "refresh_token"),
-                    ("client_id", &user.client_id),
-                    ("client_secret", &user.client_secret),
-                    ("refresh_token", &user.refresh_token),
-                ]);
-                client.post(user.token_url.clone()).header("content-type", FORM).body(form)
+                    ("client_id", user.client_id.as_str()),
+                    ("client_secret", user.client_secret.as_str()),
+                    ("refresh_token", user.refresh_token.as_str()),
+                ];
+                http::form(client.post(user.token_url.clone()), &fields)
             }
             Self::Metadata(url) => {
                 client.get(url.clone()).header("Metadata-Flavor", "Google").timeout(METADATA_TIMEOUT)
