@@ -61,7 +61,9 @@ fn trust(roots: &mut RootCertStore, setting: &str, path: &Path) -> Result<(), Re
 /// # Errors
 /// It is none, or neither http nor https.
 pub(super) fn url(what: &str, text: &str) -> Result<Url, Refused> {
-    let refused = |reason: &str| format!("{what}: '{text}' is not an http or https URL{reason}");
+    // Before an @ there may be a password.
+    let shown = if text.contains('@') { "this".to_owned() } else { format!("'{text}'") };
+    let refused = |reason: &str| format!("{what}: {shown} is not an http or https URL{reason}");
     let url = Url::parse(text).map_err(|error| refused(&format!(": {error}")))?;
     match url.scheme() {
         "http" | "https" if url.has_host() => Ok(url),

@@ -40,7 +40,8 @@ fn allowed(url: Url) -> Result<Url, Refused> {
     if url.scheme() == "https" || is_near {
         return Ok(url);
     }
-    Err(format!("{FULL}: '{url}' is neither https nor on this host"))
+    // Its server alone: in the rest there may be a secret.
+    Err(format!("{FULL}: '{}' is neither https nor on this host", url.origin().ascii_serialization()))
 }
 
 async fn token(host: &Host) -> Result<Option<String>, Refused> {
@@ -63,5 +64,7 @@ mod tests {
         }
         assert!(is_allowed("http://[fd00:ec2::23]/v1") && is_allowed("https://far.example/"));
         assert!(!is_allowed("http://far.example/") && !is_allowed("http://10.0.0.1/"));
+        let said = allowed(Url::parse("http://user:hunter2@far.example/x?token=hunter2").unwrap()).unwrap_err();
+        assert_eq!(said, format!("{FULL}: 'http://far.example' is neither https nor on this host"));
     }
 }

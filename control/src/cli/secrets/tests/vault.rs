@@ -83,9 +83,13 @@ fn address_and_token_must_be_set() {
             vec![reference, ("VAULT_ADDR", "vault.local"), ("VAULT_TOKEN", "t")],
             "VAULT_ADDR: 'vault.local' is not an http",
         ),
+        (
+            vec![reference, ("VAULT_ADDR", "htp://user:hunter2@vault"), ("VAULT_TOKEN", "t")],
+            "VAULT_ADDR: this is not an http",
+        ),
     ] {
         let text = x(&pairs, &[]).unwrap_err();
-        assert!(text.starts_with(missing), "{text}");
+        assert!(text.starts_with(missing) && !text.contains("hunter2"), "{text}");
     }
     let text = x(&[("VAULT_ADDR", "http://127.0.0.1:1"), ("VAULT_TOKEN", "bad\ntoken"), reference], &[]).unwrap_err();
     assert!(text.starts_with("VAULT_TOKEN has characters") && !text.contains("bad"), "{text}");
