@@ -124,7 +124,7 @@ fn main() {
     let facts = Rc::new(Facts {
         namespace: "ferrum".into(),
         consumers: Arc::new(ConsumerIndex::default()),
-        proxies: Arc::new([ProxyFacts { id: "orders".into(), ..ProxyFacts::default() }]),
+        proxies: Arc::new([ProxyFacts { id: "orders".into(), ..ProxyFacts::default() }.into()]),
         redacted_keys: Vec::new(),
         companion: adapter::companion(&Arc::new(document), &[0], &set).map(|companion| companion.on_core()),
     });

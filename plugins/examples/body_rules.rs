@@ -27,7 +27,7 @@ fn context() -> RequestContext {
     let facts = Facts {
         namespace: "ferrum".into(),
         consumers: Arc::new(ConsumerIndex::new([])),
-        proxies: Arc::new([ProxyFacts::default()]),
+        proxies: Arc::new([ProxyFacts::default().into()]),
         redacted_keys: Vec::new(),
         companion: None,
     };

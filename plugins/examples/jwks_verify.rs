@@ -49,7 +49,7 @@ fn request(token: &str) -> RequestContext {
     let facts = Facts {
         namespace: "ferrum".into(),
         consumers: Arc::new(ConsumerIndex::new([alice])),
-        proxies: Arc::new([ProxyFacts::default()]),
+        proxies: Arc::new([ProxyFacts::default().into()]),
         redacted_keys: Vec::new(),
         companion: None,
     };

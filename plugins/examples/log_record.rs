@@ -40,7 +40,7 @@ fn request() -> RequestContext {
     let consumers = Arc::new(ConsumerIndex::new([alice]));
     let consumer = consumers.by_api_key("k");
     let proxies =
-        Arc::new([ProxyFacts { id: "orders".into(), name: Some("orders-api".into()), ..ProxyFacts::default() }]);
+        Arc::new([ProxyFacts { id: "orders".into(), name: Some("orders-api".into()), ..ProxyFacts::default() }.into()]);
     let mut metadata = Metadata::default();
     metadata.set("request_id", "2f1c7e44-91f7-4c0a-8a5e-0d6f7a1b2c3d");
     let facts =

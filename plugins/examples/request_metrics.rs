@@ -25,7 +25,7 @@ fn facts(proxies: usize) -> Rc<Facts> {
     Rc::new(Facts {
         namespace: "ferrum".into(),
         consumers: Arc::new(ConsumerIndex::new([])),
-        proxies: (0..proxies).map(proxy).collect(),
+        proxies: (0..proxies).map(|number| proxy(number).into()).collect(),
         redacted_keys: Vec::new(),
         companion: None,
     })

@@ -20,7 +20,7 @@ pub struct Facts {
     pub namespace: String,
     pub consumers: Arc<ConsumerIndex>,
     /// By the number of the route.
-    pub proxies: Arc<[ProxyFacts]>,
+    pub proxies: Arc<[Arc<ProxyFacts>]>,
     /// Lower-case sub-strings of metadata keys whose values are not logged (`FERRUM_LOG_REDACT_METADATA_KEYS`).
     pub redacted_keys: Vec<String>,
     /// What another plugin API keeps about this configuration on this core.

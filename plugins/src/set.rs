@@ -39,7 +39,7 @@ pub trait Specs: Send + Sync {
 /// One enabled plugin config.
 #[derive(Clone)]
 pub struct PluginRow {
-    pub id: String,
+    pub id: Arc<str>,
     pub spec: Arc<dyn Specs>,
     pub priority: u16,
     /// Equal rows of two generations may keep their instance.
@@ -52,6 +52,8 @@ pub struct PluginSet {
     pub rows: Vec<PluginRow>,
     /// Proxies with the same list share it.
     pub by_proxy: Vec<Arc<[u32]>>,
+    /// That of a proxy which attaches none.
+    pub unattached: Arc<[u32]>,
     pub companion: Option<Arc<dyn Companion>>,
 }
 

@@ -71,7 +71,7 @@ pub(crate) fn facts_with(consumers: impl IntoIterator<Item = Consumer>, redacted
         |name: Option<&str>| ProxyFacts { id: "orders".into(), name: name.map(str::to_owned), ..ProxyFacts::default() };
     Rc::new(Facts {
         namespace: "ferrum".into(),
-        proxies: Arc::new([proxy(None), proxy(Some("orders-api"))]),
+        proxies: Arc::new([proxy(None).into(), proxy(Some("orders-api")).into()]),
         consumers: Arc::new(ConsumerIndex::new(consumers)),
         redacted_keys: redacted_keys.iter().map(|key| (*key).to_owned()).collect(),
         companion: None,

@@ -98,7 +98,7 @@ impl TrafficReads for Traffic {
         ] {
             credentials.insert(name.to_owned(), count(kind).into());
         }
-        let identity_count: usize = document.consumers.iter().map(identities).sum();
+        let identity_count: usize = document.consumers.iter().map(|consumer| identities(consumer)).sum();
         credentials.insert("identity_credentials".to_owned(), identity_count.into());
         credentials
     }

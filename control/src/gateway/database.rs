@@ -55,7 +55,7 @@ async fn first_load(source: &DatabaseSource) -> Result<Document, Failure> {
         _ => Failure::Connection(error),
     })?;
     let document = source.load().await.map_err(Failure::Rows)?;
-    source.check(&document).map_err(Failure::Unsound)?;
+    source.check(&document, None).map_err(Failure::Unsound)?;
     Ok(document)
 }
 

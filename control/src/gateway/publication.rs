@@ -19,7 +19,9 @@ use tokio::task::JoinHandle;
 use super::services;
 use crate::capabilities::{Capabilities, Target, targets};
 use crate::dns::{Dns, NameSpec};
-use crate::source::{CompileOptions, DatabaseSource, FileSource, Polled, SourceError, backend_names};
+use crate::source::{
+    CompileOptions, DatabaseSource, FileSource, Polled, Running, SourceError, backend_names, has_same_names, is_same,
+};
 
 pub(super) type Published = Arc<Snapshot<PluginSet>>;
 
@@ -32,7 +34,8 @@ struct Configuration {
 /// A configuration that can replace the one being served.
 struct Loaded {
     configuration: Configuration,
-    names: Vec<NameSpec>,
+    /// None when they are those that are resolved already.
+    names: Option<Vec<NameSpec>>,
     targets: Vec<Target>,
 }
 
@@ -43,9 +46,8 @@ enum Wanted {
 }
 
 /// A document of a database, if it can be served.
-pub(super) fn checked(source: &DatabaseSource, document: Document) -> Result<Arc<Document>, SourceError> {
-    source.check_ports(&document)?;
-    source.check(&document)?;
+fn checked(source: &DatabaseSource, document: Document, running: &Document) -> Result<Arc<Document>, SourceError> {
+    source.check(&document, Some(running))?;
     Ok(Arc::new(document))
 }
 
@@ -68,10 +70,10 @@ pub(super) fn compile(
     options: &CompileOptions,
     services: &Arc<Services>,
     generation: u64,
-    previous: Option<&Snapshot<PluginSet>>,
+    running: Option<Running<'_>>,
 ) -> Result<Published, SourceError> {
     let check = |name: &str, config: &Value| adapter::check(name, config, services);
-    match crate::source::compile(document, options, check, generation, previous) {
+    match crate::source::compile(document, options, check, generation, running) {
         Ok((snapshot, remarks)) => {
             for warning in remarks.warnings {
                 tracing::warn!("{warning}");
@@ -225,18 +227,26 @@ impl Publication {
 
     /// Nothing when what is wanted is what is served.
     fn load(&self, wanted: Wanted) -> Result<Option<Loaded>, SourceError> {
+        let running = self.document();
         let document = match wanted {
             Wanted::File(source) => source.load()?,
-            Wanted::Database(source, polled) => match polled.over(&self.document()) {
-                Some(document) => checked(&source, document)?,
+            Wanted::Database(source, polled) => match polled.over(&running) {
+                Some(document) => checked(&source, document, &running)?,
                 None => return Ok(None),
             },
         };
         let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
-        let snapshot =
-            compile(&document, &self.options, &self.services, generation, self.snapshots.latest().as_deref())?;
-        let (names, targets) = (needed_names(&document, &snapshot), targets(&snapshot));
+        let served = self.snapshots.latest();
+        let running = served.as_deref().map(|snapshot| Running { document: &running, snapshot });
+        let snapshot = compile(&document, &self.options, &self.services, generation, running)?;
+        let (names, targets) = (self.new_names(&document, &snapshot), targets(&snapshot));
         Ok(Some(Loaded { configuration: Configuration { snapshot, document }, names, targets }))
+    }
+
+    fn new_names(&self, document: &Document, snapshot: &Snapshot<PluginSet>) -> Option<Vec<NameSpec>> {
+        let served = self.document();
+        let is_same = is_same(&document.plugin_configs, &served.plugin_configs) && has_same_names(document, &served);
+        (!is_same).then(|| needed_names(document, snapshot))
     }
 
     async fn replace(&self, loaded: Loaded) {
@@ -244,10 +254,12 @@ impl Publication {
         // New names are resolved before the first request needs them, and the former ones stay until the last request that
         // may need them has gone.
         let mut has_former_names = self.has_former_names.lock().await;
-        let names = names.into_iter().chain(self.names_in_use()).collect();
-        self.dns.warm_up(names).await;
+        if let Some(names) = names {
+            let names = names.into_iter().chain(self.names_in_use()).collect();
+            self.dns.warm_up(names).await;
+            *has_former_names = true;
+        }
         services::begin(&snapshot, &self.services);
-        *has_former_names = true;
         let previous = self.snapshots.latest();
         self.snapshots.publish(&snapshot);
         let former = std::mem::replace(&mut *self.document.lock().unwrap_or_else(PoisonError::into_inner), document);

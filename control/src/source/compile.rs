@@ -1,34 +1,32 @@
 //! From a sound document to the snapshot that the cores serve.
 
 mod backend_tls;
+mod kept;
 mod methods;
 mod upstreams;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use engine::consumers::{Consumer, ConsumerIndex};
 use engine::model::{
     self, AddressPolicy, AuthMode, BackendScheme, Document, PluginScope, Proxy, ResponseBodyMode, Upstream,
 };
 use engine::pool::PoolKey;
-use engine::router::{RouteSpec, RouteTable};
 use engine::snapshot::{
-    BackendAddress, BackendSpec, Http2Limits, MethodFilter, PoolLimits, ProxyFacts, ProxySpec, Scheme, Security,
-    Snapshot, UpstreamRef,
+    BackendAddress, BackendSpec, Http2Limits, MethodFilter, PoolLimits, ProxySpec, Scheme, Security, Snapshot,
+    UpstreamRef,
 };
-use engine::tls::BackendTlsInputs;
 use plugins::catalog::{Checked, ConfiguredPlugin, Faults, ProxyAttachment, Refusal, Remarks, Scope};
 use plugins::{PluginSet, Specs};
 use rustc_hash::FxHashMap;
 use serde_json::Value;
 
 use super::egress;
-use crate::dns::NameSpec;
 
 pub use backend_tls::{BackendTlsDefaults, BackendTlsFiles};
+use kept::Kept;
 
 /// What the settings say about every backend.
 #[derive(Clone, Debug)]
@@ -43,69 +41,85 @@ pub struct CompileOptions {
     pub skips_faulty_plugins: bool,
 }
 
-/// A year: longer than any answer is of use, and far from where adding to a clock overflows.
-const TTL_SECONDS_MAX: u64 = 365 * 24 * 3600;
-
 /// A snapshot, and what to say about it.
 pub type Compiled = (Snapshot<PluginSet>, Remarks);
 
+/// A configuration that is in service.
+#[derive(Clone, Copy)]
+pub struct Running<'a> {
+    pub document: &'a Document,
+    pub snapshot: &'a Snapshot<PluginSet>,
+}
+
 /// Fails only where two checks of the document disagree, which is a defect; the caller keeps what it has. What is counted
-/// about upstreams goes on from the snapshot that is to be replaced.
+/// about upstreams goes on from the snapshot that is to be replaced, and what was made of rows that are still the same is
+/// taken over: a change among many proxies costs little more than to copy what all of them have in one line each.
 pub fn compile(
     document: &Arc<Document>,
     options: &CompileOptions,
     check: impl Fn(&str, &Value) -> Result<Checked, Refusal>,
     generation: u64,
-    previous: Option<&Snapshot<PluginSet>>,
+    running: Option<Running<'_>>,
 ) -> Result<Compiled, Vec<String>> {
     let check = |name: &str, config: &Value| screened(check(name, config)?, options.address_policy);
-    let places: Vec<u32> = (0..).zip(&document.proxies).filter(|(_, proxy)| is_http(proxy)).map(|(at, _)| at).collect();
-    let proxies: Vec<&Proxy> = places.iter().map(|place| &document.proxies[*place as usize]).collect();
-    let routes: Vec<RouteSpec> =
-        proxies.iter().map(|proxy| RouteSpec { hosts: proxy.hosts.clone(), path: proxy.listen_path.clone() }).collect();
-    let routes = RouteTable::build(&routes)?;
-    let faults = if options.skips_faulty_plugins { Faults::LeftOut } else { Faults::Refused };
-    let (mut plugins, mut remarks) =
-        plugins::catalog::compile_with(&configured(document), &attachments(&proxies), faults, check)?;
-    remarks.warnings.extend(methods::behind_a_path(&proxies, &plugins));
-    carry_plugins(&mut plugins, previous);
-    plugins.companion = ferrum_edge::adapter::companion(document, &places, &plugins);
-    let upstreams = upstreams::compile(&document.upstreams, options, previous)?;
-    let upstream_numbers = upstreams::numbers(&upstreams);
-    remarks.warnings.extend(backend_tls::unverified(&document.proxies, &document.upstreams));
-    let by_id: HashMap<&str, &Upstream> = document.upstreams.iter().map(|upstream| (&*upstream.id, upstream)).collect();
-    #[expect(clippy::mutable_key_type, reason = "backends are compared by what users wrote, which never changes")]
-    let mut backends = FxHashMap::default();
-    let mut spec = |proxy: &&Proxy| {
-        let upstream = proxy.upstream_id.as_deref().and_then(|id| by_id.get(id).copied());
-        let backend = alike(backend_spec(proxy, upstream, options), &mut backends);
-        proxy_spec(proxy, upstreams::reference(proxy, &upstreams, &upstream_numbers), backend)
+    let kept = Kept::new(document, running);
+    let previous = running.map(|running| running.snapshot);
+    let routes = kept.routes()?;
+    let mut remarks = Remarks::default();
+    let mut plugins = match kept.plugins() {
+        Some(plugins) => plugins,
+        None => {
+            let faults = if options.skips_faulty_plugins { Faults::LeftOut } else { Faults::Refused };
+            let attached = attachments(&kept.proxies);
+            let (mut plugins, said) = plugins::catalog::compile_with(&configured(document), &attached, faults, check)?;
+            remarks = said;
+            remarks.warnings.extend(methods::behind_a_path(&kept.proxies, &plugins));
+            carry_plugins(&mut plugins, previous);
+            plugins
+        }
     };
-    let facts = |proxy: &&Proxy| ProxyFacts {
-        id: proxy.id.clone(),
-        name: proxy.name.clone(),
-        allowed_ws_origins: proxy.allowed_ws_origins.clone(),
+    plugins.companion = ferrum_edge::adapter::companion(document, &kept.places, &plugins);
+    let (upstreams, upstream_numbers) = match kept.upstreams() {
+        Some(known) => known,
+        None => {
+            let upstreams = upstreams::compile(&document.upstreams, options, previous)?;
+            let numbers = Arc::new(upstreams::numbers(&upstreams));
+            remarks.warnings.extend(backend_tls::unverified_upstreams(&document.upstreams));
+            (upstreams, numbers)
+        }
     };
+    remarks.warnings.extend(backend_tls::unverified_proxies(kept.changed()));
+    let by_id: HashMap<&str, &Upstream> = match kept.has_changed() {
+        true => document.upstreams.iter().map(|upstream| (&*upstream.id, &**upstream)).collect(),
+        false => HashMap::new(),
+    };
+    let mut backends = kept.backends();
+    let proxies: Vec<ProxySpec> = (0..kept.proxies.len())
+        .map(|number| match kept.spec(number) {
+            Some(spec) => spec.clone(),
+            None => {
+                let proxy = kept.proxies[number];
+                let upstream = proxy.upstream_id.as_deref().and_then(|id| by_id.get(id).copied());
+                let backend = backends.alike(backend_spec(proxy, upstream, options));
+                proxy_spec(proxy, upstreams::reference(proxy, &upstreams, &upstream_numbers), backend)
+            }
+        })
+        .collect();
+    let consumers = kept.consumers();
     let snapshot = Snapshot {
         generation,
         namespace: options.namespace.clone(),
         routes,
-        proxies: proxies.iter().map(&mut spec).collect(),
-        proxy_facts: proxies.iter().map(facts).collect(),
+        proxies,
+        proxy_facts: kept.facts(),
         upstreams,
         upstream_numbers,
-        consumers: Arc::new(ConsumerIndex::new(document.consumers.iter().map(consumer))),
+        consumers: consumers
+            .unwrap_or_else(|| Arc::new(ConsumerIndex::new(document.consumers.iter().map(|row| consumer(row))))),
         plugins,
+        places: kept.places,
     };
-    let securities = backends.keys().flat_map(|spec| [Some(&spec.security), spec.direct_security.as_ref()]);
-    let securities = securities.chain(snapshot.upstreams.iter().map(|entry| entry.security.as_ref())).flatten();
-    let used: HashSet<&BackendTlsInputs> = securities
-        .filter_map(|security| match security {
-            Security::Tls(tls) => Some(&*tls.inputs),
-            Security::Plain | Security::Broken(_) => None,
-        })
-        .collect();
-    options.backend_tls.keep_only(|inputs| used.contains(inputs));
+    options.backend_tls.keep_used_by(&snapshot);
     Ok((snapshot, remarks))
 }
 
@@ -126,21 +140,6 @@ fn carry_plugins(plugins: &mut PluginSet, previous: Option<&Snapshot<PluginSet>>
     }
 }
 
-/// Every name that must be resolved before traffic can flow.
-pub fn backend_names(document: &Document) -> Vec<NameSpec> {
-    let proxies = document.proxies.iter().filter(|proxy| proxy.dns_override.is_none());
-    let of_proxies = proxies.map(|proxy| (&proxy.backend_host, proxy.dns_cache_ttl_seconds));
-    let targets = document.upstreams.iter().flat_map(|upstream| &upstream.targets).map(|target| (&target.host, None));
-    of_proxies
-        .chain(targets)
-        .filter(|(host, _)| !host.is_empty() && host.parse::<IpAddr>().is_err() && !host.starts_with("*."))
-        .map(|(host, ttl)| NameSpec {
-            host: host.clone(),
-            ttl_override: ttl.map(|seconds| Duration::from_secs(seconds.min(TTL_SECONDS_MAX))),
-        })
-        .collect()
-}
-
 fn is_http(proxy: &Proxy) -> bool {
     proxy.listen_port.is_none() && proxy.backend_scheme.is_none_or(BackendScheme::is_http)
 }
@@ -157,17 +156,6 @@ fn proxy_spec(proxy: &Proxy, upstream: Option<UpstreamRef>, backend: Arc<Backend
         upstream,
         backend,
     }
-}
-
-/// The one of `known` that is like it, or it itself from now on.
-#[expect(clippy::mutable_key_type, reason = "backends are compared by what users wrote, which never changes")]
-fn alike(spec: BackendSpec, known: &mut FxHashMap<BackendSpec, Arc<BackendSpec>>) -> Arc<BackendSpec> {
-    if let Some(known) = known.get(&spec) {
-        return known.clone();
-    }
-    let shared = Arc::new(spec.clone());
-    known.insert(spec, shared.clone());
-    shared
 }
 
 fn backend_spec(proxy: &Proxy, upstream: Option<&Upstream>, options: &CompileOptions) -> BackendSpec {

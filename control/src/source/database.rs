@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use super::connections::{Connections, Databases};
 use super::delta::applied;
 use super::file::SourceError;
-use super::sound::{check_ports, check_stored};
+use super::sound::{ChangedProxies, check_changed, check_ports, check_stored};
 use crate::store::{Changes, Store, StoreError};
 
 /// Which part of a database is served, and what its configurations are checked against.
@@ -265,22 +265,37 @@ impl DatabaseSource {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the document can be served. A warning is logged once, for as long as it holds.
+    /// Whether the document can be served. A warning is logged once, for as long as it holds. Of what `running` has too, which
+    /// was found sound before, as little as possible is looked at.
     ///
     /// # Errors
     /// All that is wrong.
-    pub fn check(&self, document: &Document) -> Result<(), SourceError> {
-        for warning in self.new_warnings(document)? {
+    pub fn check(&self, document: &Document, running: Option<&Document>) -> Result<(), SourceError> {
+        for warning in self.new_warnings(document, running)? {
             tracing::warn!("{warning}");
         }
         Ok(())
     }
 
-    fn new_warnings(&self, document: &Document) -> Result<Vec<String>, SourceError> {
-        let warnings = check_stored(document, &self.scope)?;
+    fn new_warnings(&self, document: &Document, running: Option<&Document>) -> Result<Vec<String>, SourceError> {
+        let changed = running.and_then(|running| ChangedProxies::between(document, running));
+        let (warnings, is_about_all) = match &changed {
+            Some(changed) => (check_changed(document, changed, &self.scope)?, false),
+            None => {
+                self.check_ports(document)?;
+                (check_stored(document, &self.scope)?, true)
+            }
+        };
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
         let new = warnings.iter().filter(|warning| !warned.contains(*warning)).cloned().collect();
-        *warned = warnings.into_iter().collect();
+        if is_about_all {
+            warned.clear();
+        } else {
+            let subjects: Vec<String> =
+                changed.iter().flat_map(|changed| &changed.rows).map(|row| format!("Proxy '{}': ", row.id)).collect();
+            warned.retain(|warning| !subjects.iter().any(|subject| warning.starts_with(subject)));
+        }
+        warned.extend(warnings);
         Ok(new)
     }
 

@@ -1,135 +1,134 @@
 //! A configuration brought up to what a database has now (control-plane sheet §8).
 
-use engine::model::{Document, PluginAssociation, Proxy};
-use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use engine::model::{Consumer, Document, PluginAssociation, PluginConfig, Proxy, Rows, Upstream};
 use time::OffsetDateTime;
 
 use crate::store::{Changes, Kind, Resource};
 
 /// The document with the changes, as of `at`; nothing when it would be the same. Rows that are read again without having
-/// changed make no difference, and lists stay ordered by id.
+/// changed make no difference, rows that stay are shared, and lists, which must be ordered by id, stay so.
 pub fn applied(document: &Document, changes: Changes, at: OffsetDateTime) -> Option<Document> {
-    let mut changed: [Vec<Resource>; 4] = Default::default();
-    for resource in changes.changed {
-        changed[place(resource.kind())].push(resource);
+    let (mut upstreams, mut consumers) = (Edits::of(&document.upstreams), Edits::of(&document.consumers));
+    let (mut proxies, mut configs) = (Edits::of(&document.proxies), Edits::of(&document.plugin_configs));
+    for (id, list) in changes.relisted {
+        if let Some(known) = proxies.known(&id) {
+            let association = |plugin_config_id| PluginAssociation { plugin_config_id };
+            let plugins = list.into_iter().map(association).collect();
+            proxies.put(Proxy { plugins, ..Proxy::clone(known) });
+        }
     }
-    let [upstreams, consumers, proxies, configs] = changed;
-    let [upstream_ids, consumer_ids, proxy_ids, config_ids] = changes.present;
-    let lists = (
-        list(
-            &document.upstreams,
-            upstreams,
-            &upstream_ids,
-            |row| &row.id,
-            |resource| match resource {
-                Resource::Upstream(row) => Some(*row),
-                _ => None,
-            },
-        ),
-        list(
-            &document.consumers,
-            consumers,
-            &consumer_ids,
-            |row| &row.id,
-            |resource| match resource {
-                Resource::Consumer(row) => Some(*row),
-                _ => None,
-            },
-        ),
-        list(
-            &document.proxies,
-            proxies,
-            &proxy_ids,
-            |row| &row.id,
-            |resource| match resource {
-                Resource::Proxy(row) => Some(*row),
-                _ => None,
-            },
-        ),
-        list(
-            &document.plugin_configs,
-            configs,
-            &config_ids,
-            |row| &row.id,
-            |resource| match resource {
-                Resource::PluginConfig(row) => Some(*row),
-                _ => None,
-            },
-        ),
-    );
-    let (upstreams, consumers, proxies, configs) = lists;
-    let proxies = with_listed(proxies, document, &changes.listed);
-    if upstreams.is_none() && consumers.is_none() && proxies.is_none() && configs.is_none() {
+    for resource in changes.changed {
+        match resource {
+            Resource::Upstream(row) => upstreams.put(*row),
+            Resource::Consumer(row) => consumers.put(*row),
+            Resource::Proxy(row) => proxies.put(*row),
+            Resource::PluginConfig(row) => configs.put(*row),
+        }
+    }
+    for (kind, id) in changes.gone {
+        match kind {
+            Kind::Upstream => upstreams.take_out(id),
+            Kind::Consumer => consumers.take_out(id),
+            Kind::Proxy => proxies.take_out(id),
+            Kind::PluginConfig => configs.take_out(id),
+        }
+    }
+    if upstreams.is_empty() && consumers.is_empty() && proxies.is_empty() && configs.is_empty() {
         return None;
     }
     Some(Document {
         loaded_at: at,
-        upstreams: upstreams.unwrap_or_else(|| document.upstreams.clone()),
-        consumers: consumers.unwrap_or_else(|| document.consumers.clone()),
-        proxies: proxies.unwrap_or_else(|| document.proxies.clone()),
-        plugin_configs: configs.unwrap_or_else(|| document.plugin_configs.clone()),
+        upstreams: upstreams.made(),
+        consumers: consumers.made(),
+        proxies: proxies.made(),
+        plugin_configs: configs.made(),
         ..Document::default()
     })
 }
 
-/// The proxies, each with the plugin configs that it lists now; nothing when they are as they were. Deleting a config takes it
-/// out of lists without touching their proxies.
-fn with_listed(proxies: Option<Vec<Proxy>>, document: &Document, listed: &[(String, String)]) -> Option<Vec<Proxy>> {
-    let mut lists: FxHashMap<&str, Vec<&str>> = FxHashMap::default();
-    for (proxy, config) in listed {
-        lists.entry(proxy).or_default().push(config);
-    }
-    let list = |proxy: &Proxy| lists.get(proxy.id.as_str()).map(Vec::as_slice).unwrap_or_default();
-    let differs = |proxy: &Proxy| {
-        let now = proxy.plugins.iter().map(|association| association.plugin_config_id.as_str());
-        !now.eq(list(proxy).iter().copied())
-    };
-    if !proxies.as_ref().unwrap_or(&document.proxies).iter().any(differs) {
-        return proxies;
-    }
-    let mut proxies = proxies.unwrap_or_else(|| document.proxies.clone());
-    for proxy in proxies.iter_mut().filter(|proxy| differs(proxy)) {
-        let association = |id: &&str| PluginAssociation { plugin_config_id: (*id).to_owned() };
-        proxy.plugins = list(proxy).iter().map(association).collect();
-    }
-    Some(proxies)
+trait Row: PartialEq {
+    fn id(&self) -> &str;
 }
 
-/// Where a kind stands in [`Changes::present`].
-fn place(kind: Kind) -> usize {
-    Kind::ALL.iter().position(|each| *each == kind).unwrap_or_default()
+macro_rules! rows {
+    ($($row:ty),*) => {$(
+        impl Row for $row {
+            fn id(&self) -> &str {
+                &self.id
+            }
+        }
+    )*};
 }
 
-/// One list after the changes; nothing when it is the same.
-fn list<T: Clone + PartialEq>(
-    rows: &[T],
-    changed: Vec<Resource>,
-    present: &[String],
-    id: impl Fn(&T) -> &String,
-    typed: impl Fn(Resource) -> Option<T>,
-) -> Option<Vec<T>> {
-    let known: FxHashMap<&str, &T> = rows.iter().map(|row| (id(row).as_str(), row)).collect();
-    let present: FxHashSet<&str> = present.iter().map(String::as_str).collect();
-    let differs = |row: &T| known.get(id(row).as_str()).is_none_or(|known| *known != row);
-    let fresh = changed.into_iter().filter_map(typed).filter(differs);
-    let fresh: FxHashMap<String, T> = fresh.map(|row| (id(&row).clone(), row)).collect();
-    let is_gone = rows.iter().any(|row| !present.contains(id(row).as_str()));
-    if fresh.is_empty() && !is_gone {
-        return None;
+rows!(Upstream, Consumer, Proxy, PluginConfig);
+
+/// What is to become of a list.
+struct Edits<'d, T> {
+    rows: &'d [Arc<T>],
+    /// By id: the new row, or none for one that goes.
+    edits: BTreeMap<String, Option<T>>,
+}
+
+impl<'d, T: Row> Edits<'d, T> {
+    fn of(rows: &'d [Arc<T>]) -> Self {
+        Self { rows, edits: BTreeMap::new() }
     }
-    let kept = rows.iter().filter(|row| present.contains(id(row).as_str()) && !fresh.contains_key(id(row)));
-    let mut next: Vec<T> = kept.cloned().collect();
-    next.extend(fresh.into_values());
-    next.sort_by(|one, other| id(one).cmp(id(other)));
-    Some(next)
+
+    fn place(&self, id: &str) -> Result<usize, usize> {
+        self.rows.binary_search_by(|row| row.id().cmp(id))
+    }
+
+    fn known(&self, id: &str) -> Option<&'d T> {
+        self.place(id).ok().map(|place| &*self.rows[place])
+    }
+
+    fn put(&mut self, row: T) {
+        if self.known(row.id()) == Some(&row) {
+            self.edits.remove(row.id());
+        } else {
+            self.edits.insert(row.id().to_owned(), Some(row));
+        }
+    }
+
+    fn take_out(&mut self, id: String) {
+        if self.known(&id).is_some() {
+            self.edits.insert(id, None);
+        } else {
+            self.edits.remove(&id);
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.edits.is_empty()
+    }
+
+    fn made(mut self) -> Rows<T> {
+        let mut made = Vec::with_capacity(self.rows.len() + self.edits.len());
+        let mut done = 0;
+        for (id, row) in std::mem::take(&mut self.edits) {
+            let (place, next) = match self.place(&id) {
+                Ok(place) => (place, place + 1),
+                Err(place) => (place, place),
+            };
+            made.extend_from_slice(&self.rows[done..place]);
+            made.extend(row.map(Arc::new));
+            done = next;
+        }
+        made.extend_from_slice(&self.rows[done..]);
+        made
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use engine::model::{Consumer, Upstream};
+    use engine::model::rows;
     use serde_json::json;
 
     use super::*;
+    use crate::store::relisted;
 
     fn upstream(id: &str, port: u16) -> Upstream {
         let value = json!({"id": id, "targets": [{"host": "a", "port": port}],
@@ -138,51 +137,54 @@ mod tests {
     }
 
     fn document() -> Document {
-        Document { upstreams: vec![upstream("a", 1), upstream("c", 1)], ..Document::default() }
+        Document { upstreams: rows([upstream("a", 1), upstream("c", 1)]), ..Document::default() }
     }
 
-    /// The database has these upstreams, of which these are read again.
-    fn changes(present: &[&str], changed: Vec<Upstream>) -> Changes {
-        let present = present.iter().map(|id| (*id).to_owned()).collect();
+    /// The database lacks these upstreams, and these are read again.
+    fn changes(gone: &[&str], changed: Vec<Upstream>) -> Changes {
         Changes {
             changed: changed.into_iter().map(|row| Resource::Upstream(Box::new(row))).collect(),
-            present: [present, Vec::new(), Vec::new(), Vec::new()],
-            listed: Vec::new(),
+            gone: gone.iter().map(|id| (Kind::Upstream, (*id).to_owned())).collect(),
+            relisted: Vec::new(),
         }
     }
 
     fn after(changes: Changes) -> Option<Vec<(String, u16)>> {
         let next = applied(&document(), changes, OffsetDateTime::UNIX_EPOCH)?;
         assert_eq!(next.loaded_at, OffsetDateTime::UNIX_EPOCH);
-        Some(next.upstreams.into_iter().map(|row| (row.id, row.targets[0].port)).collect())
+        Some(next.upstreams.iter().map(|row| (row.id.clone(), row.targets[0].port)).collect())
     }
 
-    fn rows(rows: &[(&str, u16)]) -> Option<Vec<(String, u16)>> {
+    fn these(rows: &[(&str, u16)]) -> Option<Vec<(String, u16)>> {
         Some(rows.iter().map(|(id, port)| ((*id).to_owned(), *port)).collect())
     }
 
     #[test]
     fn what_is_read_again_unchanged_makes_no_difference() {
-        assert_eq!(after(changes(&["a", "c"], vec![])), None);
-        assert_eq!(after(changes(&["a", "c"], vec![upstream("a", 1)])), None);
+        assert_eq!(after(changes(&[], vec![])), None);
+        assert_eq!(after(changes(&[], vec![upstream("a", 1)])), None);
+        assert_eq!(after(changes(&["b"], vec![])), None);
     }
 
     #[test]
     fn rows_are_added_changed_and_removed_in_their_order() {
         let changed = vec![upstream("c", 9), upstream("b", 2)];
-        assert_eq!(after(changes(&["a", "b", "c"], changed)), rows(&[("a", 1), ("b", 2), ("c", 9)]));
-        assert_eq!(after(changes(&["c"], vec![])), rows(&[("c", 1)]));
-        assert_eq!(after(changes(&[], vec![])), rows(&[]));
+        assert_eq!(after(changes(&[], changed.clone())), these(&[("a", 1), ("b", 2), ("c", 9)]));
+        assert_eq!(after(changes(&["a"], changed)), these(&[("b", 2), ("c", 9)]));
+        assert_eq!(after(changes(&["a"], vec![])), these(&[("c", 1)]));
+        assert_eq!(after(changes(&["a", "c"], vec![])), these(&[]));
+        let ends = vec![upstream("0", 0), upstream("d", 4)];
+        assert_eq!(after(changes(&[], ends)), these(&[("0", 0), ("a", 1), ("c", 1), ("d", 4)]));
     }
 
     #[test]
     fn the_other_kinds_stay_as_they_are() {
         let consumer: Consumer = serde_json::from_value(json!({"id": "u", "username": "u"})).unwrap();
-        let document = Document { consumers: vec![consumer], ..document() };
-        let mut changes = changes(&["a"], vec![]);
-        changes.present[1] = vec!["u".to_owned()];
-        let next = applied(&document, changes, OffsetDateTime::UNIX_EPOCH).unwrap();
+        let document = Document { consumers: rows([consumer]), ..document() };
+        let next = applied(&document, changes(&["c"], vec![]), OffsetDateTime::UNIX_EPOCH).unwrap();
         assert_eq!((next.upstreams.len(), next.consumers.len()), (1, 1));
+        assert!(Arc::ptr_eq(&next.upstreams[0], &document.upstreams[0]), "what stays is shared");
+        assert!(Arc::ptr_eq(&next.consumers[0], &document.consumers[0]));
     }
 
     fn proxy(listed: &[&str]) -> Proxy {
@@ -192,23 +194,22 @@ mod tests {
         serde_json::from_value(value).unwrap()
     }
 
-    /// What a proxy lists that ran with the first list, when the database has the second and these configs.
-    fn lists(running: &[&str], listed: &[&str], configs: &[&str]) -> Option<Vec<String>> {
-        let document = Document { proxies: vec![proxy(running)], ..Document::default() };
-        let owned = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
-        let changes = Changes {
-            changed: Vec::new(),
-            present: [Vec::new(), Vec::new(), owned(&["p"]), owned(configs)],
-            listed: listed.iter().map(|id| ("p".to_owned(), (*id).to_owned())).collect(),
-        };
+    /// What a proxy lists that ran with the first list, when the database has the second.
+    fn lists(running: &[&str], listed: &[&str]) -> Option<Vec<String>> {
+        let document = Document { proxies: rows([proxy(running)]), ..Document::default() };
+        let pair = |proxy: &str, config: &str| (proxy.to_owned(), config.to_owned());
+        let own = listed.iter().map(|config| pair("p", config));
+        let listed: Vec<_> = [pair("o", "x")].into_iter().chain(own).chain([pair("q", "x")]).collect();
+        let changes = Changes { relisted: relisted(&document, &listed), ..Changes::default() };
         let next = applied(&document, changes, OffsetDateTime::UNIX_EPOCH)?;
         Some(next.proxies[0].plugins.iter().map(|listed| listed.plugin_config_id.clone()).collect())
     }
 
     #[test]
     fn lists_of_plugins_change_without_their_proxies() {
-        assert_eq!(lists(&["a"], &["a"], &["a"]), None);
-        assert_eq!(lists(&["a", "b"], &["b"], &["b"]), Some(vec!["b".to_owned()]));
-        assert_eq!(lists(&[], &["a"], &["a"]), Some(vec!["a".to_owned()]));
+        assert_eq!(lists(&["a"], &["a"]), None);
+        assert_eq!(lists(&["a", "b"], &["b"]), Some(vec!["b".to_owned()]));
+        assert_eq!(lists(&["a"], &[]), Some(vec![]));
+        assert_eq!(lists(&[], &["a", "b"]), Some(vec!["a".to_owned(), "b".to_owned()]));
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::runtime::{Handle, Runtime};
 
 use super::catalog::Catalog;
-use super::{BackendTlsFiles, CompileOptions, compile};
+use super::{BackendTlsFiles, CompileOptions, Running, compile};
 
 /// One for all tests, which lives as long as they do.
 fn runtime() -> Handle {
@@ -32,14 +32,14 @@ pub(crate) fn document(proxies: Value, upstreams: Value) -> Document {
 }
 
 /// Under a policy that allows private addresses only.
-pub(crate) fn compiled(document: &Document, previous: Option<&Snapshot<PluginSet>>) -> Snapshot<PluginSet> {
+pub(crate) fn compiled(document: &Document, running: Option<Running<'_>>) -> Snapshot<PluginSet> {
     let pool = PoolLimits::of_tests();
     let (namespace, address_policy) = ("ferrum".to_owned(), AddressPolicy::Private);
     let backend_tls = Arc::new(BackendTlsFiles::of_tests());
     let options =
         CompileOptions { namespace, address_policy, pool, backend_tls, cores: 2, skips_faulty_plugins: false };
     let document = Arc::new(document.clone());
-    compile(&document, &options, plugins::catalog::check, 1, previous).expect("it compiles").0
+    compile(&document, &options, plugins::catalog::check, 1, running).expect("it compiles").0
 }
 
 /// One to `own.example.com:80`, with these fields.

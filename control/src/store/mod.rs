@@ -43,10 +43,28 @@ pub struct Changes {
     /// Rows that the document lacks, has with another time of change, or that changed at or after the time asked for. Some may
     /// be as they were.
     pub changed: Vec<Resource>,
-    /// All ids there are now, by kind, from which the deleted ones follow.
-    pub present: [Vec<String>; 4],
-    /// A proxy and a plugin config it lists, all of them, ordered. A list can change without its proxy.
-    pub listed: Vec<(String, String)>,
+    /// Ids of rows that the document has and the database has not.
+    pub gone: Vec<(Kind, String)>,
+    /// Proxies of the document that list other plugin configs now, and which: a list can change without its proxy.
+    pub relisted: Vec<(String, Vec<String>)>,
+}
+
+/// The proxies of a document whose lists differ from those of the database, which are pairs of proxy and plugin config. Both are
+/// ordered by id.
+pub fn relisted(known: &Document, listed: &[(String, String)]) -> Vec<(String, Vec<String>)> {
+    let mut relisted = Vec::new();
+    let mut rest = listed;
+    for proxy in &known.proxies {
+        let is_before = |pair: &&(String, String)| pair.0 < proxy.id;
+        rest = &rest[rest.iter().take_while(is_before).count()..];
+        let (own, others) = rest.split_at(rest.iter().take_while(|(id, _)| *id == proxy.id).count());
+        rest = others;
+        let ids = || own.iter().map(|(_, config)| config);
+        if !proxy.plugins.iter().map(|association| &association.plugin_config_id).eq(ids()) {
+            relisted.push((proxy.id.clone(), ids().cloned().collect()));
+        }
+    }
+    relisted
 }
 
 /// What must be unique within a namespace, as a question about the other rows.

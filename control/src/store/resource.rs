@@ -159,10 +159,10 @@ impl Resource {
 
     pub fn add_to(self, document: &mut Document) {
         match self {
-            Self::Upstream(row) => document.upstreams.push(*row),
-            Self::Consumer(row) => document.consumers.push(*row),
-            Self::Proxy(row) => document.proxies.push(*row),
-            Self::PluginConfig(row) => document.plugin_configs.push(*row),
+            Self::Upstream(row) => document.upstreams.push(row.into()),
+            Self::Consumer(row) => document.consumers.push(row.into()),
+            Self::Proxy(row) => document.proxies.push(row.into()),
+            Self::PluginConfig(row) => document.plugin_configs.push(row.into()),
         }
     }
 }

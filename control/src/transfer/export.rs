@@ -1,5 +1,7 @@
 //! From a database to a document.
 
+use std::sync::Arc;
+
 use engine::model::{Document, Format, check_namespace, encode};
 
 use super::{connected, runtime, target};
@@ -35,9 +37,9 @@ pub fn export(settings: &Settings, namespace: Option<&str>, format: Format) -> R
 
 /// Which API spec owns a resource is no part of a document (resources sheet §11). Answers how many had an owner.
 fn without_owners(document: &mut Document) -> usize {
-    let proxies = document.proxies.iter_mut().filter_map(|row| row.api_spec_id.take()).count();
-    let upstreams = document.upstreams.iter_mut().filter_map(|row| row.api_spec_id.take()).count();
-    let configs = document.plugin_configs.iter_mut().filter_map(|row| row.api_spec_id.take()).count();
+    let proxies = document.proxies.iter_mut().filter_map(|row| Arc::make_mut(row).api_spec_id.take()).count();
+    let upstreams = document.upstreams.iter_mut().filter_map(|row| Arc::make_mut(row).api_spec_id.take()).count();
+    let configs = document.plugin_configs.iter_mut().filter_map(|row| Arc::make_mut(row).api_spec_id.take()).count();
     proxies + upstreams + configs
 }
 

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use std::sync::Arc;
+
 use engine::model::{Document, Format, check_namespace, decode};
 
 use super::{connected, runtime, target};
@@ -138,7 +140,7 @@ async fn fill(
     }
     for (namespace, mut document) in namespaces {
         for consumer in &mut document.consumers {
-            hash_passwords(consumer, &settings.client.basic_auth_hmac_secret);
+            hash_passwords(Arc::make_mut(consumer), &settings.client.basic_auth_hmac_secret);
         }
         let replaced = store.import(&namespace, &document, options).await;
         let replaced = replaced.map_err(|error| format!("Namespace '{namespace}' of {}: {error}", target.shown()))?;

@@ -78,7 +78,7 @@ fn passwords_are_stored_as_hashes_like_those_of_the_admin_api() {
     let credentials = json!({"basicauth": [{"password": "open sesame"}], "keyauth": [{"key": "k"}]});
     let report = place.import(json!({"consumers": [{"id": "c", "username": "u", "credentials": credentials}]}));
     assert_eq!(report.failure, None);
-    let stored = place.stored().consumers.remove(0).credentials;
+    let stored = place.stored().consumers[0].credentials.clone();
     assert!(stored["basicauth"][0]["password_hash"].as_str().unwrap().starts_with("hmac_sha256:"), "{stored:?}");
     assert!(!serde_json::to_string(&stored).unwrap().contains("sesame"));
     assert_eq!(stored["keyauth"], json!([{"key": "k"}]));

@@ -38,14 +38,14 @@ impl Rig {
         let document: Document = serde_json::from_value(document).unwrap();
         let instances: Vec<_> = plugins.into_iter().map(|plugin| Instance::new(plugin, Handle::current())).collect();
         let row = |instance: &Arc<Instance>| PluginRow {
-            id: instance.number.to_string(),
+            id: instance.number.to_string().into(),
             spec: Arc::new(Documented(instance.clone())),
             priority: 5000,
             fingerprint: instance.number,
         };
         let rows: Vec<_> = instances.iter().map(row).collect();
         let all = (0..rows.len() as u32).collect();
-        let set = PluginSet { rows, by_proxy: vec![all], companion: None };
+        let set = PluginSet { rows, by_proxy: vec![all], ..PluginSet::default() };
         let on_core = instances.into_iter().map(|instance| Rc::new(OnCore::new(instance)) as Rc<dyn native::Plugin>);
         let native = |consumer: &Value| Consumer {
             id: consumer["id"].as_str().unwrap().to_owned(),
@@ -58,7 +58,7 @@ impl Rig {
         let facts = Rc::new(Facts {
             namespace: "ferrum".into(),
             consumers: Arc::new(ConsumerIndex::new(consumers)),
-            proxies: Arc::new([ProxyFacts { id: "orders".into(), ..ProxyFacts::default() }]),
+            proxies: Arc::new([ProxyFacts { id: "orders".into(), ..ProxyFacts::default() }.into()]),
             redacted_keys: Vec::new(),
             companion: companion(&Arc::new(document), &[0], &set).map(|companion| companion.on_core()),
         });

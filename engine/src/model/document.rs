@@ -1,6 +1,7 @@
 //! The configuration document as a whole (resources sheet §2).
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -15,16 +16,25 @@ use super::upstream::Upstream;
 /// The only schema version there is.
 pub const DOCUMENT_VERSION: &str = "1";
 
+/// Resources of one kind, in document order. They are shared by the documents that have them unchanged, so that one which differs
+/// little from the one before it costs little, and what is the same is known by its place in memory.
+pub type Rows<T> = Vec<Arc<T>>;
+
+/// Rows that nobody shares yet.
+pub fn rows<T>(list: impl IntoIterator<Item = T>) -> Rows<T> {
+    list.into_iter().map(Arc::new).collect()
+}
+
 /// All resources, in document order: regex precedence and plugin tie-breaks depend on it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Document {
     pub version: String,
-    pub proxies: Vec<Proxy>,
-    pub consumers: Vec<Consumer>,
-    pub plugin_configs: Vec<PluginConfig>,
+    pub proxies: Rows<Proxy>,
+    pub consumers: Rows<Consumer>,
+    pub plugin_configs: Rows<PluginConfig>,
     #[serde(default)]
-    pub upstreams: Vec<Upstream>,
+    pub upstreams: Rows<Upstream>,
     #[serde(with = "timestamp", default = "timestamp::now")]
     pub loaded_at: OffsetDateTime,
     #[serde(default)]
@@ -55,10 +65,10 @@ impl Document {
     /// Brings every resource into the form in which it is compared and served. The mesh block is not touched: file mode
     /// does not act on it, and the modes that do call `mesh::normalize`.
     pub fn normalize(&mut self) {
-        self.proxies.iter_mut().for_each(Proxy::normalize);
-        self.consumers.iter_mut().for_each(Consumer::normalize);
-        self.upstreams.iter_mut().for_each(Upstream::normalize);
-        self.plugin_configs.iter_mut().for_each(PluginConfig::normalize);
+        self.proxies.iter_mut().for_each(|row| Arc::make_mut(row).normalize());
+        self.consumers.iter_mut().for_each(|row| Arc::make_mut(row).normalize());
+        self.upstreams.iter_mut().for_each(|row| Arc::make_mut(row).normalize());
+        self.plugin_configs.iter_mut().for_each(|row| Arc::make_mut(row).normalize());
     }
 
     /// The namespaces of all resources, sorted.

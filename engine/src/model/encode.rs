@@ -1,5 +1,7 @@
 //! A document as text, the other way round from `decode`.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::consumer::Consumer;
@@ -14,10 +16,10 @@ use super::upstream::Upstream;
 #[derive(Serialize)]
 struct Said<'a> {
     version: &'a str,
-    proxies: &'a [Proxy],
-    consumers: &'a [Consumer],
-    plugin_configs: &'a [PluginConfig],
-    upstreams: &'a [Upstream],
+    proxies: &'a [Arc<Proxy>],
+    consumers: &'a [Arc<Consumer>],
+    plugin_configs: &'a [Arc<PluginConfig>],
+    upstreams: &'a [Arc<Upstream>],
     #[serde(skip_serializing_if = "Option::is_none")]
     trust_bundles: Option<&'a TrustBundleSet>,
     #[serde(skip_serializing_if = "Option::is_none")]

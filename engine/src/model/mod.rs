@@ -41,7 +41,7 @@ pub use decode::{Format, decode};
 pub use discovery::{
     ConsulDiscovery, DiscoveryProvider, DnsSdDiscovery, KubernetesDiscovery, MeshDiscovery, ServiceDiscovery,
 };
-pub use document::{DOCUMENT_VERSION, Document};
+pub use document::{DOCUMENT_VERSION, Document, Rows, rows};
 pub use encode::encode;
 pub use features::features_in_use;
 pub use finding::Finding;
@@ -51,7 +51,7 @@ pub use load::{LoadError, LoadOptions, Loaded, PluginCatalog, PluginRefusal, loa
 pub use plugin_config::{PluginConfig, PluginScope};
 pub use proxy::{AuthMode, BackendScheme, PluginAssociation, Proxy, ResponseBodyMode};
 pub use references::{
-    association_fault, check_dispatch_references, check_plugin_references, check_sole_metrics,
+    association_fault, check_dispatch_references, check_listed_plugins, check_plugin_references, check_sole_metrics,
     check_upstream_references,
 };
 pub use resilience::{Backoff, CircuitBreaker, Retry};
@@ -60,7 +60,7 @@ pub use stream::{check_streams, reserved_port_conflicts};
 pub use tls_files::{TlsFiles, certificates};
 pub use uniqueness::{
     check_consumer_credentials, check_consumer_identities, check_ids, check_proxy_names, check_routes,
-    check_upstream_names,
+    check_routes_with, check_upstream_names,
 };
 pub use upstream::{
     Algorithm, HashOnCookie, LocalityDistribution, LocalityFailover, LocalityLbSetting, PortOverride, Subset,

@@ -14,7 +14,7 @@ use super::upstream::Upstream;
 /// `upstream_id` exists, and `upstream_subset` on it.
 pub fn check_upstream_references(document: &Document) -> Vec<Finding> {
     let upstreams: HashMap<&str, &Upstream> =
-        document.upstreams.iter().map(|upstream| (upstream.id.as_str(), upstream)).collect();
+        document.upstreams.iter().map(|upstream| (upstream.id.as_str(), &**upstream)).collect();
     let mut found = Vec::new();
     for (i, proxy) in document.proxies.iter().enumerate() {
         let Some(upstream_id) = proxy.upstream_id.as_deref() else { continue };
@@ -72,13 +72,23 @@ pub fn check_dispatch_references(document: &Document) -> Vec<Finding> {
 /// Scopes and associations of plugin configs, disabled ones included.
 pub fn check_plugin_references(document: &Document) -> Vec<Finding> {
     let proxies: HashSet<&str> = document.proxies.iter().map(|proxy| proxy.id.as_str()).collect();
-    let configs: HashMap<&str, &PluginConfig> =
-        document.plugin_configs.iter().map(|config| (config.id.as_str(), config)).collect();
     let mut found = Vec::new();
     for (i, config) in document.plugin_configs.iter().enumerate() {
         let messages = check_scope(config, &proxies).into_iter();
         found.extend(messages.map(|message| Finding::plugin_config(i, &config.id, message)));
     }
+    found.extend(check_listed_plugins(document));
+    found
+}
+
+/// What proxies list: the half of [`check_plugin_references`] that needs no other proxies.
+pub fn check_listed_plugins(document: &Document) -> Vec<Finding> {
+    let mut found = Vec::new();
+    if document.proxies.iter().all(|proxy| proxy.plugins.is_empty()) {
+        return found;
+    }
+    let configs: HashMap<&str, &PluginConfig> =
+        document.plugin_configs.iter().map(|config| (config.id.as_str(), &**config)).collect();
     for (i, proxy) in document.proxies.iter().enumerate() {
         let messages = check_associations(proxy, &configs).into_iter();
         found.extend(messages.map(|message| Finding::proxy(i, &proxy.id, message)));
@@ -92,7 +102,8 @@ pub fn check_sole_metrics(document: &Document) -> Vec<Finding> {
     let counts_all = |config: &PluginConfig| {
         config.enabled && config.plugin_name == "prometheus_metrics" && config.scope == PluginScope::Global
     };
-    let mut configs = document.plugin_configs.iter().enumerate().filter(|(_, config)| counts_all(config));
+    let mut configs =
+        document.plugin_configs.iter().map(|config| &**config).enumerate().filter(|(_, config)| counts_all(config));
     let Some((_, PluginConfig { id: first, .. })) = configs.next() else { return Vec::new() };
     let finding = |(i, PluginConfig { id, .. }): (usize, &PluginConfig)| {
         let message = format!(

@@ -1,6 +1,7 @@
 //! Ports of stream proxies (resources sheet §4.7).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::document::Document;
 use super::finding::Finding;
@@ -67,7 +68,7 @@ pub fn reserved_port_conflicts(document: &Document, reserved: &[u16]) -> Vec<Str
 }
 
 pub(super) fn reserved_ports(document: &Document, reserved: &[u16]) -> Vec<Finding> {
-    let conflict = |(i, proxy): (usize, &Proxy)| {
+    let conflict = |(i, proxy): (usize, &Arc<Proxy>)| {
         let port = proxy.listen_port.filter(|port| !proxy.is_http() && *port != 0 && reserved.contains(port))?;
         let message = format!(
             "Stream proxy '{}' listen_port {port} conflicts with a gateway reserved port (proxy/admin/gRPC listener)",

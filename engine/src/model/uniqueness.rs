@@ -1,10 +1,11 @@
 //! What may exist once only (resources sheet §13). All but the IDs are per namespace: give documents of one namespace.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::document::Document;
 use super::finding::Finding;
 use super::host::HostIndex;
+use super::proxy::Proxy;
 
 /// The first holder of each key; a later one is told who it was.
 struct First<K>(HashMap<K, usize>);
@@ -47,9 +48,19 @@ pub fn check_ids(document: &Document) -> Vec<Finding> {
 /// HTTP routes with the same textual path on overlapping hosts: precedence between tiers decides between different paths
 /// only. Each route is reported once, with the earliest one in its way.
 pub fn check_routes(document: &Document) -> Vec<Finding> {
+    check_routes_where(document, |_| true)
+}
+
+/// [`check_routes`] among those with one of these paths.
+pub fn check_routes_with(document: &Document, paths: &HashSet<Option<&str>>) -> Vec<Finding> {
+    check_routes_where(document, |proxy| paths.contains(&proxy.listen_path.as_deref()))
+}
+
+fn check_routes_where(document: &Document, is_meant: impl Fn(&Proxy) -> bool) -> Vec<Finding> {
     let mut by_path: HashMap<Option<&str>, HostIndex<'_>> = HashMap::new();
     let mut found = Vec::new();
-    for (i, proxy) in document.proxies.iter().enumerate().filter(|(_, proxy)| proxy.is_http()) {
+    let proxies = document.proxies.iter().enumerate();
+    for (i, proxy) in proxies.filter(|(_, proxy)| is_meant(proxy) && proxy.is_http()) {
         let path = proxy.listen_path.as_deref();
         let Some(earlier) = by_path.entry(path).or_default().insert(&proxy.hosts, i) else {
             continue;

@@ -24,4 +24,4 @@ mod table;
 pub use backend_path::write_backend_path;
 pub use host::{HostBuffer, MalformedHost, normalize_host};
 pub use path_regex::CompiledRegex;
-pub use table::{RouteMatch, RouteSpec, RouteTable};
+pub use table::{RouteMatch, RouteSpec, RouteTable, RouteUpdate};

@@ -34,6 +34,13 @@ struct Node {
 
 const _: () = assert!(size_of::<Node>() == 64);
 
+impl Node {
+    /// Where the route of a prefix stands at its node.
+    fn prefix_of(&mut self, path: &str) -> &mut u32 {
+        if path.ends_with('/') { &mut self.prefix_slash } else { &mut self.prefix }
+    }
+}
+
 /// One step of the trie.
 #[derive(Debug, Clone, Copy)]
 struct Slot {
@@ -52,7 +59,7 @@ struct Segment {
 }
 
 /// The trie being built and searched. Node and route numbers are u32: the caller refuses more.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct PathTrie {
     nodes: Vec<Node>,
     /// Segments too long for their node.
@@ -75,22 +82,36 @@ impl PathTrie {
 
     /// Enters `/…` as a prefix route. `path` starts with a slash.
     pub(super) fn insert_prefix(&mut self, root: NodeId, path: &str, route: u32) -> Result<(), Taken> {
-        match path.strip_suffix('/') {
-            Some(stem) => {
-                let node = self.reach(root, stem.as_bytes());
-                claim(&mut self.nodes[node as usize].prefix_slash, route)
-            }
-            None => {
-                let node = self.reach(root, path.as_bytes());
-                claim(&mut self.nodes[node as usize].prefix, route)
-            }
-        }
+        let node = self.reach(root, stem(path));
+        claim(self.nodes[node as usize].prefix_of(path), route)
     }
 
     /// Enters `=/…` (without the `=`). `path` starts with a slash.
     pub(super) fn insert_exact(&mut self, root: NodeId, path: &str, route: u32) -> Result<(), Taken> {
         let node = self.reach(root, path.as_bytes());
         claim(&mut self.nodes[node as usize].exact, route)
+    }
+
+    /// Takes out what [`Self::insert_prefix`] entered. The way there stays.
+    pub(super) fn remove_prefix(&mut self, root: NodeId, path: &str) {
+        let node = self.reach(root, stem(path));
+        *self.nodes[node as usize].prefix_of(path) = NONE;
+    }
+
+    /// Takes out what [`Self::insert_exact`] entered. The way there stays.
+    pub(super) fn remove_exact(&mut self, root: NodeId, path: &str) {
+        let node = self.reach(root, path.as_bytes());
+        self.nodes[node as usize].exact = NONE;
+    }
+
+    pub(super) fn renumber(&mut self, new: impl Fn(u32) -> u32) {
+        for node in &mut self.nodes {
+            for route in [&mut node.exact, &mut node.prefix, &mut node.prefix_slash] {
+                if *route != NONE {
+                    *route = new(*route);
+                }
+            }
+        }
     }
 
     /// The exact route of `path`, else its longest prefix.
@@ -216,6 +237,11 @@ impl PathTrie {
     pub(super) fn heap_bytes(&self) -> usize {
         self.nodes.capacity() * size_of::<Node>() + self.text.capacity() + self.slots.capacity() * size_of::<Slot>()
     }
+}
+
+/// What leads to the node of a prefix.
+fn stem(path: &str) -> &[u8] {
+    path.strip_suffix('/').unwrap_or(path).as_bytes()
 }
 
 fn matched(route: u32, len: usize) -> Option<PathMatch> {

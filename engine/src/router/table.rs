@@ -16,6 +16,20 @@ pub struct RouteSpec {
     pub path: Option<String>,
 }
 
+/// How the routes of a table differ from those of the one before it.
+#[derive(Debug, Default)]
+pub struct RouteUpdate<'a> {
+    /// By the numbers the routes had: those they have now, in the same order; anything for one that is removed.
+    pub numbers: &'a [u32],
+    /// With the numbers they had.
+    pub removed: &'a [(u32, RouteSpec)],
+    /// With the numbers they have now.
+    pub added: &'a [(u32, RouteSpec)],
+}
+
+/// So few may always be left behind.
+const LEFT_BEHIND_MAX: usize = 1000;
+
 /// All routes of one configuration.
 ///
 /// A clone shares the index and has regex scratch space of its own: give each core a clone, so that no two threads ever
@@ -29,12 +43,15 @@ pub struct RouteTable {
 
 #[derive(Debug)]
 struct Index {
-    exact_hosts: FxHashMap<Box<str>, u32>,
+    /// Shared with the tables that follow from this one.
+    exact_hosts: FxHashMap<Arc<str>, u32>,
     /// By the text after `*.`.
-    wildcard_hosts: FxHashMap<Box<str>, u32>,
+    wildcard_hosts: FxHashMap<Arc<str>, u32>,
     catch_all: Option<u32>,
     tiers: Box<[Tier]>,
     paths: PathTrie,
+    /// Routes taken out since the table was built anew: each may have left nodes and tiers behind that nothing leads to.
+    left_behind: usize,
 }
 
 #[derive(Debug)]
@@ -83,6 +100,30 @@ impl RouteTable {
         if errors.is_empty() { Ok(builder.finish()) } else { Err(errors) }
     }
 
+    /// The table with other routes, without what it costs to build it anew. None when so much has been taken out that building
+    /// anew costs less in the long run.
+    ///
+    /// # Errors
+    /// One line per refused route.
+    pub fn updated(&self, update: &RouteUpdate<'_>) -> Option<Result<Self, Vec<String>>> {
+        let left_behind = self.index.left_behind + update.removed.len();
+        if left_behind > LEFT_BEHIND_MAX.max(update.numbers.len() / 4) {
+            return None;
+        }
+        let mut builder = Builder::of(self);
+        builder.left_behind = left_behind;
+        for (id, route) in update.removed {
+            builder.remove(*id, route);
+        }
+        builder.renumber(update.numbers);
+        let errors: Vec<String> = update
+            .added
+            .iter()
+            .filter_map(|(id, route)| builder.add(*id, route).err().map(|error| format!("routes[{id}]: {error}")))
+            .collect();
+        Some(if errors.is_empty() { Ok(builder.finish()) } else { Err(errors) })
+    }
+
     /// The route for a host as [`normalize_host`](super::normalize_host) gives it (nothing = the request named none) and
     /// a path without its query.
     pub fn find(&self, host: Option<&str>, path: &[u8]) -> Option<RouteMatch<'_>> {
@@ -120,10 +161,13 @@ impl RouteTable {
 
     /// Heap memory of the host and path index, without the compiled regexes (the regex crate does not tell theirs).
     pub fn heap_bytes(&self) -> usize {
-        let host_bytes = |hosts: &FxHashMap<Box<str>, u32>| {
+        /// What stands before a shared text.
+        const COUNTS_BYTES: usize = 2 * size_of::<usize>();
+        let host_bytes = |hosts: &FxHashMap<Arc<str>, u32>| {
             // hashbrown: one control byte per slot, slots for 8/7 of the capacity
             let slots = hosts.capacity() * 8 / 7;
-            slots * (size_of::<(Box<str>, u32)>() + 1) + hosts.keys().map(|host| host.len()).sum::<usize>()
+            slots * (size_of::<(Arc<str>, u32)>() + 1)
+                + hosts.keys().map(|host| host.len() + COUNTS_BYTES).sum::<usize>()
         };
         let index = &*self.index;
         host_bytes(&index.exact_hosts)
@@ -136,12 +180,13 @@ impl RouteTable {
 
 #[derive(Default)]
 struct Builder {
-    exact_hosts: FxHashMap<Box<str>, u32>,
-    wildcard_hosts: FxHashMap<Box<str>, u32>,
+    exact_hosts: FxHashMap<Arc<str>, u32>,
+    wildcard_hosts: FxHashMap<Arc<str>, u32>,
     catch_all: Option<u32>,
     tiers: Vec<BuildingTier>,
     paths: PathTrie,
     regexes: Vec<(u32, CompiledRegex)>,
+    left_behind: usize,
 }
 
 struct BuildingTier {
@@ -152,6 +197,47 @@ struct BuildingTier {
 }
 
 impl Builder {
+    fn of(table: &RouteTable) -> Self {
+        let Index { exact_hosts, wildcard_hosts, catch_all, tiers, paths, left_behind } = &*table.index;
+        let tier = |tier: &Tier| BuildingTier {
+            root: tier.root,
+            regexes: tier.regexes.clone().map(|place| place as usize).collect(),
+            host_only: tier.host_only,
+        };
+        Self {
+            exact_hosts: exact_hosts.clone(),
+            wildcard_hosts: wildcard_hosts.clone(),
+            catch_all: *catch_all,
+            tiers: tiers.iter().map(tier).collect(),
+            paths: paths.clone(),
+            regexes: table.regexes.to_vec(),
+            left_behind: *left_behind,
+        }
+    }
+
+    fn remove(&mut self, id: u32, route: &RouteSpec) {
+        for tier in self.tiers_of(&route.hosts) {
+            let tier = &mut self.tiers[tier];
+            match route.path.as_deref() {
+                None => tier.host_only = tier.host_only.filter(|owner| *owner != id),
+                Some(path) if path.starts_with("=/") => self.paths.remove_exact(tier.root, &path[1..]),
+                Some(path) if path.starts_with('/') => self.paths.remove_prefix(tier.root, path),
+                Some(_) => tier.regexes.retain(|place| self.regexes[*place].0 != id),
+            }
+        }
+    }
+
+    fn renumber(&mut self, numbers: &[u32]) {
+        let new = |old: u32| numbers.get(old as usize).copied().unwrap_or(old);
+        self.paths.renumber(new);
+        for (route, _) in &mut self.regexes {
+            *route = new(*route);
+        }
+        for tier in &mut self.tiers {
+            tier.host_only = tier.host_only.map(new);
+        }
+    }
+
     fn add(&mut self, id: u32, route: &RouteSpec) -> Result<(), String> {
         let tiers = self.tiers_of(&route.hosts);
         let taken = |Taken(owner): Taken| format!("the path is already taken by routes[{owner}] on a common host");
@@ -221,14 +307,17 @@ impl Builder {
         self.wildcard_hosts.shrink_to_fit();
         let mut regexes = Vec::new();
         let mut tiers = Vec::with_capacity(self.tiers.len());
-        for tier in self.tiers {
+        for mut tier in self.tiers {
+            // Document order decides between them.
+            tier.regexes.sort_by_key(|place| self.regexes[*place].0);
             let start = regexes.len() as u32;
             // a clone shares the compiled program
             regexes.extend(tier.regexes.into_iter().map(|place| self.regexes[place].clone()));
             tiers.push(Tier { root: tier.root, regexes: start..regexes.len() as u32, host_only: tier.host_only });
         }
         let (exact_hosts, wildcard_hosts, catch_all) = (self.exact_hosts, self.wildcard_hosts, self.catch_all);
-        let index = Index { exact_hosts, wildcard_hosts, catch_all, tiers: tiers.into(), paths: self.paths };
+        let (tiers, paths, left_behind) = (tiers.into(), self.paths, self.left_behind);
+        let index = Index { exact_hosts, wildcard_hosts, catch_all, tiers, paths, left_behind };
         RouteTable { index: Arc::new(index), regexes: regexes.into() }
     }
 }

@@ -19,12 +19,14 @@ pub struct Snapshot<P> {
     /// Route numbers are indexes into `proxies`.
     pub routes: RouteTable,
     pub proxies: Vec<ProxySpec>,
-    /// By route number as well; apart, because only logs and refusals want them.
-    pub proxy_facts: Arc<[ProxyFacts]>,
+    /// By route number as well; apart, because only logs and refusals want them. Shared by the snapshots that have a proxy unchanged.
+    pub proxy_facts: Arc<[Arc<ProxyFacts>]>,
+    /// By route number: where the proxy stands in the document.
+    pub places: Vec<u32>,
     /// What [`UpstreamRef::index`] counts.
     pub upstreams: Vec<UpstreamEntry>,
     /// Where each of them stands, by its ID.
-    pub upstream_numbers: FxHashMap<Box<str>, u32>,
+    pub upstream_numbers: Arc<FxHashMap<Box<str>, u32>>,
     pub consumers: Arc<ConsumerIndex>,
     pub plugins: P,
 }
@@ -85,6 +87,7 @@ pub struct UpstreamRef {
 
 /// One upstream, compiled once for all the proxies that name it: what differs from proxy to proxy (scheme, override, pool
 /// limits) is the proxy's own.
+#[derive(Clone)]
 pub struct UpstreamEntry {
     pub spec: Arc<BalancerSpec>,
     pub shared: Arc<SharedBalance>,

@@ -106,7 +106,8 @@ pub fn compile_with(
     }
     let mut lists = Lists::new(&rows);
     let by_proxy = proxies.iter().map(|proxy| lists.of(proxy)).collect();
-    Ok((PluginSet { rows: rows.rows, by_proxy, companion: None }, remarks))
+    let unattached = lists.globals_only.clone();
+    Ok((PluginSet { rows: rows.rows, by_proxy, unattached, companion: None }, remarks))
 }
 
 fn error_texts(plugin: &ConfiguredPlugin, refusal: Refusal) -> Vec<String> {
@@ -136,7 +137,7 @@ impl<'a> Rows<'a> {
         self.by_id.insert(&plugin.id, self.rows.len() as u32);
         self.configs.push(plugin);
         self.rows.push(PluginRow {
-            id: plugin.id.clone(),
+            id: plugin.id.as_str().into(),
             spec: checked.spec,
             priority,
             fingerprint: plugin.fingerprint(priority),

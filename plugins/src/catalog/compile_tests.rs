@@ -40,7 +40,7 @@ fn proxy(id: &str, attached: &[&str]) -> ProxyAttachment {
 /// Ids of what runs on proxy `p`.
 fn effective(plugins: &[ConfiguredPlugin], attached: &[&str]) -> Vec<String> {
     let (set, _) = compile(plugins, &[proxy("p", attached)]).unwrap();
-    set.by_proxy[0].iter().map(|row| set.rows[*row as usize].id.clone()).collect()
+    set.by_proxy[0].iter().map(|row| set.rows[*row as usize].id.to_string()).collect()
 }
 
 const A: &str = "key_auth";

@@ -231,7 +231,7 @@ fn what_is_stale_is_let_go_by_the_core_and_by_the_registry() {
     // A later request of another proxy makes the core look.
     let other = Rc::new(Facts {
         namespace: "ferrum".into(),
-        proxies: Arc::new([engine::snapshot::ProxyFacts { id: "other".into(), ..Default::default() }]),
+        proxies: Arc::new([engine::snapshot::ProxyFacts { id: "other".into(), ..Default::default() }.into()]),
         consumers: facts.consumers.clone(),
         redacted_keys: Vec::new(),
         companion: None,
@@ -316,7 +316,7 @@ fn proxies_beyond_the_bound_are_counted_together() {
     let proxy = |id: &str| engine::snapshot::ProxyFacts { id: id.into(), ..Default::default() };
     let facts = Rc::new(Facts {
         namespace: "ferrum".into(),
-        proxies: ["a", "b", "c", "d"].iter().map(|id| proxy(id)).collect(),
+        proxies: ["a", "b", "c", "d"].iter().map(|id| proxy(id).into()).collect(),
         consumers: facts(&[]).consumers.clone(),
         redacted_keys: Vec::new(),
         companion: None,

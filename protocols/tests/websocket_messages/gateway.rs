@@ -401,7 +401,7 @@ fn snapshot(rows: Vec<Scripted>, backend_port: u16, tls: Option<BackendTls>) -> 
     };
     let numbers: Vec<u32> = (0..).take(rows.len()).collect();
     let rows = rows.into_iter().zip(1..).map(|(spec, number)| PluginRow {
-        id: format!("row-{number}"),
+        id: format!("row-{number}").into(),
         spec: Arc::new(spec),
         priority: number,
         fingerprint: u64::from(number),
@@ -411,11 +411,12 @@ fn snapshot(rows: Vec<Scripted>, backend_port: u16, tls: Option<BackendTls>) -> 
         namespace: "ferrum".to_owned(),
         routes: RouteTable::build(&[RouteSpec { hosts: Vec::new(), path: Some("/".to_owned()) }]).unwrap(),
         proxies: vec![proxy],
-        proxy_facts: Arc::from([ProxyFacts { id: "app".to_owned(), ..ProxyFacts::default() }]),
+        proxy_facts: Arc::from([ProxyFacts { id: "app".to_owned(), ..ProxyFacts::default() }.into()]),
         upstreams: Vec::new(),
+        places: vec![0],
         upstream_numbers: Default::default(),
         consumers: Arc::new(ConsumerIndex::new([])),
-        plugins: PluginSet { rows: rows.collect(), by_proxy: vec![Arc::from(numbers)], companion: None },
+        plugins: PluginSet { rows: rows.collect(), by_proxy: vec![Arc::from(numbers)], ..PluginSet::default() },
     }
 }
 

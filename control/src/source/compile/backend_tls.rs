@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use engine::model::{Proxy, TlsFiles, Upstream};
-use engine::snapshot::Security;
+use engine::snapshot::{BackendSpec, Security, Snapshot};
 use engine::tls::{
     BackendTls, BackendTlsInputs, CertificateRevocationListDer, ClientConfig, ClientOptions, Identity, Policy,
     RootCertStore, client_offers, public_roots, roots,
 };
 #[cfg(test)]
 use engine::tls::{TlsVersion, group, suite};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use time::OffsetDateTime;
 
 const CERTIFICATE: &str = "backend_tls_client_cert_path";
@@ -163,24 +163,41 @@ impl BackendTlsFiles {
     }
 
     /// Lets go of what no document names any more.
-    pub fn keep_only(&self, is_used: impl Fn(&BackendTlsInputs) -> bool) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).retain(|inputs, _| is_used(inputs));
+    pub fn keep_used_by<P>(&self, snapshot: &Snapshot<P>) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        // Most proxies have the backend of the one before them.
+        let mut last: *const BackendSpec = std::ptr::null();
+        let backends = snapshot.proxies.iter().map(|proxy| &proxy.backend).filter(|backend| {
+            let is_other = Arc::as_ptr(backend) != last;
+            last = Arc::as_ptr(backend);
+            is_other
+        });
+        let of_proxies = backends.flat_map(|spec| [Some(&spec.security), spec.direct_security.as_ref()]);
+        let securities = of_proxies.chain(snapshot.upstreams.iter().map(|entry| entry.security.as_ref())).flatten();
+        let used: FxHashSet<&BackendTlsInputs> = securities
+            .filter_map(|security| match security {
+                Security::Tls(tls) => Some(&*tls.inputs),
+                Security::Plain | Security::Broken(_) => None,
+            })
+            .collect();
+        known.retain(|inputs, _| used.contains(inputs));
     }
 }
 
 /// Who is believed without proof, one line each: loud, because it is easily forgotten.
-pub fn unverified(proxies: &[Proxy], upstreams: &[Upstream]) -> Vec<String> {
-    let line = |kind: &str, id: &str| {
-        format!(
-            "{kind} '{id}': backend_tls_verify_server_cert is false: whoever answers in the place of the backend is \
-             believed, and can read and change everything; use backend_tls_server_ca_cert_path instead"
-        )
-    };
-    let of_proxies =
-        proxies.iter().filter(|proxy| proxy.upstream_id.is_none() && !proxy.backend_tls_verify_server_cert);
-    let of_upstreams = upstreams.iter().filter(|upstream| !upstream.backend_tls_verify_server_cert);
-    of_proxies
-        .map(|proxy| line("Proxy", &proxy.id))
-        .chain(of_upstreams.map(|upstream| line("Upstream", &upstream.id)))
-        .collect()
+pub fn unverified_proxies<'p>(proxies: impl Iterator<Item = &'p Proxy>) -> Vec<String> {
+    let unverified = proxies.filter(|proxy| proxy.upstream_id.is_none() && !proxy.backend_tls_verify_server_cert);
+    unverified.map(|proxy| unverified_line("Proxy", &proxy.id)).collect()
+}
+
+pub fn unverified_upstreams(upstreams: &[Arc<Upstream>]) -> Vec<String> {
+    let unverified = upstreams.iter().filter(|upstream| !upstream.backend_tls_verify_server_cert);
+    unverified.map(|upstream| unverified_line("Upstream", &upstream.id)).collect()
+}
+
+fn unverified_line(kind: &str, id: &str) -> String {
+    format!(
+        "{kind} '{id}': backend_tls_verify_server_cert is false: whoever answers in the place of the backend is \
+         believed, and can read and change everything; use backend_tls_server_ca_cert_path instead"
+    )
 }

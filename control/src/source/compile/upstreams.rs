@@ -14,7 +14,7 @@ use super::{CompileOptions, address};
 
 /// Entries in document order. Those whose shape is as it was in `previous` go on with what was counted.
 pub(super) fn compile<P>(
-    upstreams: &[Upstream],
+    upstreams: &[Arc<Upstream>],
     options: &CompileOptions,
     previous: Option<&Snapshot<P>>,
 ) -> Result<Vec<UpstreamEntry>, Vec<String>> {
@@ -113,6 +113,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::source::Running;
     use crate::source::fixture::{compiled, document, proxy};
 
     #[test]
@@ -161,8 +162,10 @@ mod tests {
                 {"id": "staying", "targets": [{"host": "10.0.0.1", "port": ports[1]}]},
             ])
         };
-        let before = compiled(&document(json!([]), upstreams([1, 9])), None);
-        let after = compiled(&document(json!([]), upstreams([2, 9])), Some(&before));
+        let first = document(json!([]), upstreams([1, 9]));
+        let before = compiled(&first, None);
+        let running = Running { document: &first, snapshot: &before };
+        let after = compiled(&document(json!([]), upstreams([2, 9])), Some(running));
         let goes_on = |index: usize| Arc::ptr_eq(&before.upstreams[index].shared, &after.upstreams[index].shared);
         assert_eq!([goes_on(0), goes_on(1)], [false, true]);
     }
@@ -174,8 +177,8 @@ mod tests {
             json!([{"id": "a", "targets": [{"host": "10.0.0.1", "port": 80}]}]),
         );
         // No file can say this; other sources may.
-        document.proxies[0].upstream_subset = Some("gone".into());
-        document.proxies[1].upstream_id = Some("gone".into());
+        Arc::make_mut(&mut document.proxies[0]).upstream_subset = Some("gone".into());
+        Arc::make_mut(&mut document.proxies[1]).upstream_id = Some("gone".into());
         assert!(compiled(&document, None).proxies.iter().all(|proxy| proxy.upstream.is_none()));
     }
 }

@@ -286,6 +286,6 @@ async fn a_warning_is_given_once_for_as_long_as_it_holds() {
     let source = source(vec![nowhere()], None);
     let odd = serde_json::from_value(json!([{"id": "u", "targets": []}])).unwrap();
     let odd = Document { upstreams: odd, ..Document::default() };
-    let warned = |document: &Document| source.new_warnings(document).unwrap().len();
+    let warned = |document: &Document| source.new_warnings(document, None).unwrap().len();
     assert_eq!([warned(&odd), warned(&odd), warned(&Document::default()), warned(&odd)], [1, 0, 0, 1]);
 }

@@ -1,6 +1,8 @@
 //! Reading a namespace: whole, and what has changed (control-plane sheet §7 and §8).
 
-use engine::model::{Consumer, Document, PluginConfig, Proxy, Upstream};
+use std::sync::Arc;
+
+use engine::model::{Consumer, Document, PluginConfig, Proxy, Upstream, rows};
 use rustc_hash::FxHashMap;
 use time::{Duration, OffsetDateTime};
 
@@ -8,7 +10,7 @@ use super::driver::{Cell, Change, timed};
 use super::forms::moment;
 use super::record::{Record, select};
 use super::{IDS_MAX, SqlStore, attach, pair, resources};
-use crate::store::{Changes, Kind, Resource, StoreError, Target};
+use crate::store::{Changes, Kind, Resource, StoreError, Target, relisted};
 
 /// Clocks of writers differ, and a transaction may commit after a later one: changes are read again for so long.
 const OVERLAP: Duration = Duration::seconds(1);
@@ -26,13 +28,13 @@ impl SqlStore {
         let document = Reader { moment: &mut moment, target: &self.target }.document(Some(namespace)).await?;
         let mut document = Document { loaded_at, ..document };
         for proxy in &mut document.proxies {
-            proxy.api_spec_id = None;
+            Arc::make_mut(proxy).api_spec_id = None;
         }
         for upstream in &mut document.upstreams {
-            upstream.api_spec_id = None;
+            Arc::make_mut(upstream).api_spec_id = None;
         }
         for config in &mut document.plugin_configs {
-            config.api_spec_id = None;
+            Arc::make_mut(config).api_spec_id = None;
         }
         document.normalize();
         Ok(document)
@@ -48,11 +50,14 @@ impl SqlStore {
         let since = since - OVERLAP;
         let mut moment = self.database.begin_read().await?;
         let mut reader = Reader { moment: &mut moment, target: &self.target };
-        let mut changes = Changes { listed: reader.listed(Some(namespace)).await?, ..Changes::default() };
-        for (kind, present) in Kind::ALL.into_iter().zip(&mut changes.present) {
-            let unread = reader.unread(namespace, kind, &stamps(known, kind), since, present).await?;
+        let listed = reader.listed(Some(namespace)).await?;
+        let mut changes = Changes { relisted: relisted(known, &listed), ..Changes::default() };
+        for kind in Kind::ALL {
+            let mut unseen = stamps(known, kind);
+            let unread = reader.unread(namespace, kind, &mut unseen, since).await?;
+            changes.gone.extend(unseen.into_keys().map(|id| (kind, id.to_owned())));
             for chunk in unread.chunks(IDS_MAX) {
-                changes.changed.extend(reader.rows(kind, chunk, &changes.listed).await?);
+                changes.changed.extend(reader.rows(kind, chunk, &listed).await?);
             }
         }
         for resource in &mut changes.changed {
@@ -73,15 +78,15 @@ pub(super) struct Reader<'a> {
 impl Reader<'_> {
     /// Everything of one namespace, or of all, exactly as it is stored, ordered by id.
     pub async fn document(&mut self, namespace: Option<&str>) -> Result<Document, StoreError> {
-        let mut document = Document {
-            upstreams: self.all(namespace).await?,
-            consumers: self.all(namespace).await?,
-            proxies: self.all(namespace).await?,
-            plugin_configs: self.all(namespace).await?,
+        let mut proxies: Vec<Proxy> = self.all(namespace).await?;
+        attach(&self.listed(namespace).await?, &mut proxies);
+        Ok(in_order(Document {
+            upstreams: rows(self.all::<Upstream>(namespace).await?),
+            consumers: rows(self.all::<Consumer>(namespace).await?),
+            proxies: rows(proxies),
+            plugin_configs: rows(self.all::<PluginConfig>(namespace).await?),
             ..Document::default()
-        };
-        attach(&self.listed(namespace).await?, &mut document.proxies);
-        Ok(in_order(document))
+        }))
     }
 
     /// All rows of one kind, page by page: each page begins behind the last id, which costs the same however far it is.
@@ -136,14 +141,13 @@ impl Reader<'_> {
         })
     }
 
-    /// Ids of rows that are not as known, and in `present` all ids.
+    /// Ids of rows that are not as known. Those that are there are taken out of `unseen`.
     async fn unread(
         &mut self,
         namespace: &str,
         kind: Kind,
-        known: &FxHashMap<&str, OffsetDateTime>,
+        unseen: &mut FxHashMap<&str, OffsetDateTime>,
         since: OffsetDateTime,
-        present: &mut Vec<String>,
     ) -> Result<Vec<Cell>, StoreError> {
         let sql = format!("SELECT id, updated_at FROM {} WHERE namespace = ?", kind.table());
         let mut unread = Vec::new();
@@ -151,11 +155,11 @@ impl Reader<'_> {
             let mut cells = row.into_iter();
             if let (Some(Cell::Text(id)), Some(stamp)) = (cells.next(), cells.next()) {
                 // What cannot be read here says so when its row is read.
-                let is_known = moment::read(stamp).is_ok_and(|at| at < since && known.get(id.as_str()) == Some(&at));
+                let known = unseen.remove(id.as_str());
+                let is_known = moment::read(stamp).is_ok_and(|at| at < since && known == Some(at));
                 if !is_known {
                     unread.push(Cell::text(&id));
                 }
-                present.push(id);
             }
             Ok(())
         };
@@ -187,7 +191,7 @@ pub(super) fn in_order(mut document: Document) -> Document {
     document.proxies.sort_by(|one, other| one.id.cmp(&other.id));
     document.plugin_configs.sort_by(|one, other| one.id.cmp(&other.id));
     for proxy in &mut document.proxies {
-        proxy.plugins.sort_by(|one, other| one.plugin_config_id.cmp(&other.plugin_config_id));
+        Arc::make_mut(proxy).plugins.sort_by(|one, other| one.plugin_config_id.cmp(&other.plugin_config_id));
     }
     document
 }
@@ -195,10 +199,10 @@ pub(super) fn in_order(mut document: Document) -> Document {
 /// When each row of a kind was changed last, as far as the document knows.
 fn stamps(document: &Document, kind: Kind) -> FxHashMap<&str, OffsetDateTime> {
     fn of<'a, T>(
-        rows: &'a [T],
+        rows: &'a [Arc<T>],
         stamp: impl Fn(&'a T) -> (&'a String, OffsetDateTime),
     ) -> FxHashMap<&'a str, OffsetDateTime> {
-        rows.iter().map(stamp).map(|(id, at)| (id.as_str(), at)).collect()
+        rows.iter().map(|row| stamp(row)).map(|(id, at)| (id.as_str(), at)).collect()
     }
     match kind {
         Kind::Upstream => of(&document.upstreams, |row| (&row.id, row.updated_at)),

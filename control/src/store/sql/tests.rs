@@ -1,6 +1,8 @@
 //! The same suite on every SQL database. SQLite is always there; the others are named by their URLs, which `make test` sets:
 //! `FERRUM_TEST_POSTGRES_URL` and `FERRUM_TEST_MYSQL_URL`, each of an empty database.
 
+use std::sync::Arc;
+
 use engine::model::{Consumer, PluginConfig, Proxy, Upstream};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -132,12 +134,14 @@ async fn a_poll_sees_what_changed_and_what_is_gone(store: &SqlStore) {
     store.apply(vec![Step::Replace(third), Step::Delete(Kind::Proxy, "p2".into())]).await.unwrap();
     let (ids, changes) = changed(store, &known, since).await;
     assert_eq!(ids, ["p3"]);
-    let [_, _, proxies, _] = &changes.present;
-    let mut proxies = proxies.clone();
-    proxies.sort_unstable();
-    assert_eq!(proxies, ["p1", "p3"]);
+    assert_eq!(changes.gone, [(Kind::Proxy, "p2".to_owned())]);
+    assert_eq!(changes.relisted, []);
     // A list is known without its proxy.
-    assert_eq!(changes.listed, [("p1".to_owned(), "g".to_owned())]);
+    let mut others = known.clone();
+    let first = others.proxies.iter_mut().find(|proxy| proxy.id == "p1").unwrap();
+    Arc::make_mut(first).plugins.clear();
+    let changes = store.changes("ferrum", &others, since).await.unwrap();
+    assert_eq!(changes.relisted, [("p1".to_owned(), vec!["g".to_owned()])]);
     let mut group = config("g", "proxy_group", json!(null));
     group.set_updated_at(since);
     store.apply(vec![Step::Replace(group)]).await.unwrap();
@@ -258,10 +262,11 @@ async fn a_reader_sees_each_change_whole(store: &SqlStore) {
             let there: Vec<&str> = there.filter(|id| id.starts_with("own-")).collect();
             assert_eq!((listed.len(), &listed), (1, &there));
             let changes = store.changes("ferrum", &Document::default(), OffsetDateTime::UNIX_EPOCH).await.unwrap();
-            let listed = changes.listed.iter().filter(|(proxy, _)| proxy == "open").map(|(_, config)| config);
-            let listed: Vec<&String> = listed.collect();
-            let [_, _, _, configs] = &changes.present;
-            assert_eq!(listed, configs.iter().filter(|id| id.starts_with("own-")).collect::<Vec<_>>());
+            let open = changes.changed.iter().find(|row| row.kind() == Kind::Proxy && row.id() == "open").unwrap();
+            let there = changes.changed.iter().filter(|row| row.kind() == Kind::PluginConfig).map(Resource::id);
+            let there: Vec<_> =
+                there.filter(|id| id.starts_with("own-")).map(|id| json!({"plugin_config_id": id})).collect();
+            assert_eq!(open.to_json()["plugins"], json!(there));
         }
         is_over.set(true);
     };

@@ -1,5 +1,7 @@
 //! Whole namespaces out of a database and into one, exactly as they are.
 
+use std::sync::Arc;
+
 use engine::model::Document;
 
 use super::SqlStore;
@@ -94,7 +96,7 @@ fn difference(wanted: &Document, kept: &Document) -> Option<(Kind, String)> {
     upstream.or_else(consumer).or_else(proxy).or_else(config)
 }
 
-fn first_other<T: PartialEq + Record>(wanted: &[T], kept: &[T]) -> Option<String> {
+fn first_other<T: PartialEq + Record>(wanted: &[Arc<T>], kept: &[Arc<T>]) -> Option<String> {
     let pairs = wanted.iter().zip(kept).find(|(wanted, kept)| wanted != kept).map(|(wanted, _)| wanted);
     let longer = || wanted.get(kept.len()).or_else(|| kept.get(wanted.len()));
     pairs.or_else(longer).map(|row| row.id().to_owned())

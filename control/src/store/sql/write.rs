@@ -35,16 +35,16 @@ pub(super) async fn clear(change: &mut Change<'_>, namespace: &str) -> Result<()
 /// All resources of a document, each after those it refers to, and what proxies list at the end.
 pub(super) async fn insert_all(change: &mut Change<'_>, document: &Document) -> Result<(), StoreError> {
     for row in &document.upstreams {
-        insert_record(change, row).await?;
+        insert_record(change, &**row).await?;
     }
     for row in &document.consumers {
-        insert_record(change, row).await?;
+        insert_record(change, &**row).await?;
     }
     for row in &document.proxies {
-        insert_record(change, row).await?;
+        insert_record(change, &**row).await?;
     }
     for row in &document.plugin_configs {
-        insert_record(change, row).await?;
+        insert_record(change, &**row).await?;
     }
     for row in &document.proxies {
         associate(change, &row.id, listed(row)).await?;

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -28,6 +30,7 @@ fn upstreams_and_subsets_exist() {
     for (proxy, (upstream, subset)) in
         input.proxies.iter_mut().zip([("u", None), ("x", None), ("u", Some("v1")), ("u", Some("v2"))])
     {
+        let proxy = Arc::make_mut(proxy);
         (proxy.upstream_id, proxy.upstream_subset) = (Some(upstream.into()), subset.map(str::to_owned));
     }
     let expected = [

@@ -224,3 +224,98 @@ proptest! {
         prop_assert_eq!(found, naive(&specs, host, &path), "{:?} {} {}", specs, host, path);
     }
 }
+
+/// A few routes that can stand beside one another.
+fn some_routes() -> impl Strategy<Value = Vec<RouteSpec>> {
+    let hosts = proptest::sample::select(vec!["", "a.x", "b.x", "*.x", "a.x b.x"]);
+    let path = proptest::option::of(proptest::sample::select(vec![
+        "/",
+        "/a",
+        "/a/",
+        "=/a",
+        "/a/b",
+        "~/a.*",
+        "~/b",
+        "~/(a|b)/c",
+    ]));
+    proptest::collection::vec((hosts, path), 0..16).prop_map(|wanted| {
+        let mut specs: Vec<RouteSpec> = Vec::new();
+        for (hosts, path) in wanted {
+            let wanted = spec(&hosts.split_whitespace().collect::<Vec<_>>(), path.unwrap_or_default());
+            let is_taken = |other: &RouteSpec| {
+                let is_common =
+                    other.hosts == wanted.hosts || other.hosts.iter().any(|host| wanted.hosts.contains(host));
+                other.path == wanted.path && is_common
+            };
+            if (!wanted.hosts.is_empty() || wanted.path.is_some()) && !specs.iter().any(is_taken) {
+                specs.push(wanted);
+            }
+        }
+        specs
+    })
+}
+
+fn numbered(specs: &[RouteSpec], is_one: impl Fn(&RouteSpec) -> bool) -> Vec<(u32, RouteSpec)> {
+    (0..).zip(specs).filter(|(_, spec)| is_one(spec)).map(|(id, spec)| (id, spec.clone())).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn an_updated_table_is_as_one_that_is_built_anew(steps in proptest::collection::vec(some_routes(), 2..5)) {
+        let mut before = steps[0].clone();
+        let mut running = RouteTable::build(&before).unwrap();
+        for after in &steps[1..] {
+            // Routes of both keep their order among themselves.
+            let mut kept: Vec<RouteSpec> = before.iter().filter(|spec| after.contains(spec)).cloned().collect();
+            kept.extend(after.iter().filter(|spec| !before.contains(spec)).cloned());
+            let after = kept;
+            let numbers: Vec<u32> = before
+                .iter()
+                .map(|spec| after.iter().position(|other| other == spec).map_or(u32::MAX, |place| place as u32))
+                .collect();
+            let (removed, added) = (numbered(&before, |spec| !after.contains(spec)), numbered(&after, |spec| !before.contains(spec)));
+            let update = RouteUpdate { numbers: &numbers, removed: &removed, added: &added };
+            running = running.updated(&update).unwrap().unwrap();
+            let anew = RouteTable::build(&after).unwrap();
+            for host in [None, Some("a.x"), Some("b.x"), Some("c.x"), Some("x")] {
+                for path in ["/", "/a", "/a/", "/a/b", "/a/b/c", "/b", "/b/c", "/c", "*"] {
+                    let found = |table: &RouteTable| {
+                        table.find(host, path.as_bytes()).map(|found| (found.route, found.matched_len, found.regex.is_some()))
+                    };
+                    prop_assert_eq!(found(&running), found(&anew), "{:?} {} {:?} {:?}", host, path, before, after);
+                }
+            }
+            before = after;
+        }
+    }
+}
+
+#[test]
+fn a_route_that_cannot_be_added_refuses_the_update_and_leaves_the_table_as_it_was() {
+    let running = table(&[spec(&[], "/a"), spec(&["x"], "/a")]);
+    let added = [(2, spec(&["x"], "/a"))];
+    let update = RouteUpdate { numbers: &[0, 1], removed: &[], added: &added };
+    let errors = running.updated(&update).unwrap().unwrap_err();
+    assert_eq!(errors, ["routes[2]: the path is already taken by routes[1] on a common host"]);
+    assert_eq!(route(&running, "x", "/a"), Some('B'));
+}
+
+#[test]
+fn a_table_that_much_has_been_taken_out_of_is_to_be_built_anew() {
+    let mut running = table(&[spec(&[], "/0")]);
+    let mut updates = 0;
+    loop {
+        let (removed, added) =
+            ([(0, spec(&[], &format!("/{updates}")))], [(0, spec(&[], &format!("/{}", updates + 1)))]);
+        match running.updated(&RouteUpdate { numbers: &[0], removed: &removed, added: &added }) {
+            Some(updated) => running = updated.unwrap(),
+            None => break,
+        }
+        updates += 1;
+        assert_eq!(route(&running, "", &format!("/{updates}")), Some('A'));
+        assert_eq!(route(&running, "", &format!("/{}", updates - 1)), None);
+    }
+    assert_eq!(updates, LEFT_BEHIND_MAX);
+}

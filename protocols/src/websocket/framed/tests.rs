@@ -122,7 +122,7 @@ impl Bench {
         let facts = Facts {
             namespace: "ferrum".into(),
             consumers: Arc::new(ConsumerIndex::new([])),
-            proxies: Arc::from([ProxyFacts::default()]),
+            proxies: Arc::from([ProxyFacts::default().into()]),
             redacted_keys: Vec::new(),
             companion: None,
         };

@@ -341,7 +341,7 @@ async fn what_a_column_would_change_is_refused() {
         _ => unreachable!("a proxy"),
     };
     row.pool_max_requests_per_connection = Some(i64::MAX as u64 + 1);
-    let document = Document { proxies: vec![row], ..Document::default() };
+    let document = Document { proxies: engine::model::rows([row]), ..Document::default() };
     let error = store.import("ferrum", &document, REPLACING).await.unwrap_err();
     assert_eq!(error.to_string(), "the database would not keep proxy 'p' as it is");
     assert!(store.export(None).await.unwrap().proxies.is_empty());
