@@ -129,3 +129,43 @@ fn a_plugin_that_is_left_out_is_named_even_in_the_quietest_log() {
     assert!(said.contains("FERRUM_BACKEND_ALLOW_IPS=private"), "{said}");
     assert_eq!(strict.get("/a").text(), "served");
 }
+
+/// Each is served at once whatever it refers to: the gateway that a proxy is written to has not looked at what another one has written.
+#[test]
+fn a_proxy_is_served_at_once_although_another_gateway_wrote_what_it_refers_to() {
+    for database in Database::each("two") {
+        let (one, two) = (on(&database).start(), on(&database).env("FERRUM_DB_POLL_INTERVAL", "3600").start());
+        let group = json!({"id": "g", "plugin_name": "request_termination", "scope": "proxy_group", "config": {}});
+        assert_eq!(one.manage("POST", "/plugins/config", &group).status, 201);
+        let mut listing = proxy("a", "/a", 1);
+        listing["plugins"] = json!([{"plugin_config_id": "g"}]);
+        let made = two.manage("POST", "/proxies", &listing);
+        assert_eq!(made.status, 201, "{}", made.text());
+        eventually("the other's plugin runs", || (two.get("/a").status == 503).then_some(()));
+    }
+}
+
+/// Consumers, upstreams and proxies, one after the other, none of which another look at the database would bring.
+#[test]
+fn rows_of_each_kind_are_served_as_soon_as_they_are_written() {
+    for database in Database::each("rows") {
+        let (first, second) = (Backend::saying("first"), Backend::saying("second"));
+        let gateway = on(&database).env("FERRUM_DB_POLL_INTERVAL", "3600").start();
+        let to = |port: u16| json!({"id": "u", "targets": [{"host": "127.0.0.1", "port": port}]});
+        assert_eq!(gateway.manage("POST", "/upstreams", &to(first.port())).status, 201);
+        let key = json!({"id": "k", "plugin_name": "key_auth", "scope": "global", "config": {}});
+        assert_eq!(gateway.manage("POST", "/plugins/config", &key).status, 201);
+        let mut row = proxy("a", "/a", 1);
+        row["upstream_id"] = json!("u");
+        assert_eq!(gateway.manage("POST", "/proxies", &row).status, 201);
+        eventually("it is guarded", || (gateway.get("/a").status == 401).then_some(()));
+        let ann = json!({"id": "c", "username": "ann", "credentials": {"keyauth": [{"key": "secret"}]}});
+        assert_eq!(gateway.manage("POST", "/consumers", &ann).status, 201);
+        let ask = || gateway.ask("GET /a HTTP/1.1\r\nHost: x\r\nX-API-Key: secret\r\nConnection: close\r\n\r\n");
+        eventually("the consumer is known", || (ask().text() == "first").then_some(()));
+        assert_eq!(gateway.manage("PUT", "/upstreams/u", &to(second.port())).status, 200);
+        eventually("the upstream is another", || (ask().text() == "second").then_some(()));
+        assert_eq!(gateway.manage("DELETE", "/consumers/c", &Value::Null).status, 204);
+        eventually("the consumer is gone", || (ask().status == 401).then_some(()));
+    }
+}

@@ -58,7 +58,7 @@ use crate::capabilities::Capabilities;
 use crate::dns::Dns;
 use crate::logging::LogCounts;
 use crate::overload::Monitor;
-use crate::store::Store;
+use crate::store::{Kind, Store};
 
 use audit::Recorder;
 use auth::Gate;
@@ -72,7 +72,16 @@ use windows::Windows;
 pub type AllowList = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
 
 /// Called after each write that has changed the database, so that it can be applied at once.
-pub type OnWrite = Arc<dyn Fn() + Send + Sync>;
+pub type OnWrite = Arc<dyn Fn(Written) + Send + Sync>;
+
+/// What has changed in the database.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Written {
+    /// One row, with what it lists.
+    Row(Kind, String),
+    /// Several, or others along with one.
+    Several,
+}
 
 /// What the API needs to know (admin sheet §1).
 #[derive(Clone, Debug)]

@@ -354,7 +354,7 @@ async fn over(
         sources.store = Some(store.clone());
         sources.database_unavailable = unavailable.clone();
         let counted = writes.clone();
-        sources.on_write = Some(Arc::new(move || {
+        sources.on_write = Some(Arc::new(move |_| {
             counted.fetch_add(1, SeqCst);
         }));
         change(options, sources);

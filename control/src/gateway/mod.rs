@@ -14,6 +14,7 @@ mod services;
 mod signals;
 mod tls;
 mod warm_up;
+mod writes;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -26,7 +27,6 @@ use engine::overload::Overload;
 use engine::publish::Fanout;
 use engine::snapshot::Snapshot;
 use plugins::PluginSet;
-use tokio::sync::Notify;
 
 use crate::admin::{AdminSources, Readiness};
 use crate::capabilities::{Capabilities, targets};
@@ -42,6 +42,7 @@ use listener_tls::ListenerTls;
 pub(crate) use options::database as database_target;
 use publication::{Origin, Publication, needed_names};
 use signals::{Signals, Stopped};
+use writes::Writes;
 
 /// Why a gateway ends other than by being told to.
 #[derive(Debug, thiserror::Error)]
@@ -281,12 +282,12 @@ async fn live(
     sources.request_metrics = request_metrics;
     sources.plugins = ferrum_edge::adapter::available().into_iter().map(str::to_owned).collect();
     // Told by admin writes, so that they are in service at once.
-    let written = Arc::new(Notify::new());
+    let writes = Arc::new(Writes::default());
     if let Some(database) = database {
-        let told = written.clone();
+        let told = writes.clone();
         sources.database_unavailable = database.is_away();
         sources.store = Some(Arc::new(CurrentStore(database)));
-        sources.on_write = Some(Arc::new(move || told.notify_one()));
+        sources.on_write = Some(Arc::new(move |written| told.note(written)));
     }
     let _probing = gauges.start(Duration::from_millis(settings.overload.overload_check_interval_ms));
     let admin = admin_api::start(settings, sources, admin_tls.as_deref())?;
@@ -302,7 +303,7 @@ async fn live(
     let _tidying = publication.clone().start_tidying();
     let _following = (settings.core.mode == Mode::Database).then(|| {
         let every = options::seconds(settings.database.db_poll_interval);
-        publication.clone().start_following(every, written)
+        publication.clone().start_following(every, writes)
     });
 
     let ended = tokio::select! {

@@ -13,15 +13,17 @@ use ferrum_edge::adapter;
 use plugins::PluginSet;
 use plugins::outbound::Services;
 use serde_json::Value;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::services;
+use super::writes::{Look, Writes};
 use crate::capabilities::{Capabilities, Target, targets};
 use crate::dns::{Dns, NameSpec};
 use crate::source::{
     CompileOptions, DatabaseSource, FileSource, Polled, Running, SourceError, backend_names, has_same_names, is_same,
 };
+use crate::store::Kind;
 
 pub(super) type Published = Arc<Snapshot<PluginSet>>;
 
@@ -159,52 +161,67 @@ impl Publication {
 
     /// Looks for another configuration. One that cannot be served changes nothing.
     pub(super) async fn reload(self: &Arc<Self>) {
+        self.look(Look::AtAll).await;
+    }
+
+    async fn look(self: &Arc<Self>, look: Look) {
         let _looking = self.looking.lock().await;
-        let began = Instant::now();
-        let wanted = match &self.origin {
-            Origin::File(source) => Wanted::File(source.clone()),
-            Origin::Database(source) => match source.poll(&self.document()).await {
-                Ok(polled) => Wanted::Database(source.clone(), Box::new(polled)),
-                // Why it failed has been said.
-                Err(_) => return,
-            },
-        };
-        let cursor = match &wanted {
-            Wanted::File(_) => None,
-            Wanted::Database(source, polled) => Some((source.clone(), polled.cursor)),
-        };
-        let read = began.elapsed();
-        let loaded = self.aside(move |this| this.load(wanted)).await.unwrap_or_else(|error| {
-            Err(SourceError { summary: format!("cannot compile the configuration: {error}"), errors: Vec::new() })
-        });
-        match loaded {
-            Ok(loaded) => {
-                if let Some(loaded) = loaded {
-                    let compiled = began.elapsed();
-                    self.replace(loaded).await;
-                    let (read_ms, compile_ms) = (milliseconds(read), milliseconds(compiled - read));
-                    let publish_ms = milliseconds(began.elapsed() - compiled);
-                    tracing::info!(read_ms, compile_ms, publish_ms, "Configuration reloaded successfully");
-                }
-                if let Some((source, cursor)) = cursor {
-                    source.note(cursor);
-                }
+        if let Look::At(rows) = look
+            && self.take_over_rows(&rows).await
+        {
+            return;
+        }
+        if let Err(error) = self.take_over_all().await {
+            for line in &error.errors {
+                tracing::error!("{line}");
             }
-            Err(error) => {
-                for line in &error.errors {
-                    tracing::error!("{line}");
-                }
-                tracing::error!("Configuration reload failed, keeping previous config: {}", error.summary);
+            tracing::error!("Configuration reload failed, keeping previous config: {}", error.summary);
+        }
+    }
+
+    /// Whether that was enough: what those rows refer to may have changed too, by another gateway.
+    async fn take_over_rows(self: &Arc<Self>, rows: &[(Kind, String)]) -> bool {
+        let began = Instant::now();
+        let Origin::Database(source) = &self.origin else { return false };
+        let Some(polled) = source.poll_rows(rows).await else { return false };
+        self.take_over(Wanted::Database(source.clone(), Box::new(polled)), began).await.is_ok()
+    }
+
+    async fn take_over_all(self: &Arc<Self>) -> Result<(), SourceError> {
+        let began = Instant::now();
+        match &self.origin {
+            Origin::File(source) => self.take_over(Wanted::File(source.clone()), began).await,
+            Origin::Database(source) => {
+                // Why it failed has been said.
+                let Ok(polled) = source.poll(&self.document()).await else { return Ok(()) };
+                let cursor = polled.cursor;
+                self.take_over(Wanted::Database(source.clone(), Box::new(polled)), began).await?;
+                source.note(cursor);
+                Ok(())
             }
         }
     }
 
-    /// Looks again and again, and whenever it is told that there is something to see.
-    pub(super) fn start_following(self: Arc<Self>, every: Duration, told: Arc<Notify>) -> JoinHandle<()> {
+    async fn take_over(self: &Arc<Self>, wanted: Wanted, began: Instant) -> Result<(), SourceError> {
+        let read = began.elapsed();
+        let loaded = self.aside(move |this| this.load(wanted)).await.unwrap_or_else(|error| {
+            Err(SourceError { summary: format!("cannot compile the configuration: {error}"), errors: Vec::new() })
+        });
+        if let Some(loaded) = loaded? {
+            let compiled = began.elapsed();
+            self.replace(loaded).await;
+            let (read_ms, compile_ms) = (milliseconds(read), milliseconds(compiled - read));
+            let publish_ms = milliseconds(began.elapsed() - compiled);
+            tracing::info!(read_ms, compile_ms, publish_ms, "Configuration reloaded successfully");
+        }
+        Ok(())
+    }
+
+    /// Looks again and again, and at once at what is written.
+    pub(super) fn start_following(self: Arc<Self>, every: Duration, writes: Arc<Writes>) -> JoinHandle<()> {
         tokio::spawn(async move {
             loop {
-                let _ = tokio::time::timeout(every, told.notified()).await;
-                self.reload().await;
+                self.look(writes.next(every).await).await;
             }
         })
     }

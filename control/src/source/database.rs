@@ -11,7 +11,7 @@ use super::connections::{Connections, Databases};
 use super::delta::applied;
 use super::file::SourceError;
 use super::sound::{ChangedProxies, check_changed, check_ports, check_stored};
-use crate::store::{Changes, Store, StoreError};
+use crate::store::{Changes, Kind, Store, StoreError};
 
 /// Which part of a database is served, and what its configurations are checked against.
 #[derive(Clone, Debug)]
@@ -173,6 +173,31 @@ impl DatabaseSource {
         };
         self.say(read.as_ref().err());
         read.map(|read| Polled { read, cursor })
+    }
+
+    /// What has become of those rows: for rows that were just written here, without a look at the others. None when that is not
+    /// enough to know.
+    pub async fn poll_rows(&self, rows: &[(Kind, String)]) -> Option<Polled> {
+        let Progress::Until(cursor) = *self.progress() else { return None };
+        // What is served is all of one database: the replica may not have these rows yet.
+        if self.connections.replica().is_some() {
+            return None;
+        }
+        let primary = self.connections.primary().ok()?;
+        let mut changes = Changes::default();
+        for (kind, id) in rows {
+            // A failure is said by the look at everything that follows.
+            let found = primary.get(*kind, id).await.ok()?;
+            match found.filter(|row| row.namespace() == self.scope.namespace) {
+                Some(mut row) => {
+                    row.set_api_spec_id(None);
+                    row.normalize();
+                    changes.changed.push(row);
+                }
+                None => changes.gone.push((*kind, id.clone())),
+            }
+        }
+        Some(Polled { read: Read::Changes(changes), cursor })
     }
 
     /// None when everything has to be read. A replica may show a row long after the time that stands in it; it is found by not

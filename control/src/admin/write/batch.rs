@@ -7,8 +7,8 @@ use time::OffsetDateTime;
 use super::import::{Import, cross_faults};
 use super::references::Known;
 use super::{Call, Change, Refusal, WriteOptions, prepare};
-use crate::admin::Admin;
 use crate::admin::reply::{self, Reply};
+use crate::admin::{Admin, Written};
 
 impl Admin {
     /// Everything that is wrong is said at once, and then nothing is written.
@@ -30,7 +30,7 @@ impl Admin {
         if !outcome.is_empty() {
             let (resource_id, diff) = (&call.namespace, json!({ "after": counts }));
             let change = Change { action: "batch_create", resource_type: "gateway_config", resource_id, diff };
-            self.written(call, change);
+            self.written(call, change, Written::Several);
         }
         if outcome.errors.is_empty() {
             return Ok(reply::json(StatusCode::CREATED, &json!({ "created": counts })));

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::{Call, Change, Refusal, not_stored, secrets, unique};
-use crate::admin::Admin;
 use crate::admin::reply::{self, Reply};
+use crate::admin::{Admin, Written};
 use crate::store::{Kind, Resource, Step, Store};
 
 use engine::model::Consumer;
@@ -185,7 +185,8 @@ impl Admin {
             "before": self.recorded(Kind::Consumer, &before.to_json()),
             "after": self.recorded(Kind::Consumer, &shown),
         });
-        self.written(call, Change { action, resource_type: "consumer_credentials", resource_id: &id, diff });
+        let change = Change { action, resource_type: "consumer_credentials", resource_id: &id, diff };
+        self.written(call, change, Written::Row(Kind::Consumer, id.clone()));
         Ok(self.shown(StatusCode::OK, Kind::Consumer, shown, call.caller.role))
     }
 }

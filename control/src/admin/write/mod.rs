@@ -31,7 +31,7 @@ use super::pipeline::Call;
 use super::reply::{self, Reply};
 use super::resources::ResourceKind;
 use super::route::Write;
-use super::{Admin, redact};
+use super::{Admin, Written, redact};
 use crate::settings::Secret;
 use crate::store::{AuditEvent, Kind, Resource, Step, Store, StoreError};
 use references::Known;
@@ -140,6 +140,14 @@ async fn to_its_end(work: impl Future<Output = Result<Reply, Refusal>> + Send + 
     }
 }
 
+/// What a resource that was stored has changed: with a plugin config the list of its proxy may be another.
+fn stored(resource: &Resource) -> Written {
+    match resource.kind() {
+        Kind::PluginConfig => Written::Several,
+        kind => Written::Row(kind, resource.id().to_owned()),
+    }
+}
+
 /// A change that has been made, as it is recorded.
 struct Change<'a> {
     action: &'a str,
@@ -217,7 +225,8 @@ impl Admin {
         let after = resource.to_json();
         store.apply(vec![Step::Insert(resource.clone())]).await.map_err(|error| not_stored(kind, &error))?;
         let diff = json!({ "after": self.recorded(kind, &after) });
-        self.written(call, Change { action: "create", resource_type: kind.name(), resource_id: resource.id(), diff });
+        let change = Change { action: "create", resource_type: kind.name(), resource_id: resource.id(), diff };
+        self.written(call, change, stored(&resource));
         Ok(self.shown(StatusCode::CREATED, kind, after, call.caller.role))
     }
 
@@ -238,7 +247,8 @@ impl Admin {
         store.apply(vec![Step::Replace(resource.clone())]).await.map_err(|error| not_stored(kind, &error))?;
         let before = former.to_json();
         let diff = json!({ "before": self.recorded(kind, &before), "after": self.recorded(kind, &after) });
-        self.written(call, Change { action: "update", resource_type: kind.name(), resource_id: resource.id(), diff });
+        let change = Change { action: "update", resource_type: kind.name(), resource_id: resource.id(), diff };
+        self.written(call, change, stored(&resource));
         Ok(self.shown(StatusCode::OK, kind, after, call.caller.role))
     }
 
@@ -258,7 +268,12 @@ impl Admin {
             }
         }
         let diff = json!({ "before": self.recorded(kind, &former.to_json()) });
-        self.written(call, Change { action: "delete", resource_type: kind.name(), resource_id: id, diff });
+        let written = match kind {
+            Kind::Upstream | Kind::Consumer => Written::Row(kind, id.to_owned()),
+            // Plugin configs go with their proxy, and out of the lists of others.
+            Kind::Proxy | Kind::PluginConfig => Written::Several,
+        };
+        self.written(call, Change { action: "delete", resource_type: kind.name(), resource_id: id, diff }, written);
         Ok(reply::no_content())
     }
 
@@ -308,7 +323,7 @@ impl Admin {
     }
 
     /// Says that the database has changed.
-    fn written(&self, call: &Call, change: Change<'_>) {
+    fn written(&self, call: &Call, change: Change<'_>, written: Written) {
         if let Some(recorder) = &self.recorder {
             recorder.record(AuditEvent {
                 id: Uuid::new_v4().to_string(),
@@ -322,7 +337,7 @@ impl Admin {
             });
         }
         if let Some(on_write) = &self.sources.on_write {
-            on_write();
+            on_write(written);
         }
     }
 }

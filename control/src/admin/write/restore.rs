@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::import::{Import, cross_faults};
 use super::{Call, Change, Refusal, WriteOptions};
-use crate::admin::Admin;
 use crate::admin::reply::{self, Reply};
+use crate::admin::{Admin, Written};
 use crate::store::Resource;
 
 impl Admin {
@@ -32,7 +32,8 @@ impl Admin {
         let counts = outcome.counts();
         let diff = json!({ "before": { "replaced_namespace": call.namespace }, "after": counts });
         let resource_id = &call.namespace;
-        self.written(call, Change { action: "restore", resource_type: "gateway_config", resource_id, diff });
+        let change = Change { action: "restore", resource_type: "gateway_config", resource_id, diff };
+        self.written(call, change, Written::Several);
         if outcome.errors.is_empty() {
             return Ok(reply::json(StatusCode::OK, &json!({ "restored": counts })));
         }

@@ -289,3 +289,43 @@ async fn a_warning_is_given_once_for_as_long_as_it_holds() {
     let warned = |document: &Document| source.new_warnings(document, None).unwrap().len();
     assert_eq!([warned(&odd), warned(&odd), warned(&Document::default()), warned(&odd)], [1, 0, 0, 1]);
 }
+
+fn of_upstreams(ids: &[&str]) -> Vec<(Kind, String)> {
+    ids.iter().map(|id| (Kind::Upstream, (*id).to_owned())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_were_written_here_are_read_without_the_others() {
+    let Place { source, folder: _folder } = place().await;
+    assert!(source.poll_rows(&of_upstreams(&["u"])).await.is_none(), "nothing of the database is in service");
+    let empty = started(&source).await;
+    for id in ["u", "v"] {
+        insert(&primary(&source), id).await;
+    }
+    let one = source.poll_rows(&of_upstreams(&["u", "gone"])).await.unwrap().over(&empty).unwrap();
+    assert_eq!(one.upstreams.iter().map(|row| row.id.as_str()).collect::<Vec<_>>(), ["u"]);
+    assert!(source.poll_rows(&of_upstreams(&["u"])).await.unwrap().over(&one).is_none(), "it is known");
+    primary(&source).apply(vec![Step::Delete(Kind::Upstream, "u".into())]).await.unwrap();
+    assert!(source.poll_rows(&of_upstreams(&["u"])).await.unwrap().over(&one).unwrap().upstreams.is_empty());
+    let all = followed(&source, &one).await.unwrap();
+    assert_eq!(all.upstreams.iter().map(|row| row.id.as_str()).collect::<Vec<_>>(), ["v"], "found by the next poll");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_of_another_namespace_is_none() {
+    let Place { source, folder: _folder } = place().await;
+    let empty = started(&source).await;
+    let mut foreign = upstream("u", 1);
+    foreign.set_namespace("team-b");
+    primary(&source).apply(vec![Step::Insert(foreign)]).await.unwrap();
+    assert!(source.poll_rows(&of_upstreams(&["u"])).await.unwrap().over(&empty).is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_replica_is_read_everything_is_read_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = source(vec![target(&folder, "config.db")], Some(target(&folder, "config.db")));
+    source.connect().await.unwrap();
+    started(&source).await;
+    assert!(source.poll_rows(&of_upstreams(&["u"])).await.is_none());
+}

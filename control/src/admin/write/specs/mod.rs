@@ -14,13 +14,13 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{Change, INTERNAL, Refusal, looked_up, prepare, to_its_end};
-use crate::admin::Admin;
 use crate::admin::pipeline::Call;
 use crate::admin::reply::{self, Reply};
 use crate::admin::route::SpecWrite;
 use crate::admin::specs::{
     self, Bundle, Live, NOT_FOUND, SpecError, Submission, declared_in, extract, keep_ids, new_ids,
 };
+use crate::admin::{Admin, Written};
 use crate::store::{Kind, Resource, SpecKey, SpecSummary, Step, Store, StoreError};
 
 const CONFLICT: &str = "Resource conflict — the operation collides with an existing row (likely a duplicate id, name, or \
@@ -140,7 +140,8 @@ impl Admin {
     }
 
     fn spec_written(&self, call: &Call, action: &str, id: &str, diff: Value) {
-        self.written(call, Change { action, resource_type: "api_spec", resource_id: id, diff });
+        let change = Change { action, resource_type: "api_spec", resource_id: id, diff };
+        self.written(call, change, Written::Several);
     }
 }
 
