@@ -116,7 +116,7 @@ fn main() {
         adapter::check("example_plugin", &json!({"header_value": "edge-1"}), &services).expect("a sound config");
     let spec = checked.spec.clone();
     let row = PluginRow { id: "example".into(), spec: checked.spec, priority: checked.priority, fingerprint: 1 };
-    let set = PluginSet { rows: vec![row], by_proxy: vec![Arc::new([0])], ..PluginSet::default() };
+    let set = PluginSet { rows: vec![row], lists: vec![Arc::new([0])], by_proxy: vec![0], ..PluginSet::default() };
     let document: Document =
         serde_json::from_value(json!({"version": "1", "proxies": [{"id": "orders", "backend_host": "10.9.0.4",
         "backend_port": 8080}], "consumers": [], "upstreams": [], "plugin_configs": []}))

@@ -29,4 +29,4 @@ pub use chain::{Chain, Panicked, Verdict, Wanting};
 pub use codec::Codec;
 pub use context::{Facts, Metadata, Outcome, RequestContext, RouteOverride};
 pub use plugin::{Buffering, CoreEnv, Flow, Phases, Plugin, Protocol, Protocols, Rejection, WholeResponse};
-pub use set::{AuthMode, Companion, PluginRow, PluginSet, Specs};
+pub use set::{AuthMode, Companion, PluginRow, PluginSet, RowList, Specs, UNATTACHED};

@@ -46,15 +46,28 @@ pub struct PluginRow {
     pub fingerprint: u64,
 }
 
-/// All rows, and for each proxy (by its index) the rows that run on it, in the order in which they run.
+/// Rows that run together, in the order in which they run.
+pub type RowList = Arc<[u32]>;
+
+/// The list of a proxy that attaches none.
+pub const UNATTACHED: u32 = 0;
+
+/// All rows, and for each proxy those that run on it.
 #[derive(Clone, Default)]
 pub struct PluginSet {
     pub rows: Vec<PluginRow>,
-    /// Proxies with the same list share it.
-    pub by_proxy: Vec<Arc<[u32]>>,
-    /// That of a proxy which attaches none.
-    pub unattached: Arc<[u32]>,
+    /// Each once; the first is [`UNATTACHED`].
+    pub lists: Vec<RowList>,
+    /// By the number of the proxy: the number of its list.
+    pub by_proxy: Vec<u32>,
     pub companion: Option<Arc<dyn Companion>>,
+}
+
+impl PluginSet {
+    /// What runs on a proxy.
+    pub fn list(&self, proxy: usize) -> &RowList {
+        &self.lists[self.by_proxy[proxy] as usize]
+    }
 }
 
 /// What another plugin API keeps about a configuration.

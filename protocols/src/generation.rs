@@ -29,10 +29,32 @@ type Balancers = Box<[OnceCell<Rc<Balancer>>]>;
 pub struct Generation {
     pub snapshot: Arc<Snapshot<PluginSet>>,
     pub facts: Rc<Facts>,
-    routes: Box<[OnceCell<Route>]>,
+    routes: Routes,
     chains: Chains,
     instances: Instances,
     balancers: Balancers,
+}
+
+/// So many routes get their slots together, when the first of them is used: a core is to spend no time on a new configuration that
+/// grows with the number of proxies.
+const ROUTES_TOGETHER: usize = 256;
+
+/// By number.
+struct Routes(Box<[OnceCell<Box<[OnceCell<Route>]>>]>);
+
+impl Routes {
+    fn new(count: usize) -> Self {
+        Self((0..count.div_ceil(ROUTES_TOGETHER)).map(|_| OnceCell::new()).collect())
+    }
+
+    fn get(&self, number: usize) -> Option<&Route> {
+        self.0[number / ROUTES_TOGETHER].get()?[number % ROUTES_TOGETHER].get()
+    }
+
+    fn get_or_init(&self, number: usize, make: impl FnOnce() -> Route) -> &Route {
+        let slots = || (0..ROUTES_TOGETHER).map(|_| OnceCell::new()).collect();
+        self.0[number / ROUTES_TOGETHER].get_or_init(slots)[number % ROUTES_TOGETHER].get_or_init(make)
+    }
 }
 
 /// What one core keeps for one proxy. It stands in the table itself, and what proxies have in common is shared: with
@@ -84,7 +106,7 @@ impl Generation {
             let present = previous.instances.borrow();
             instances.extend(kept.iter().filter_map(|print| Some((*print, present.get(print)?.clone()))));
         }
-        let routes = (0..snapshot.proxies.len()).map(|_| OnceCell::new()).collect();
+        let routes = Routes::new(snapshot.proxies.len());
         let balancers = carried_balancers(&snapshot, core, previous);
         let (facts, chains, instances) = (Rc::new(facts), Chains::default(), RefCell::new(instances));
         Self { snapshot, facts, routes, chains, instances, balancers }
@@ -99,12 +121,12 @@ impl Generation {
     }
 
     pub fn route(&self, index: u32, env: &CoreEnv, pools: &BackendPools) -> &Route {
-        self.routes[index as usize].get_or_init(|| self.build_route(index as usize, env, pools))
+        self.routes.get_or_init(index as usize, || self.build_route(index as usize, env, pools))
     }
 
     /// The plugins of a route that is in use, for a kind of request that has been there; none before.
     pub fn chain(&self, route: u32, kind: Kind) -> Option<&Chain> {
-        let route = self.routes[route as usize].get()?;
+        let route = self.routes.get(route as usize)?;
         match kind {
             Kind::Plain => Some(&route.chain),
             Kind::Grpc | Kind::GrpcWeb => route.others.grpc.get().map(|chain| &**chain),
@@ -140,7 +162,7 @@ impl Generation {
             let row = &set.rows[row as usize];
             self.instances.borrow_mut().entry(row.fingerprint).or_insert_with(|| row.spec.build(env)).clone()
         };
-        let rows = &set.by_proxy[proxy];
+        let rows = set.list(proxy);
         let compile = || Rc::new(Chain::compile(set, rows, protocol, auth_mode, &mut instance));
         self.chains.borrow_mut().entry((rows.clone(), auth_multi, protocol)).or_insert_with(compile).clone()
     }

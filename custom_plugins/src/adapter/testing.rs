@@ -45,7 +45,7 @@ impl Rig {
         };
         let rows: Vec<_> = instances.iter().map(row).collect();
         let all = (0..rows.len() as u32).collect();
-        let set = PluginSet { rows, by_proxy: vec![all], ..PluginSet::default() };
+        let set = PluginSet { rows, lists: vec![all], by_proxy: vec![0], ..PluginSet::default() };
         let on_core = instances.into_iter().map(|instance| Rc::new(OnCore::new(instance)) as Rc<dyn native::Plugin>);
         let native = |consumer: &Value| Consumer {
             id: consumer["id"].as_str().unwrap().to_owned(),

@@ -66,7 +66,7 @@ impl World {
     pub(super) fn new(document: Arc<Document>, routes: &[u32], plugins: &PluginSet) -> Self {
         let is_editing =
             |row: &u32| Instance::of(&*plugins.rows[*row as usize].spec).is_some_and(|i| i.capabilities.edits_headers);
-        let edits = |number: usize| plugins.by_proxy.get(number).is_some_and(|rows| rows.iter().any(is_editing));
+        let edits = |number: usize| number < plugins.by_proxy.len() && plugins.list(number).iter().any(is_editing);
         let routes = routes.iter().enumerate().map(|(number, place)| (*place, edits(number))).collect();
         let consumers = Shelf::new("consumer", document.consumers.iter().map(|consumer| &consumer.id));
         let upstreams = Shelf::new("upstream", document.upstreams.iter().map(|upstream| &upstream.id));

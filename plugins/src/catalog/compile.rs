@@ -1,13 +1,11 @@
 //! From plugin configs and attachments to the list each proxy runs (plugins sheet §1.2, resources sheet §6.5).
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
-
 use rustc_hash::FxHashMap;
 use serde_json::Value;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::{Checked, Refusal, check, is_security};
-use crate::{PluginRow, PluginSet};
+use crate::{PluginRow, PluginSet, RowList, UNATTACHED};
 
 /// Where a plugin config applies.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -106,8 +104,8 @@ pub fn compile_with(
     }
     let mut lists = Lists::new(&rows);
     let by_proxy = proxies.iter().map(|proxy| lists.of(proxy)).collect();
-    let unattached = lists.globals_only.clone();
-    Ok((PluginSet { rows: rows.rows, by_proxy, unattached, companion: None }, remarks))
+    let lists = lists.lists;
+    Ok((PluginSet { rows: rows.rows, lists, by_proxy, companion: None }, remarks))
 }
 
 fn error_texts(plugin: &ConfiguredPlugin, refusal: Refusal) -> Vec<String> {
@@ -159,8 +157,8 @@ struct Lists<'r, 'a> {
     rows: &'r Rows<'a>,
     /// In document order.
     globals: Vec<u32>,
-    globals_only: Arc<[u32]>,
-    made: FxHashMap<Arc<[u32]>, ()>,
+    lists: Vec<RowList>,
+    numbers: FxHashMap<RowList, u32>,
 }
 
 impl<'r, 'a> Lists<'r, 'a> {
@@ -169,15 +167,16 @@ impl<'r, 'a> Lists<'r, 'a> {
         let globals: Vec<u32> = all.filter(|row| rows.config(*row).scope == Scope::Global).collect();
         let mut sorted = globals.clone();
         rows.sort(&mut sorted);
-        let globals_only: Arc<[u32]> = sorted.into();
-        let made = FxHashMap::from_iter([(globals_only.clone(), ())]);
-        Self { rows, globals, globals_only, made }
+        let unattached: RowList = sorted.into();
+        let numbers = FxHashMap::from_iter([(unattached.clone(), UNATTACHED)]);
+        Self { rows, globals, lists: vec![unattached], numbers }
     }
 
-    fn of(&mut self, proxy: &ProxyAttachment) -> Arc<[u32]> {
+    /// The number of a proxy's list.
+    fn of(&mut self, proxy: &ProxyAttachment) -> u32 {
         let scoped = self.scoped(proxy);
         if scoped.is_empty() {
-            return self.globals_only.clone();
+            return UNATTACHED;
         }
         // What an instance says its name is; that of a built-in plugin is the one in its config.
         let name = |row: u32| self.rows.rows[row as usize].spec.name();
@@ -185,12 +184,13 @@ impl<'r, 'a> Lists<'r, 'a> {
         let mut list: Vec<u32> = self.globals.iter().copied().filter(|global| !is_replaced(*global)).collect();
         list.extend(&scoped);
         self.rows.sort(&mut list);
-        if let Some((present, ())) = self.made.get_key_value(&list[..]) {
-            return present.clone();
+        if let Some(number) = self.numbers.get(&list[..]) {
+            return *number;
         }
-        let list: Arc<[u32]> = list.into();
-        self.made.insert(list.clone(), ());
-        list
+        let (list, number): (RowList, u32) = (list.into(), self.lists.len() as u32);
+        self.numbers.insert(list.clone(), number);
+        self.lists.push(list);
+        number
     }
 
     /// The proxy's own configs in document order, then its groups in the order of attachment.

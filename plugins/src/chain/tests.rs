@@ -149,9 +149,9 @@ fn only_plugins_of_the_protocol_are_in_its_chain() {
         built.push(spec.name());
         spec.build(&env)
     };
-    let tcp = Chain::compile(&set, &set.by_proxy[0], Protocol::Tcp, AuthMode::Single, &mut instances);
+    let tcp = Chain::compile(&set, set.list(0), Protocol::Tcp, AuthMode::Single, &mut instances);
     ready(tcp.authenticate(&mut request("GET /", &[]))).unwrap();
-    let grpc = Chain::compile(&set, &set.by_proxy[0], Protocol::Grpc, AuthMode::Single, &mut instances);
+    let grpc = Chain::compile(&set, set.list(0), Protocol::Grpc, AuthMode::Single, &mut instances);
     assert_eq!(ready(grpc.authenticate(&mut request("POST /", &[]))).unwrap_err().status, 401);
     assert_eq!(built, ["correlation_id", "stdout_logging", "correlation_id", "key_auth", "stdout_logging"]);
 }
@@ -170,7 +170,7 @@ fn a_rejected_request_carries_its_id_and_is_logged_with_it() {
     let (set, _) = compile(&plugins, &[ProxyAttachment::default()]).unwrap();
     let (env, drain) = core();
     let mut build = |row: u32| set.rows[row as usize].spec.build(&env);
-    let chain = Chain::compile(&set, &set.by_proxy[0], Protocol::Http, AuthMode::Single, &mut build);
+    let chain = Chain::compile(&set, set.list(0), Protocol::Http, AuthMode::Single, &mut build);
     let mut cx = request("GET /", &[("x-api-key", "wrong")]);
     ready(chain.on_request_received(&mut cx)).unwrap();
     let mut rejection = ready(chain.authenticate(&mut cx)).unwrap_err();

@@ -416,7 +416,12 @@ fn snapshot(rows: Vec<Scripted>, backend_port: u16, tls: Option<BackendTls>) -> 
         places: vec![0],
         upstream_numbers: Default::default(),
         consumers: Arc::new(ConsumerIndex::new([])),
-        plugins: PluginSet { rows: rows.collect(), by_proxy: vec![Arc::from(numbers)], ..PluginSet::default() },
+        plugins: PluginSet {
+            rows: rows.collect(),
+            lists: vec![Arc::from(numbers)],
+            by_proxy: vec![0],
+            ..PluginSet::default()
+        },
     }
 }
 

@@ -6,7 +6,7 @@ use engine::consumers::ConsumerIndex;
 use engine::model::{Document, Proxy};
 use engine::router::{RouteSpec, RouteTable, RouteUpdate};
 use engine::snapshot::{BackendSpec, ProxyFacts, ProxySpec, Security, UpstreamEntry};
-use plugins::PluginSet;
+use plugins::{PluginSet, UNATTACHED};
 use rustc_hash::FxHashMap;
 
 use super::{Running, is_http};
@@ -132,23 +132,23 @@ impl<'a> Kept<'a> {
             return None;
         }
         let set = &running.snapshot.plugins;
-        let mut by_proxy: Vec<Arc<[u32]>> = Vec::with_capacity(self.proxies.len());
+        let mut by_proxy = Vec::with_capacity(self.proxies.len());
         let mut changed = self.changed.iter();
         for same in &self.same {
             if *same != NONE {
-                by_proxy.push(set.by_proxy[*same as usize].clone());
+                by_proxy.push(set.by_proxy[*same as usize]);
                 continue;
             }
             let (number, former) = changed.next()?;
             let proxy = self.proxies[*number as usize];
             let is_attached_alike = |former: &u32| self.former(*former).is_some_and(|row| row.plugins == proxy.plugins);
             by_proxy.push(match former.filter(is_attached_alike) {
-                Some(former) => set.by_proxy[former as usize].clone(),
-                None if proxy.plugins.is_empty() => set.unattached.clone(),
+                Some(former) => set.by_proxy[former as usize],
+                None if proxy.plugins.is_empty() => UNATTACHED,
                 None => return None,
             });
         }
-        Some(PluginSet { rows: set.rows.clone(), by_proxy, unattached: set.unattached.clone(), companion: None })
+        Some(PluginSet { rows: set.rows.clone(), lists: set.lists.clone(), by_proxy, companion: None })
     }
 
     /// Those in service with their numbers, if every upstream is the same and the files of all could be used.
@@ -173,6 +173,9 @@ impl<'a> Kept<'a> {
     }
 
     pub fn facts(&self) -> Arc<[Arc<ProxyFacts>]> {
+        if let Some(running) = self.running.filter(|_| self.has_same_facts()) {
+            return running.snapshot.proxy_facts.clone();
+        }
         let facts = |(proxy, same): (&&Proxy, &u32)| match self.running.filter(|_| *same != NONE) {
             Some(running) => running.snapshot.proxy_facts[*same as usize].clone(),
             None => Arc::new(ProxyFacts {
@@ -182,6 +185,20 @@ impl<'a> Kept<'a> {
             }),
         };
         self.proxies.iter().zip(&self.same).map(facts).collect()
+    }
+
+    /// Whether all proxies have their numbers, and what is known of them.
+    fn has_same_facts(&self) -> bool {
+        let is_same = |(number, former): &(u32, Option<u32>)| {
+            let proxy = self.proxies[*number as usize];
+            *former == Some(*number)
+                && self.former(*number).is_some_and(|former| {
+                    (&former.name, &former.allowed_ws_origins) == (&proxy.name, &proxy.allowed_ws_origins)
+                })
+        };
+        let have_moved = (0..).zip(&self.same).any(|(number, same)| *same != NONE && *same != number);
+        let count = self.running.map_or(0, |running| running.snapshot.places.len());
+        !have_moved && self.proxies.len() == count && self.changed.iter().all(is_same)
     }
 
     pub fn consumers(&self) -> Option<Arc<ConsumerIndex>> {
@@ -303,13 +320,12 @@ mod tests {
 
     /// All that cores see of it.
     fn seen(snapshot: &Snapshot<PluginSet>) -> String {
-        let lists: Vec<Vec<&str>> = snapshot
-            .plugins
-            .by_proxy
-            .iter()
-            .chain([&snapshot.plugins.unattached])
-            .map(|list| list.iter().map(|row| &*snapshot.plugins.rows[*row as usize].id).collect())
-            .collect();
+        let plugins = &snapshot.plugins;
+        let numbers = plugins.by_proxy.iter().chain([&UNATTACHED]);
+        let ids = |number: &u32| -> Vec<&str> {
+            plugins.lists[*number as usize].iter().map(|row| &*plugins.rows[*row as usize].id).collect()
+        };
+        let lists: Vec<Vec<&str>> = numbers.map(ids).collect();
         let mut found = Vec::new();
         for host in [None, Some("a.x"), Some("c.x1"), Some("b2.y")] {
             for path in ["/", "/p0", "/p1", "/p2", "/p3", "/p4", "/p5", "/r"] {

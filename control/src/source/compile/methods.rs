@@ -13,7 +13,7 @@ pub fn behind_a_path(proxies: &[&Proxy], plugins: &PluginSet) -> Vec<String> {
     let warning = |(number, row): (u32, &plugins::PluginRow)| {
         let runs = |list: &[u32]| list.contains(&number);
         let stripping: Vec<&str> = std::iter::zip(proxies, &plugins.by_proxy)
-            .filter(|(proxy, list)| strips(proxy) && runs(list))
+            .filter(|(proxy, list)| strips(proxy) && runs(&plugins.lists[**list as usize]))
             .map(|(proxy, _)| &*proxy.id)
             .collect();
         (!stripping.is_empty()).then(|| {
