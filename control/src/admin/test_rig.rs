@@ -22,8 +22,8 @@ use super::*;
 use crate::overload::{EngineGauges, OverloadOptions};
 use crate::settings::Secret;
 use crate::store::{
-    self, AuditEvent, AuditFilter, Changes, DatabaseKind, Kind, Page, PoolState, Resource, SpecFilter, SpecKey,
-    SpecSummary, SqlStore, Step, Store, StoreError, Taken, Target,
+    self, AnyStore, AuditEvent, AuditFilter, Changes, DatabaseKind, Kind, MongoSettings, Page, PoolState, Resource,
+    SpecFilter, SpecKey, SpecSummary, Step, Store, StoreError, Taken, Target,
 };
 
 const SECRET: &str = "a secret of the tests with more than 32 characters";
@@ -174,7 +174,7 @@ impl Rig {
 
 /// What refuses to do its work when a test says so, over a real database.
 pub(super) struct Flaky {
-    inner: SqlStore,
+    inner: AnyStore,
     pub(super) fails_questions: AtomicBool,
     pub(super) fails_changes: AtomicBool,
     pub(super) fails_records: AtomicBool,
@@ -186,16 +186,16 @@ pub(super) struct Flaky {
 impl Flaky {
     fn check(&self, fails: &AtomicBool) -> Result<(), StoreError> {
         match fails.load(SeqCst) {
-            true => Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)),
+            true => Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut.into())),
             false => Ok(()),
         }
     }
 
-    fn ask(&self) -> Result<&SqlStore, StoreError> {
+    fn ask(&self) -> Result<&AnyStore, StoreError> {
         self.check(&self.fails_questions).map(|()| &self.inner)
     }
 
-    fn change(&self) -> Result<&SqlStore, StoreError> {
+    fn change(&self) -> Result<&AnyStore, StoreError> {
         self.check(&self.fails_changes).map(|()| &self.inner)
     }
 }
@@ -305,13 +305,16 @@ pub(super) async fn store_rig() -> StoreRig {
 pub(super) async fn store_rig_with(change: impl FnOnce(&mut AdminOptions, &mut AdminSources)) -> StoreRig {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}/config.db?mode=rwc", folder.path().display());
-    let store = SqlStore::connect(&Target::new(DatabaseKind::Sqlite, &url)).await.unwrap();
+    let store = AnyStore::connect(&Target::new(DatabaseKind::Sqlite, &url)).await.unwrap();
     over(store, Some(folder), change).await
 }
 
 /// Over a new database of a server that the environment names.
 pub(super) async fn server_rig(kind: DatabaseKind, variable: &str) -> Option<StoreRig> {
     let url = std::env::var(variable).ok()?;
+    if kind == DatabaseKind::Mongodb {
+        return Some(over(emptied(&url).await, None, |_, _| {}).await);
+    }
     let (server, _) = url.rsplit_once('/').unwrap();
     for statement in ["DROP DATABASE IF EXISTS ferrum_admin", "CREATE DATABASE ferrum_admin"] {
         match kind {
@@ -325,12 +328,20 @@ pub(super) async fn server_rig(kind: DatabaseKind, variable: &str) -> Option<Sto
             }
         }
     }
-    let store = SqlStore::connect(&Target::new(kind, &format!("{server}/ferrum_admin"))).await.unwrap();
+    let store = AnyStore::connect(&Target::new(kind, &format!("{server}/ferrum_admin"))).await.unwrap();
     Some(over(store, None, |_, _| {}).await)
 }
 
+/// MongoDB makes a database of what is first put into it.
+async fn emptied(url: &str) -> AnyStore {
+    let mongo = MongoSettings { database: "ferrum_admin".to_owned(), ..MongoSettings::default() };
+    let client = mongodb::Client::with_uri_str(url).await.unwrap();
+    client.database(&mongo.database).drop().await.unwrap();
+    AnyStore::connect(&Target { mongo, ..Target::new(DatabaseKind::Mongodb, url) }).await.unwrap()
+}
+
 async fn over(
-    inner: SqlStore,
+    inner: AnyStore,
     folder: Option<tempfile::TempDir>,
     change: impl FnOnce(&mut AdminOptions, &mut AdminSources),
 ) -> StoreRig {

@@ -5,7 +5,7 @@ use ferrum_edge::custom_plugins::collect_all_custom_plugin_migrations;
 
 use super::{Fatal, options};
 use crate::settings::{MigrateAction, Settings};
-use crate::store::{PluginMigrations, SqlStore, StoreError, Target};
+use crate::store::{AnyStore, DatabaseKind, PluginMigrations, SqlStore, StoreError, Target};
 
 mod lines;
 
@@ -32,7 +32,19 @@ fn config(settings: &Settings, is_dry_run: bool) -> Result<Vec<String>, Fatal> {
 
 async fn database(target: &Target, action: MigrateAction, is_dry_run: bool) -> Result<(), Fatal> {
     let failed = |error: StoreError| Fatal::new(format!("{}: {error}", target.shown()));
-    let store = SqlStore::connect(target).await.map_err(failed)?;
+    match (target.kind, action) {
+        (DatabaseKind::Mongodb, MigrateAction::Status) => return Ok(print(lines::mongo_status())),
+        (DatabaseKind::Mongodb, _) if is_dry_run => return Ok(print(lines::mongo_pending())),
+        _ => {}
+    }
+    let store = match AnyStore::connect(target).await.map_err(failed)? {
+        AnyStore::Sql(store) => store,
+        store @ AnyStore::Mongo(_) => {
+            let outcome = store.migrate().await.map_err(failed);
+            store.close().await;
+            return outcome.map(|_| print(lines::mongo_ensured()));
+        }
+    };
     let plugins = collect_all_custom_plugin_migrations();
     let outcome = perform(&store, &plugins, action, is_dry_run).await.map_err(failed);
     store.close().await;

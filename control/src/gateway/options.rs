@@ -14,11 +14,14 @@ use crate::dns::DnsOptions;
 use crate::overload::{OverloadOptions, Thresholds};
 use crate::settings::{Mode, SECRET_BYTES_MIN, Secret, Settings, Tri};
 use crate::source::{BackendTlsFiles, CompileOptions, address_policy};
-use crate::store::{DatabaseKind, PoolSettings, StoreError, Target, TlsSettings};
+use crate::store::{DatabaseKind, MongoSettings, PoolSettings, StoreError, Target, TlsSettings};
 
 const STATUS_COUNTS_DEFAULT: usize = 200;
 /// As good as for ever, and far from where adding to a clock overflows: ten years.
 const SECONDS_MAX: u64 = 10 * 365 * 24 * 3600;
+/// Defaults of the settings, and of the driver.
+const MONGO_SERVER_SELECTION_SECONDS: u64 = 30;
+const MONGO_CONNECT_SECONDS: u64 = 10;
 
 pub(super) fn seconds(value: u64) -> Duration {
     Duration::from_secs(value.min(SECONDS_MAX))
@@ -251,7 +254,10 @@ pub(crate) fn database(settings: &Settings) -> Result<Target, StoreError> {
         return Err(StoreError::Settings(text.to_owned()));
     }
     let mut target = Target::new(kind, database.db_url.as_ref().map(Secret::expose).unwrap_or_default());
-    let client = database.db_tls_client_cert_path.clone().zip(database.db_tls_client_key_path.clone());
+    let client = database.db_tls_client_cert_path.clone().map(|certificate| {
+        let key = database.db_tls_client_key_path.clone().unwrap_or_else(|| certificate.clone());
+        (certificate, key)
+    });
     target.tls = TlsSettings {
         mode: database.db_tls_mode.map(|mode| mode.token().to_owned()),
         ca_path: database.db_tls_ca_cert_path.clone(),
@@ -266,7 +272,25 @@ pub(crate) fn database(settings: &Settings) -> Result<Target, StoreError> {
         connect_timeout: seconds(database.db_pool_connect_timeout_seconds),
         statement_timeout: seconds(database.db_pool_statement_timeout_seconds),
     };
+    target.mongo = mongo(settings);
     target.page_rows = database.db_full_load_page_size;
     target.slow_threshold = database.db_slow_query_threshold_ms.map(Duration::from_millis);
     Ok(target)
+}
+
+/// A limit that has its default leaves that of the URL as it is.
+fn mongo(settings: &Settings) -> MongoSettings {
+    let database = &settings.database;
+    let unless = |default: u64, value: u64| (value != default).then(|| seconds(value));
+    MongoSettings {
+        database: database.mongo_database.clone(),
+        app_name: database.mongo_app_name.clone(),
+        replica_set: database.mongo_replica_set.clone(),
+        auth_mechanism: database.mongo_auth_mechanism.clone(),
+        server_selection_timeout: unless(
+            MONGO_SERVER_SELECTION_SECONDS,
+            database.mongo_server_selection_timeout_seconds,
+        ),
+        connect_timeout: unless(MONGO_CONNECT_SECONDS, database.mongo_connect_timeout_seconds),
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ferrum_edge::custom_plugins::collect_all_custom_plugin_migrations;
 
-use crate::store::{DatabaseKind, SqlStore, StoreError, Target};
+use crate::store::{AnyStore, DatabaseKind, StoreError, Target};
 
 /// A poll waits for a read replica no longer than this: the primary knows all that a replica does.
 const REPLICA_RETRY_MAX: Duration = Duration::from_secs(2);
@@ -36,7 +36,7 @@ pub struct Connections {
 #[derive(Default)]
 struct Place {
     /// None before a database has answered for the first time, and while a replica is left aside.
-    store: Option<Arc<SqlStore>>,
+    store: Option<Arc<AnyStore>>,
     /// Which of the targets.
     target: usize,
     addresses: BTreeSet<IpAddr>,
@@ -63,11 +63,11 @@ impl Connections {
 
     /// # Errors
     /// None has answered yet.
-    pub fn primary(&self) -> Result<Arc<SqlStore>, StoreError> {
+    pub fn primary(&self) -> Result<Arc<AnyStore>, StoreError> {
         lock(&self.primary).store.clone().ok_or(StoreError::NeverConnected)
     }
 
-    pub fn replica(&self) -> Option<Arc<SqlStore>> {
+    pub fn replica(&self) -> Option<Arc<AnyStore>> {
         lock(&self.replica).store.clone()
     }
 
@@ -89,7 +89,7 @@ impl Connections {
         for (index, target) in self.databases.targets.iter().enumerate() {
             // One that answers and lets nothing be written is no primary.
             let attempt = async {
-                let store = SqlStore::connect(target).await?;
+                let store = AnyStore::connect(target).await?;
                 bring_up_to_date(&store, self.databases.applies_plugin_migrations).await?;
                 Ok::<_, StoreError>(store)
             };
@@ -115,7 +115,7 @@ impl Connections {
     /// Connects to the replica. One that does not answer is done without.
     pub async fn connect_replica(&self) {
         let Some(target) = &self.databases.replica else { return };
-        match SqlStore::connect(target).await {
+        match AnyStore::connect(target).await {
             Ok(store) => adopt(&self.replica, Arc::new(store), 0, target).await,
             Err(error) => {
                 let shown = target.shown();
@@ -127,7 +127,7 @@ impl Connections {
     /// Takes up a replica that was left aside, or that did not answer before.
     pub async fn retry_replica(&self) {
         let Some(target) = self.databases.replica.as_ref().filter(|_| self.replica().is_none()) else { return };
-        if let Ok(Ok(store)) = tokio::time::timeout(REPLICA_RETRY_MAX, SqlStore::connect(target)).await {
+        if let Ok(Ok(store)) = tokio::time::timeout(REPLICA_RETRY_MAX, AnyStore::connect(target)).await {
             tracing::info!("The read replica {} answers", target.shown());
             adopt(&self.replica, Arc::new(store), 0, target).await;
         }
@@ -152,10 +152,12 @@ impl Connections {
     }
 }
 
-async fn bring_up_to_date(store: &SqlStore, applies_plugin_migrations: bool) -> Result<(), StoreError> {
+async fn bring_up_to_date(store: &AnyStore, applies_plugin_migrations: bool) -> Result<(), StoreError> {
     for (migration, ms) in store.migrate().await? {
         tracing::info!("Migration V{}: {} ({ms} ms)", migration.version, migration.name);
     }
+    // The schemas that plugins bring are in SQL.
+    let AnyStore::Sql(store) = store else { return Ok(()) };
     let plugins = collect_all_custom_plugin_migrations();
     if applies_plugin_migrations {
         for (step, ms) in store.migrate_plugins(&plugins).await? {
@@ -179,13 +181,13 @@ async fn bring_up_to_date(store: &SqlStore, applies_plugin_migrations: bool) -> 
 }
 
 /// A new connection, if there was one and its name leads elsewhere by now. Where that does not answer, the old one stays.
-async fn moved(place: &Mutex<Place>, target: &Target) -> Option<Arc<SqlStore>> {
+async fn moved(place: &Mutex<Place>, target: &Target) -> Option<Arc<AnyStore>> {
     let known = Some(lock(place)).filter(|place| place.store.is_some()).map(|place| place.addresses.clone())?;
     let addresses = addresses_of(target).await;
     if addresses.is_empty() || addresses == known {
         return None;
     }
-    match SqlStore::connect(target).await {
+    match AnyStore::connect(target).await {
         Ok(store) => {
             tracing::info!("{} leads elsewhere: connected anew", target.shown());
             Some(Arc::new(store))
@@ -197,7 +199,7 @@ async fn moved(place: &Mutex<Place>, target: &Target) -> Option<Arc<SqlStore>> {
     }
 }
 
-async fn adopt(place: &Mutex<Place>, store: Arc<SqlStore>, target: usize, leads: &Target) {
+async fn adopt(place: &Mutex<Place>, store: Arc<AnyStore>, target: usize, leads: &Target) {
     let addresses = addresses_of(leads).await;
     *lock(place) = Place { store: Some(store), target, addresses };
 }

@@ -8,8 +8,8 @@ use time::OffsetDateTime;
 
 use super::database::DatabaseSource;
 use crate::store::{
-    AuditEvent, AuditFilter, Changes, DatabaseKind, Kind, Page, PoolState, Range, Resource, SpecFilter, SpecKey,
-    SpecSummary, SqlStore, Step, Store, StoreError, Taken,
+    AnyStore, AuditEvent, AuditFilter, Changes, DatabaseKind, Kind, Page, PoolState, Range, Resource, SpecFilter,
+    SpecKey, SpecSummary, Step, Store, StoreError, Taken,
 };
 
 /// Each call goes to the databases that the source follows at that moment. Lists are read from the replica where there is one
@@ -17,7 +17,7 @@ use crate::store::{
 pub struct CurrentStore(pub Arc<DatabaseSource>);
 
 impl CurrentStore {
-    fn primary(&self) -> Result<Arc<SqlStore>, StoreError> {
+    fn primary(&self) -> Result<Arc<AnyStore>, StoreError> {
         self.0.connections().primary()
     }
 }

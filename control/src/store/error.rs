@@ -1,28 +1,41 @@
 //! Why a database did not do what it was asked.
 
 use std::borrow::Cow;
+use std::error::Error;
 
 use sqlx::error::DatabaseError;
 use sqlx::sqlite::SqliteError;
 
 use super::Kind;
 
+/// What a database's driver has said.
+pub type Cause = Box<dyn Error + Send + Sync>;
+
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// No connection, or it broke.
     #[error("{0}")]
-    Unavailable(#[source] sqlx::Error),
+    Unavailable(#[source] Cause),
     /// Something like it is there already.
     #[error("{0}")]
-    Conflict(#[source] sqlx::Error),
+    Conflict(#[source] Cause),
     /// Something refers to it, or what it refers to is not there.
     #[error("{0}")]
-    Reference(#[source] sqlx::Error),
+    Reference(#[source] Cause),
     #[error("{0}")]
-    Query(#[source] sqlx::Error),
+    Query(#[source] Cause),
+    /// More than the database takes as one document.
+    #[error("{0}")]
+    TooLarge(#[source] Cause),
     /// A row that is no resource.
-    #[error("{table} '{id}': column {column}: {reason}")]
-    Row { table: &'static str, id: String, column: &'static str, reason: Cow<'static, str> },
+    #[error("{table} '{id}'{}: {reason}", within(.column))]
+    Row {
+        table: &'static str,
+        id: String,
+        /// Empty where the whole row is one value.
+        column: &'static str,
+        reason: Cow<'static, str>,
+    },
     /// The settings ask for what this database cannot do.
     #[error("{0}")]
     Settings(String),
@@ -36,6 +49,10 @@ pub enum StoreError {
     /// The primary, and those to fail over to.
     #[error("All database URLs failed. Primary: {0}{others}", others = listed(.1))]
     AllFailed(#[source] Box<StoreError>, Vec<StoreError>),
+}
+
+fn within(column: &str) -> String {
+    if column.is_empty() { String::new() } else { format!(": column {column}") }
 }
 
 fn listed(others: &[StoreError]) -> String {
@@ -57,20 +74,20 @@ pub enum ImportError {
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match &error {
-            sqlx::Error::Database(database) if database.is_unique_violation() => Self::Conflict(error),
+            sqlx::Error::Database(database) if database.is_unique_violation() => Self::Conflict(error.into()),
             sqlx::Error::Database(database)
                 if database.is_foreign_key_violation()
                     || database.is_check_violation()
                     || is_restricted(&**database) =>
             {
-                Self::Reference(error)
+                Self::Reference(error.into())
             }
             sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
-            | sqlx::Error::WorkerCrashed => Self::Unavailable(error),
-            _ => Self::Query(error),
+            | sqlx::Error::WorkerCrashed => Self::Unavailable(error.into()),
+            _ => Self::Query(error.into()),
         }
     }
 }

@@ -3,19 +3,23 @@
 //! [`Store`] is what polling, the admin API and the migrations need; a database is one room behind it. Everything above speaks
 //! of resources (`engine::model`), never of rows.
 
+mod any;
 mod error;
+mod mongo;
 mod plugin_steps;
 mod resource;
 mod spec;
 mod sql;
 mod target;
 
-pub use error::{ImportError, StoreError};
+pub use any::AnyStore;
+pub use error::{Cause, ImportError, StoreError};
+pub use mongo::COLLECTIONS as MONGO_COLLECTIONS;
 pub use plugin_steps::{AppliedPluginStep, PluginMigrationStatus, PluginStep};
 pub use resource::{Kind, Resource};
 pub use spec::{SpecFilter, SpecKey, SpecSort, SpecSummary};
 pub use sql::{ImportOptions, Migration, MigrationStatus, PluginMigrations, SqlStore};
-pub use target::{DatabaseKind, PoolSettings, Target, TlsSettings};
+pub use target::{DatabaseKind, MongoSettings, PoolSettings, Target, TlsSettings};
 
 use async_trait::async_trait;
 use engine::model::{ApiSpec, Document};

@@ -43,6 +43,7 @@ pub struct TlsSettings {
     /// `disable`, `allow`, `prefer`, `require`, `verify-ca` or `verify-full`; none = the URL is taken as it is.
     pub mode: Option<String>,
     pub ca_path: Option<PathBuf>,
+    /// Certificate and key, which may be one file for MongoDB.
     pub client_paths: Option<(PathBuf, PathBuf)>,
 }
 
@@ -74,6 +75,33 @@ impl Default for PoolSettings {
     }
 }
 
+/// What is of MongoDB alone (control-plane sheet §1). An option of the URL is overruled by what is set here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MongoSettings {
+    pub database: String,
+    pub app_name: Option<String>,
+    /// Without one, neither here nor in the URL, changes are not made in transactions.
+    pub replica_set: Option<String>,
+    pub auth_mechanism: Option<String>,
+    /// None: as the URL says.
+    pub server_selection_timeout: Option<Duration>,
+    /// None: as the URL says.
+    pub connect_timeout: Option<Duration>,
+}
+
+impl Default for MongoSettings {
+    fn default() -> Self {
+        Self {
+            database: "ferrum".to_owned(),
+            app_name: None,
+            replica_set: None,
+            auth_mechanism: None,
+            server_selection_timeout: None,
+            connect_timeout: None,
+        }
+    }
+}
+
 /// One database to connect to.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Target {
@@ -81,6 +109,7 @@ pub struct Target {
     pub url: String,
     pub tls: TlsSettings,
     pub pool: PoolSettings,
+    pub mongo: MongoSettings,
     /// Rows per page of a full load.
     pub page_rows: u64,
     /// Slower queries are named in a warning.
@@ -95,8 +124,8 @@ impl fmt::Debug for Target {
 
 impl Target {
     pub fn new(kind: DatabaseKind, url: &str) -> Self {
-        let (tls, pool) = (TlsSettings::default(), PoolSettings::default());
-        Self { kind, url: url.to_owned(), tls, pool, page_rows: 10_000, slow_threshold: None }
+        let (tls, pool, mongo) = (TlsSettings::default(), PoolSettings::default(), MongoSettings::default());
+        Self { kind, url: url.to_owned(), tls, pool, mongo, page_rows: 10_000, slow_threshold: None }
     }
 
     /// The URL without what is secret: user, host and path. A password may have any letter in it, unescaped, so everything up to
@@ -112,7 +141,7 @@ impl Target {
         }
     }
 
-    /// The host name in the URL; none for a file.
+    /// The host name in the URL; none for a file, nor for MongoDB, whose driver follows its servers by itself.
     pub fn host(&self) -> Option<&str> {
         let (_, rest) = self.url.split_once("://")?;
         let place = rest.split(['/', '?']).next()?;
@@ -121,7 +150,8 @@ impl Target {
             Some(bracketed) => bracketed.split(']').next()?,
             None => place.split(':').next()?,
         };
-        (self.kind != DatabaseKind::Sqlite && !host.is_empty()).then_some(host)
+        let is_followed = !matches!(self.kind, DatabaseKind::Sqlite | DatabaseKind::Mongodb);
+        (is_followed && !host.is_empty()).then_some(host)
     }
 }
 
@@ -151,6 +181,7 @@ mod tests {
         assert_eq!(host("postgres://[::1]:5432/x").as_deref(), Some("::1"));
         assert_eq!(host("postgres:///x"), None);
         assert_eq!(Target::new(DatabaseKind::Sqlite, "sqlite:///a/b.db").host(), None);
+        assert_eq!(Target::new(DatabaseKind::Mongodb, "mongodb://a:1,b:2/x").host(), None);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::admin::hash_passwords;
 use crate::cli::SpecFailure;
 use crate::settings::Settings;
 use crate::source::FileSource;
-use crate::store::{ImportOptions, SqlStore, Target};
+use crate::store::{AnyStore, DatabaseKind, ImportOptions, Target};
 
 /// What has become of an import. What was done before a failure stays done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,7 +42,8 @@ fn steps(
     let text = std::fs::read_to_string(spec).map_err(|error| because(format!("{}: {error}", spec.display())))?;
     let runtime = runtime().map_err(because)?;
     let source = FileSource::new(settings, runtime.handle().clone());
-    let namespaces = checked(&source, &text, Format::of(spec, &text), &mut report.warnings)?;
+    let document = (text.as_str(), Format::of(spec, &text));
+    let namespaces = checked(&source, target.kind, document, &mut report.warnings)?;
     runtime.block_on(fill(settings, &target, namespaces, options, report)).map_err(because)
 }
 
@@ -53,13 +54,13 @@ fn because(reason: String) -> SpecFailure {
 /// The document's namespaces, each as it will be served.
 fn checked(
     source: &FileSource,
-    text: &str,
-    format: Format,
+    database: DatabaseKind,
+    (text, format): (&str, Format),
     warnings: &mut Vec<String>,
 ) -> Result<Vec<(String, Document)>, SpecFailure> {
     let refused = |reason: String| because(format!("Spec validation failed: {reason}"));
     let document = decode(text, format).map_err(refused)?;
-    let errors = homeless(&document);
+    let errors = homeless(&document, database);
     if !errors.is_empty() {
         return Err(SpecFailure { reason: "a database has no place for a part of the document".to_owned(), errors });
     }
@@ -80,22 +81,23 @@ fn checked(
     Ok(all)
 }
 
-/// What documents may have and the tables have not (control-plane sheet §3).
-fn homeless(document: &Document) -> Vec<String> {
+/// What documents may have and the tables have not (control-plane sheet §3). A resource in MongoDB has all of its fields.
+fn homeless(document: &Document, database: DatabaseKind) -> Vec<String> {
     let mut errors = Vec::new();
     for (key, is_there) in [("mesh", document.mesh.is_some()), ("trust_bundles", document.trust_bundles.is_some())] {
         if is_there {
-            errors.push(format!("{key}: the tables have no column for it"));
+            errors.push(format!("{key}: {}", no_place(database)));
         }
     }
-    for (index, row) in document.upstreams.iter().enumerate() {
+    let upstreams = document.upstreams.iter().enumerate();
+    for (index, row) in upstreams.filter(|_| database != DatabaseKind::Mongodb) {
         let fields = [
             ("port_overrides", !row.port_overrides.is_empty()),
             ("source_locality", row.source_locality.is_some()),
             ("locality_lb_setting", row.locality_lb_setting.is_some()),
         ];
         for (field, _) in fields.into_iter().filter(|(_, is_there)| *is_there) {
-            errors.push(format!("upstreams[{index}] \"{}\": {field}: the tables have no column for it", row.id));
+            errors.push(format!("upstreams[{index}] \"{}\": {field}: {}", row.id, no_place(database)));
         }
     }
     let owned = |kind: &str, index: usize, id: &str, owner: &Option<String>| {
@@ -109,6 +111,13 @@ fn homeless(document: &Document) -> Vec<String> {
     let configs = document.plugin_configs.iter().enumerate();
     errors.extend(configs.filter_map(|(index, row)| owned("plugin_configs", index, &row.id, &row.api_spec_id)));
     errors
+}
+
+fn no_place(database: DatabaseKind) -> &'static str {
+    match database {
+        DatabaseKind::Mongodb => "the database has no collection for it",
+        _ => "the tables have no column for it",
+    }
 }
 
 /// A file is served in its own order, a database by id; among regular expressions the first that matches wins.
@@ -151,10 +160,10 @@ async fn fill(
 }
 
 /// Whether the database has the current schema. A dry run leaves it as it is.
-async fn bring_up_to_date(store: &SqlStore, target: &Target, options: ImportOptions) -> Result<bool, String> {
+async fn bring_up_to_date(store: &AnyStore, target: &Target, options: ImportOptions) -> Result<bool, String> {
     let failed = |error: crate::store::StoreError| format!("{}: {error}", target.shown());
     if options.is_dry_run {
-        return Ok(store.migration_status().await.map_err(failed)?.pending.is_empty());
+        return store.has_schema().await.map_err(failed);
     }
     store.migrate().await.map_err(failed)?;
     Ok(true)

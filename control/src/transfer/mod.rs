@@ -10,7 +10,7 @@ pub use import::{ImportReport, import};
 
 use crate::gateway::database_target;
 use crate::settings::Settings;
-use crate::store::{SqlStore, Target};
+use crate::store::{AnyStore, Target};
 
 /// The primary of the settings.
 fn target(settings: &Settings) -> Result<Target, String> {
@@ -24,8 +24,8 @@ fn target(settings: &Settings) -> Result<Target, String> {
     database_target(settings).map_err(|error| error.to_string())
 }
 
-async fn connected(target: &Target) -> Result<SqlStore, String> {
-    SqlStore::connect(target).await.map_err(|error| format!("{}: {error}", target.shown()))
+async fn connected(target: &Target) -> Result<AnyStore, String> {
+    AnyStore::connect(target).await.map_err(|error| format!("{}: {error}", target.shown()))
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, String> {

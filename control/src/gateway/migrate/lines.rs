@@ -1,6 +1,6 @@
 //! What a migration prints (control-plane sheet §4.1). A block about plugins begins with a blank line.
 
-use crate::store::{Migration, MigrationStatus, PluginMigrationStatus, PluginStep};
+use crate::store::{MONGO_COLLECTIONS, Migration, MigrationStatus, PluginMigrationStatus, PluginStep};
 
 pub(super) fn applied(done: &[(Migration, u128)]) -> Vec<String> {
     if done.is_empty() {
@@ -68,6 +68,25 @@ pub(super) fn plugin_status(status: &PluginMigrationStatus) -> Vec<String> {
         lines.extend(headed("Pending plugin migrations:".to_owned(), plugin_steps(status)));
     }
     lines
+}
+
+pub(super) fn mongo_ensured() -> Vec<String> {
+    vec!["MongoDB indexes ensured successfully.".to_owned()]
+}
+
+pub(super) fn mongo_pending() -> Vec<String> {
+    let first = "MongoDB dry run: indexes would be created/verified on collections".to_owned();
+    headed(first, MONGO_COLLECTIONS.iter().map(|collection| format!("  {collection}")))
+}
+
+pub(super) fn mongo_status() -> Vec<String> {
+    [
+        "=== Ferrum Edge Migration Status (MongoDB) ===",
+        "MongoDB collections have no schema versions: there is nothing to apply or to wait for.",
+        "Indexes are created and brought up to date by FERRUM_MIGRATE_ACTION=up, and whenever a gateway connects.",
+    ]
+    .map(str::to_owned)
+    .into()
 }
 
 fn steps(status: &MigrationStatus) -> impl Iterator<Item = String> {

@@ -4,7 +4,7 @@ use engine::model::Upstream;
 use serde_json::json;
 
 use super::*;
-use crate::store::{DatabaseKind, Kind, Resource, SqlStore, Step, Target};
+use crate::store::{AnyStore, DatabaseKind, Kind, Resource, Step, Target};
 
 struct Place {
     source: DatabaseSource,
@@ -31,7 +31,7 @@ async fn place() -> Place {
     Place { source, folder }
 }
 
-fn primary(source: &DatabaseSource) -> Arc<SqlStore> {
+fn primary(source: &DatabaseSource) -> Arc<AnyStore> {
     source.connections().primary().unwrap()
 }
 
@@ -44,7 +44,7 @@ fn upstream(id: &str, port: u16) -> Resource {
     Resource::Upstream(Box::new(serde_json::from_value::<Upstream>(value).unwrap()))
 }
 
-async fn insert(store: &SqlStore, id: &str) {
+async fn insert(store: &AnyStore, id: &str) {
     store.apply(vec![Step::Insert(upstream(id, 1))]).await.unwrap();
 }
 
@@ -176,7 +176,7 @@ async fn one_that_comes_back_after_the_start_waits_for_a_poll() {
 async fn a_replica_is_read_and_the_primary_where_it_fails() {
     let folder = tempfile::tempdir().unwrap();
     let (one, other) = (target(&folder, "primary.db"), target(&folder, "replica.db"));
-    let replica = SqlStore::connect(&other).await.unwrap();
+    let replica = AnyStore::connect(&other).await.unwrap();
     replica.migrate().await.unwrap();
     insert(&replica, "of-the-replica").await;
     let source = source(vec![one], Some(other));
@@ -199,7 +199,7 @@ async fn a_replica_is_read_and_the_primary_where_it_fails() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_replica_shows_late_is_found_all_the_same() {
     let folder = tempfile::tempdir().unwrap();
-    let replica = SqlStore::connect(&target(&folder, "replica.db")).await.unwrap();
+    let replica = AnyStore::connect(&target(&folder, "replica.db")).await.unwrap();
     replica.migrate().await.unwrap();
     let source = source(vec![target(&folder, "primary.db")], Some(target(&folder, "replica.db")));
     source.connect().await.unwrap();

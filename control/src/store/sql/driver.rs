@@ -299,7 +299,7 @@ impl Database {
             limit if limit.is_zero() => connecting.await,
             limit => tokio::time::timeout(limit, connecting)
                 .await
-                .unwrap_or_else(|_| Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut))),
+                .unwrap_or_else(|_| Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut.into()))),
         };
         Ok(Self { pool: connected?, patience: Patience::new(pool) })
     }

@@ -13,7 +13,7 @@ use super::{IDS_MAX, SqlStore, attach, pair, resources};
 use crate::store::{Changes, Kind, Resource, StoreError, Target, relisted};
 
 /// Clocks of writers differ, and a transaction may commit after a later one: changes are read again for so long.
-const OVERLAP: Duration = Duration::seconds(1);
+pub(in crate::store) const OVERLAP: Duration = Duration::seconds(1);
 
 /// Which plugin configs the proxies of a namespace list. The table keeps no order of its own.
 const LISTED: &str = "SELECT a.proxy_id, a.plugin_config_id FROM proxy_plugins a \
@@ -197,7 +197,7 @@ pub(super) fn in_order(mut document: Document) -> Document {
 }
 
 /// When each row of a kind was changed last, as far as the document knows.
-fn stamps(document: &Document, kind: Kind) -> FxHashMap<&str, OffsetDateTime> {
+pub(in crate::store) fn stamps(document: &Document, kind: Kind) -> FxHashMap<&str, OffsetDateTime> {
     fn of<'a, T>(
         rows: &'a [Arc<T>],
         stamp: impl Fn(&'a T) -> (&'a String, OffsetDateTime),

@@ -136,7 +136,7 @@ async fn collation(database: &Database) -> Result<&'static str, StoreError> {
 /// index that is there (1061).
 fn is_there_already(error: &StoreError) -> bool {
     let (StoreError::Query(error) | StoreError::Conflict(error)) = error else { return false };
-    let database = error.as_database_error();
+    let database = error.downcast_ref::<sqlx::Error>().and_then(sqlx::Error::as_database_error);
     database
         .and_then(|error| error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>())
         .is_some_and(|error| error.number() == 1061)

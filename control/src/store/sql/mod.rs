@@ -23,10 +23,12 @@ use super::{
     AuditEvent, AuditFilter, Changes, Kind, Page, PluginMigrationStatus, PluginStep, PoolState, Range, Resource,
     SpecFilter, SpecKey, SpecSummary, Step, Store, StoreError, Taken,
 };
-use driver::{Cell, Database, timed};
+use driver::{Cell, Database};
 use record::{Record, select};
 use write::{DISPATCHES, containing};
 
+pub(super) use driver::timed;
+pub(super) use load::{OVERLAP, stamps};
 pub use migrate::{Migration, MigrationStatus};
 pub use plugin_migrate::PluginMigrations;
 pub use transfer::ImportOptions;
@@ -290,4 +292,4 @@ impl SqlStore {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

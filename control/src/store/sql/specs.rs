@@ -107,7 +107,7 @@ pub(super) async fn delete_upstream(change: &mut Change<'_>, id: &str) -> Result
         let config = PluginConfig::read(row)?;
         if config.dispatch_upstreams().any(|(_, named)| named == id) {
             let text = format!("upstream '{id}' is referenced by mesh_route_dispatch plugin_config '{}'", config.id);
-            return Err(StoreError::Reference(sqlx::Error::Protocol(text)));
+            return Err(StoreError::Reference(text.into()));
         }
     }
     change.execute("DELETE FROM upstreams WHERE id = ?", &[Cell::text(id)]).await.map(drop)

@@ -1,5 +1,5 @@
-//! The same suite on every SQL database. SQLite is always there; the others are named by their URLs, which `make test` sets:
-//! `FERRUM_TEST_POSTGRES_URL` and `FERRUM_TEST_MYSQL_URL`, each of an empty database.
+//! The same suite on every database, MongoDB included. SQLite is always there; the others are named by their URLs, which `make test` sets:
+//! `FERRUM_TEST_POSTGRES_URL`, `FERRUM_TEST_MYSQL_URL` and `FERRUM_TEST_MONGODB_URL`, each of an empty database.
 
 use std::sync::Arc;
 
@@ -35,40 +35,40 @@ async fn emptied(kind: DatabaseKind, variable: &str) -> Option<Place> {
     Some(Place { store, _folder: None })
 }
 
-fn upstream(id: &str) -> Resource {
+pub(in crate::store) fn upstream(id: &str) -> Resource {
     let value = json!({"id": id, "name": format!("name-{id}"), "targets": [{"host": "a", "port": 1, "weight": 2}]});
     Resource::Upstream(Box::new(serde_json::from_value::<Upstream>(value).unwrap()))
 }
 
-fn proxy(id: &str, more: Value) -> Resource {
+pub(in crate::store) fn proxy(id: &str, more: Value) -> Resource {
     let mut value = json!({"id": id, "listen_path": format!("/{id}"), "backend_host": "h", "backend_port": 80,
         "backend_scheme": "http", "created_at": "2026-01-01T00:00:00Z"});
     value.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     Resource::Proxy(Box::new(serde_json::from_value::<Proxy>(value).unwrap()))
 }
 
-fn consumer(id: &str, username: &str, key: &str) -> Resource {
+pub(in crate::store) fn consumer(id: &str, username: &str, key: &str) -> Resource {
     let value = json!({"id": id, "username": username, "credentials": {"keyauth": [{"key": key}]}});
     Resource::Consumer(Box::new(serde_json::from_value::<Consumer>(value).unwrap()))
 }
 
-fn config(id: &str, scope: &str, proxy_id: Value) -> Resource {
+pub(in crate::store) fn config(id: &str, scope: &str, proxy_id: Value) -> Resource {
     let value =
         json!({"id": id, "plugin_name": "cors", "scope": scope, "proxy_id": proxy_id, "config": {"max_age": 1}});
     Resource::PluginConfig(Box::new(serde_json::from_value::<PluginConfig>(value).unwrap()))
 }
 
-async fn add(store: &SqlStore, resources: Vec<Resource>) {
+async fn add(store: &dyn Store, resources: Vec<Resource>) {
     store.apply(resources.into_iter().map(Step::Insert).collect()).await.unwrap();
 }
 
-async fn ids(store: &SqlStore, kind: Kind) -> Vec<String> {
+async fn ids(store: &dyn Store, kind: Kind) -> Vec<String> {
     let page = store.page(kind, "ferrum", Range { offset: 0, limit: None }).await.unwrap();
     page.rows.iter().map(|row| row.id().to_owned()).collect()
 }
 
 /// What was stored is what is read, one by one, in pages and as a whole.
-async fn what_is_written_is_read(store: &SqlStore) {
+async fn what_is_written_is_read(store: &dyn Store) {
     let attached = proxy("p1", json!({"upstream_id": "u1", "plugins": [{"plugin_config_id": "g"}], "hosts": ["a.b"]}));
     add(store, vec![upstream("u1"), consumer("c1", "alice", "k-1"), config("g", "proxy_group", json!(null))]).await;
     add(store, vec![attached.clone(), proxy("p2", json!({})), proxy("p3", json!({}))]).await;
@@ -85,7 +85,7 @@ async fn what_is_written_is_read(store: &SqlStore) {
     assert_eq!(store.namespaces().await.unwrap(), ["ferrum"]);
 }
 
-async fn what_must_be_unique_is_found(store: &SqlStore) {
+async fn what_must_be_unique_is_found(store: &dyn Store) {
     let taken = async |what: Taken<'_>, except: &str| store.taken(what, "ferrum", except).await.unwrap();
     assert_eq!(taken(Taken::UpstreamName("name-u1"), "").await.as_deref(), Some("u1"));
     assert_eq!(taken(Taken::UpstreamName("name-u1"), "u1").await, None, "the row itself");
@@ -103,7 +103,7 @@ async fn what_must_be_unique_is_found(store: &SqlStore) {
 }
 
 /// A change happens whole or not at all.
-async fn a_failed_step_takes_the_others_back(store: &SqlStore) {
+async fn a_failed_step_takes_the_others_back(store: &dyn Store) {
     let before = ids(store, Kind::Upstream).await;
     let dangling = proxy("px", json!({"upstream_id": "nobody"}));
     let failed = store.apply(vec![Step::Insert(upstream("ux")), Step::Insert(dangling)]).await.unwrap_err();
@@ -111,7 +111,7 @@ async fn a_failed_step_takes_the_others_back(store: &SqlStore) {
     assert_eq!(ids(store, Kind::Upstream).await, before);
 }
 
-async fn a_change_keeps_the_time_of_creation(store: &SqlStore) {
+async fn a_change_keeps_the_time_of_creation(store: &dyn Store) {
     let mut changed = proxy("p2", json!({"name": "second", "created_at": "2030-01-01T00:00:00Z"}));
     changed.set_updated_at(OffsetDateTime::now_utc());
     store.apply(vec![Step::Replace(changed)]).await.unwrap();
@@ -119,8 +119,8 @@ async fn a_change_keeps_the_time_of_creation(store: &SqlStore) {
     assert_eq!((&stored["name"], &stored["created_at"]), (&json!("second"), &json!("2026-01-01T00:00:00Z")));
 }
 
-async fn a_poll_sees_what_changed_and_what_is_gone(store: &SqlStore) {
-    async fn changed(store: &SqlStore, known: &Document, since: OffsetDateTime) -> (Vec<String>, Changes) {
+async fn a_poll_sees_what_changed_and_what_is_gone(store: &dyn Store) {
+    async fn changed(store: &dyn Store, known: &Document, since: OffsetDateTime) -> (Vec<String>, Changes) {
         let changes = store.changes("ferrum", known, since).await.unwrap();
         let mut ids: Vec<String> = changes.changed.iter().map(|row| row.id().to_owned()).collect();
         ids.sort_unstable();
@@ -158,7 +158,7 @@ async fn a_poll_sees_what_changed_and_what_is_gone(store: &SqlStore) {
     store.apply(vec![Step::Delete(Kind::Proxy, "p2".into())]).await.unwrap();
 }
 
-async fn what_nobody_wants_any_more_goes(store: &SqlStore) {
+async fn what_nobody_wants_any_more_goes(store: &dyn Store) {
     add(store, vec![config("own", "proxy", json!("p1"))]).await;
     store.apply(vec![Step::Delete(Kind::Proxy, "p1".into())]).await.unwrap();
     assert!(store.get(Kind::PluginConfig, "own").await.unwrap().is_none(), "its own config");
@@ -172,7 +172,7 @@ async fn what_nobody_wants_any_more_goes(store: &SqlStore) {
     assert_eq!(ids(store, Kind::Upstream).await, ["u3"]);
 }
 
-async fn events_are_listed_newest_first(store: &SqlStore) {
+async fn events_are_listed_newest_first(store: &dyn Store) {
     let at = |second: i64| OffsetDateTime::from_unix_timestamp(1_800_000_000 + second).unwrap();
     for (second, actor) in [(1, "ann"), (2, "bob"), (3, "ann")] {
         let event = AuditEvent {
@@ -196,7 +196,7 @@ async fn events_are_listed_newest_first(store: &SqlStore) {
     assert_eq!(listed.rows.iter().map(|event| event.id.as_str()).collect::<Vec<_>>(), ["e1"]);
 }
 
-async fn a_namespace_is_cleared_alone(store: &SqlStore) {
+async fn a_namespace_is_cleared_alone(store: &dyn Store) {
     let mut elsewhere = upstream("elsewhere");
     elsewhere.set_namespace("team-a");
     add(store, vec![elsewhere]).await;
@@ -216,7 +216,7 @@ async fn migrations_are_made_once(store: &SqlStore) {
 }
 
 /// A dispatch rule that is not enabled, or names another upstream, does not count.
-async fn what_refers_to_a_resource_is_found(store: &SqlStore) {
+async fn what_refers_to_a_resource_is_found(store: &dyn Store) {
     let dispatch = |id: &str, upstream: &str, enabled: bool| {
         let value = json!({"id": id, "plugin_name": "mesh_route_dispatch", "scope": "global", "enabled": enabled,
             "config": {"rules": [{"destination": {"upstream_id": upstream}}]}});
@@ -276,8 +276,14 @@ async fn a_reader_sees_each_change_whole(store: &SqlStore) {
 /// In order: each goes on with what the one before has left.
 async fn suite(place: Place) {
     let store = &place.store;
-    store.ping().await.unwrap();
     migrations_are_made_once(store).await;
+    keeps_resources(store).await;
+    store.close().await;
+}
+
+/// What every database does, SQL or not.
+pub(in crate::store) async fn keeps_resources(store: &dyn Store) {
+    store.ping().await.unwrap();
     what_is_written_is_read(store).await;
     what_must_be_unique_is_found(store).await;
     a_failed_step_takes_the_others_back(store).await;
@@ -288,7 +294,6 @@ async fn suite(place: Place) {
     events_are_listed_newest_first(store).await;
     a_reader_sees_each_change_whole(store).await;
     a_namespace_is_cleared_alone(store).await;
-    store.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

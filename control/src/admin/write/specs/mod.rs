@@ -25,6 +25,7 @@ use crate::store::{Kind, Resource, SpecKey, SpecSummary, Step, Store, StoreError
 
 const CONFLICT: &str = "Resource conflict — the operation collides with an existing row (likely a duplicate id, name, or \
                         unique constraint)";
+const TOO_LARGE: &str = "Spec document exceeds MongoDB document size limit";
 const REFERENCE: &str =
     "The submitted spec references a resource that does not exist or violates referential integrity";
 
@@ -43,6 +44,7 @@ fn not_stored(error: &StoreError) -> Refusal {
     match error {
         StoreError::Conflict(_) => Refusal::conflict(CONFLICT),
         StoreError::Reference(_) => unprocessable(REFERENCE),
+        StoreError::TooLarge(_) => Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE),
         _ => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL),
     }
 }

@@ -94,6 +94,14 @@ async fn mariadb_takes_all_of_it() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn mongodb_takes_all_of_it() {
+    match server_rig(DatabaseKind::Mongodb, "FERRUM_TEST_MONGODB_URL").await {
+        Some(rig) => all(&rig).await,
+        None => eprintln!("not run: no server (FERRUM_TEST_MONGODB_URL)"),
+    }
+}
+
 fn extended(mut value: Value, more: Value) -> Value {
     value.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     value
