@@ -52,7 +52,8 @@ impl Database {
     pub fn each(name: &str) -> Vec<Self> {
         let postgres = on_server("postgres", "FERRUM_TEST_POSTGRES_URL", name);
         let mysql = on_server("mysql", "FERRUM_TEST_MYSQL_URL", name);
-        std::iter::once(Self::sqlite(name)).chain(postgres).chain(mysql).collect()
+        let mongodb = on_mongodb(name);
+        std::iter::once(Self::sqlite(name)).chain(postgres).chain(mysql).chain(mongodb).collect()
     }
 
     /// Host and port of a server; none for a file.
@@ -66,7 +67,11 @@ impl Database {
     pub fn over_cable(&self) -> Option<(Self, Cable)> {
         let address = self.address()?;
         let cable = Cable::to(address);
-        let url = self.url.replacen(address, &format!("127.0.0.1:{}", cable.port()), 1);
+        let mut url = self.url.replacen(address, &format!("127.0.0.1:{}", cable.port()), 1);
+        if self.kind == "mongodb" {
+            // Otherwise the driver goes where the server says it is.
+            url.push_str("&directConnection=true");
+        }
         Some((Self { kind: self.kind, url }, cable))
     }
 }
@@ -98,6 +103,18 @@ fn on_server(kind: &'static str, variable: &str, name: &str) -> Option<Database>
     let created = created.expect("the database's client runs");
     assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
     Some(Database { kind, url: format!("{base}/{name}") })
+}
+
+/// MongoDB makes a database of what is first put into it.
+fn on_mongodb(name: &str) -> Option<Database> {
+    let variable = "FERRUM_TEST_MONGODB_URL";
+    let Ok(server) = std::env::var(variable) else {
+        eprintln!("not run: no server ({variable})");
+        return None;
+    };
+    let (place, options) = server.split_once('?').expect("a URL with a replica set");
+    let (base, _) = place.rsplit_once('/').expect("a URL with a database");
+    Some(Database { kind: "mongodb", url: format!("{base}/{}?{options}", fresh(name)) })
 }
 
 /// A way to a server that can be cut and mended.
@@ -194,11 +211,23 @@ impl GatewayBuilder {
     /// In database mode, polling so rarely that only being told of a write explains that it is served.
     #[must_use]
     pub fn on_database(self, database: &Database) -> Self {
-        self.env("FERRUM_MODE", "database")
+        self.of_mongodb(database)
+            .env("FERRUM_MODE", "database")
             .env("FERRUM_DB_TYPE", database.kind)
             .env("FERRUM_DB_URL", &database.url)
             .env("FERRUM_DB_POLL_INTERVAL", 600)
             .env("FERRUM_ADMIN_JWT_SECRET", ADMIN_SECRET)
+    }
+
+    /// What is of MongoDB alone: the path of its URL names no database, and a server that is away is waited for.
+    fn of_mongodb(self, database: &Database) -> Self {
+        let path = database.url.split('?').next().and_then(|place| place.rsplit('/').next());
+        match path.filter(|_| database.kind == "mongodb") {
+            Some(name) => {
+                self.env("FERRUM_MONGO_DATABASE", name).env("FERRUM_MONGO_SERVER_SELECTION_TIMEOUT_SECONDS", 2)
+            }
+            None => self,
+        }
     }
 }
 

@@ -1,5 +1,5 @@
-//! `FERRUM_MODE=database`: what is written over the admin API is served, kept, and gone once deleted. SQLite always; PostgreSQL and
-//! MariaDB where `make test` has started them.
+//! `FERRUM_MODE=database`: what is written over the admin API is served, kept, and gone once deleted. SQLite always; PostgreSQL,
+//! MariaDB and a server of MongoDB's protocol where `make test` has started them.
 
 use serde_json::{Value, json};
 use tests::{Backend, Database, DeafPort, Gateway, PATIENCE, Signal, eventually};
@@ -97,11 +97,22 @@ fn a_read_only_gateway_refuses_writes() {
 }
 
 #[test]
-fn what_is_not_built_yet_ends_the_start_with_what_to_do() {
-    let exit = on(&Database { kind: "mongodb", url: "mongodb://127.0.0.1:1/x".to_owned() }).start_failing();
-    assert_eq!(exit.code, Some(1), "{exit:?}");
-    let said = "FERRUM_DB_TYPE=mongodb is not built yet in this release; use sqlite, postgres or mysql";
-    assert!(exit.stderr.contains(said) || exit.stdout.contains(said), "{exit:?}");
+fn what_mongodb_cannot_do_ends_the_start_with_what_to_do() {
+    let mongodb = |url: &str| on(&Database { kind: "mongodb", url: url.to_owned() });
+    let nobody = "mongodb://u:secret@127.0.0.1:1/x";
+    for (gateway, said) in [
+        (mongodb(nobody), "Server selection timeout"),
+        (mongodb("mongodb://127.0.0.1:1/a.b"), "FERRUM_MONGO_DATABASE 'a.b' is no name of a MongoDB database"),
+        (
+            mongodb(nobody).env("FERRUM_MONGO_AUTH_MECHANISM", "NTLM"),
+            "FERRUM_MONGO_AUTH_MECHANISM 'NTLM' cannot be used",
+        ),
+    ] {
+        let exit = gateway.start_failing();
+        assert_eq!(exit.code, Some(1), "{exit:?}");
+        assert!(exit.stderr.contains(said) || exit.stdout.contains(said), "{exit:?}");
+        assert!(!exit.stderr.contains("secret") && !exit.stdout.contains("secret"), "{exit:?}");
+    }
 }
 
 #[test]
