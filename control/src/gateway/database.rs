@@ -8,7 +8,7 @@ use super::publication::Origin;
 use super::{Fatal, options};
 use crate::settings::{Secret, Settings};
 use crate::source::{DatabaseScope, DatabaseSource, Databases, SourceError, address_policy, startup_backup};
-use crate::store::{StoreError, Target};
+use crate::store::{DatabaseKind, StoreError, Target};
 
 /// Connects, brings the schema up to date, and loads everything; without the database, what the start-up backup has.
 pub(super) async fn start(settings: &Settings) -> Result<(Origin, Arc<Document>), Fatal> {
@@ -96,9 +96,13 @@ fn databases(settings: &Settings) -> Result<Databases, Fatal> {
     let at = |url: &Secret| Target { url: url.expose().to_owned(), ..primary.clone() };
     let database = &settings.database;
     let others = database.db_failover_urls.iter().map(at);
+    let mut replica = database.db_read_replica_url.as_ref().map(at);
+    if primary.kind == DatabaseKind::Mongodb && replica.take().is_some() {
+        tracing::warn!("FERRUM_DB_READ_REPLICA_URL is not for MongoDB: use readPreference in FERRUM_DB_URL");
+    }
     Ok(Databases {
         targets: std::iter::once(primary.clone()).chain(others).collect(),
-        replica: database.db_read_replica_url.as_ref().map(at),
+        replica,
         applies_plugin_migrations: settings.file.auto_apply_plugin_migrations,
     })
 }

@@ -11,9 +11,10 @@ use mongodb::bson::Document as Bson;
 use serde_json::json;
 
 use super::*;
+use crate::store::sql::tests::transfer::any_document_survives;
 use crate::store::sql::tests::{config, keeps_resources, proxy, upstream};
 use crate::store::target::MongoSettings;
-use crate::store::{ImportError, ImportOptions};
+use crate::store::{AnyStore, ImportError, ImportOptions};
 
 const VARIABLE: &str = "FERRUM_TEST_MONGODB_URL";
 
@@ -212,6 +213,13 @@ async fn a_namespace_is_filled_as_a_whole_or_not_at_all() {
         assert_eq!(stored().await, [("z".to_owned(), 2)]);
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_document_survives_mongodb() {
+    if let Some(store) = place("any", Mode::Transactions).await {
+        any_document_survives(AnyStore::Mongo(store), 16).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

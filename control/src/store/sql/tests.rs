@@ -358,4 +358,4 @@ async fn a_database_that_is_not_there_is_unavailable() {
 }
 
 mod plugin_migrations;
-mod transfer;
+pub(in crate::store) mod transfer;

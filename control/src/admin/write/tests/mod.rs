@@ -102,6 +102,14 @@ async fn mongodb_takes_all_of_it() {
     }
 }
 
+/// What a proxy lists, in order: SQL keeps none, MongoDB that of who wrote it.
+fn listed(proxy: &Value) -> Vec<&str> {
+    let ids = proxy["plugins"].as_array().unwrap().iter().map(|entry| entry["plugin_config_id"].as_str().unwrap());
+    let mut ids: Vec<&str> = ids.collect();
+    ids.sort_unstable();
+    ids
+}
+
 fn extended(mut value: Value, more: Value) -> Value {
     value.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     value

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
 use super::*;
-use crate::store::{ImportError, ImportOptions};
+use crate::store::{AnyStore, ImportError, ImportOptions};
 
 const REPLACING: ImportOptions = ImportOptions { replaces: true, is_dry_run: false };
 
@@ -271,12 +271,12 @@ fn same(one: &Document, other: &Document) -> bool {
 }
 
 #[expect(clippy::result_large_err, reason = "the error of proptest")]
-async fn any_document_survives(place: Place) {
+pub(in crate::store) async fn any_document_survives(store: AnyStore, cases: u32) {
     let runtime = tokio::runtime::Handle::current();
-    let store = std::sync::Arc::new(place.store);
+    let store = std::sync::Arc::new(store);
     let ours = store.clone();
     let tried = tokio::task::spawn_blocking(move || {
-        let cases = ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() };
+        let cases = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
         TestRunner::new(cases).run(&(document("a"), document("b")), |(a, b)| {
             runtime.block_on(async {
                 ours.import("a", &a, REPLACING).await.unwrap();
@@ -299,7 +299,8 @@ async fn any_document_survives(place: Place) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn any_document_survives_sqlite() {
-    any_document_survives(sqlite().await).await;
+    let Place { store, _folder } = sqlite().await;
+    any_document_survives(AnyStore::Sql(store), 48).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,10 +8,6 @@ async fn updated_at(rig: &StoreRig, path: &str) -> Value {
     row(rig, path).await["updated_at"].clone()
 }
 
-fn listed(proxy: &Value) -> Vec<&str> {
-    proxy["plugins"].as_array().unwrap().iter().map(|entry| entry["plugin_config_id"].as_str().unwrap()).collect()
-}
-
 pub(in super::super) async fn a_put_changes_what_differs_and_nothing_else(rig: &StoreRig) {
     let first = document(json!({
         "x-ferrum-proxy": {"listen_path": "/p", "backend_scheme": "http", "backend_host": "H", "backend_port": 80,
