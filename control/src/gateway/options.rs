@@ -245,14 +245,10 @@ fn writes(settings: &Settings) -> WriteOptions {
 /// The primary database.
 ///
 /// # Errors
-/// The settings name no database that there is, or one that this release does not speak to.
+/// The settings name no database that there is.
 pub(crate) fn database(settings: &Settings) -> Result<Target, StoreError> {
     let database = &settings.database;
     let kind: DatabaseKind = database.db_type.as_deref().unwrap_or_default().parse()?;
-    if kind == DatabaseKind::Mongodb {
-        let text = "FERRUM_DB_TYPE=mongodb is not built yet in this release; use sqlite, postgres or mysql";
-        return Err(StoreError::Settings(text.to_owned()));
-    }
     let mut target = Target::new(kind, database.db_url.as_ref().map(Secret::expose).unwrap_or_default());
     let client = database.db_tls_client_cert_path.clone().map(|certificate| {
         let key = database.db_tls_client_key_path.clone().unwrap_or_else(|| certificate.clone());

@@ -85,17 +85,17 @@ settings_group! {
         db_tls_client_cert_path: Option<PathBuf> = None, "", "db", any();
         /// Key of the client certificate.
         db_tls_client_key_path: Option<PathBuf> = None, "", "db", any();
-        /// MongoDB database name.
+        /// MongoDB database name. The path of the URL names where users are kept.
         mongo_database: String = "ferrum".to_owned(), "", "db (MongoDB)", any();
-        /// MongoDB application name.
+        /// MongoDB application name; overrides the URL's.
         mongo_app_name: Option<String> = None, "", "db (MongoDB)", any();
-        /// MongoDB replica set; needed for transactions.
+        /// MongoDB replica set; overrides the URL's. Without either, changes are not made in transactions.
         mongo_replica_set: Option<String> = None, "", "db (MongoDB)", any();
-        /// MongoDB authentication mechanism, such as `SCRAM-SHA-256` or `MONGODB-X509`.
+        /// MongoDB authentication mechanism: `SCRAM-SHA-256`, `SCRAM-SHA-1`, `MONGODB-X509` or `PLAIN`; overrides the URL's.
         mongo_auth_mechanism: Option<String> = None, "", "db (MongoDB)", any().default_text("negotiated").note("checked at connect");
-        /// Time limit for finding a MongoDB server.
+        /// Time limit for finding a MongoDB server. At its default, a limit of the URL holds.
         mongo_server_selection_timeout_seconds: u64 = 30, "s", "db (MongoDB)", strict();
-        /// Time limit for connecting to a MongoDB server.
+        /// Time limit for connecting to a MongoDB server; 0 = none. At its default, a limit of the URL holds.
         mongo_connect_timeout_seconds: u64 = 10, "s", "db (MongoDB)", strict();
     }
 }

@@ -237,8 +237,8 @@ impl Blocked {
     }
 }
 
-async fn with_schema(target: &Target) -> SqlStore {
-    let store = SqlStore::connect(target).await.unwrap();
+async fn with_schema(target: &Target) -> AnyStore {
+    let store = AnyStore::connect(target).await.unwrap();
     store.migrate().await.unwrap();
     store
 }

@@ -236,7 +236,7 @@ async fn what_refers_to_a_resource_is_found(store: &dyn Store) {
 }
 
 /// A proxy that has exactly one plugin before and after each change is never read with none, nor with one that is not there.
-async fn a_reader_sees_each_change_whole(store: &SqlStore) {
+pub(in crate::store) async fn a_reader_sees_each_change_whole(store: &dyn Store) {
     const READS: usize = 100;
     let own = |n: u64| format!("own-{n}");
     let begun = vec![Step::Insert(proxy("open", json!({}))), Step::Insert(config("own-0", "proxy", json!("open")))];
@@ -278,6 +278,7 @@ async fn suite(place: Place) {
     let store = &place.store;
     migrations_are_made_once(store).await;
     keeps_resources(store).await;
+    a_reader_sees_each_change_whole(store).await;
     store.close().await;
 }
 
@@ -292,7 +293,6 @@ pub(in crate::store) async fn keeps_resources(store: &dyn Store) {
     what_nobody_wants_any_more_goes(store).await;
     what_refers_to_a_resource_is_found(store).await;
     events_are_listed_newest_first(store).await;
-    a_reader_sees_each_change_whole(store).await;
     a_namespace_is_cleared_alone(store).await;
 }
 
