@@ -32,23 +32,29 @@ fn config(settings: &Settings, is_dry_run: bool) -> Result<Vec<String>, Fatal> {
 
 async fn database(target: &Target, action: MigrateAction, is_dry_run: bool) -> Result<(), Fatal> {
     let failed = |error: StoreError| Fatal::new(format!("{}: {error}", target.shown()));
-    match (target.kind, action) {
-        (DatabaseKind::Mongodb, MigrateAction::Status) => return Ok(print(lines::mongo_status())),
-        (DatabaseKind::Mongodb, _) if is_dry_run => return Ok(print(lines::mongo_pending())),
-        _ => {}
+    if target.kind == DatabaseKind::Mongodb {
+        print(mongo(target, action, is_dry_run).await.map_err(failed)?);
+        return Ok(());
     }
-    let store = match AnyStore::connect(target).await.map_err(failed)? {
-        AnyStore::Sql(store) => store,
-        store @ AnyStore::Mongo(_) => {
-            let outcome = store.migrate().await.map_err(failed);
-            store.close().await;
-            return outcome.map(|_| print(lines::mongo_ensured()));
-        }
-    };
+    let store = SqlStore::connect(target).await.map_err(failed)?;
     let plugins = collect_all_custom_plugin_migrations();
     let outcome = perform(&store, &plugins, action, is_dry_run).await.map_err(failed);
     store.close().await;
     outcome
+}
+
+/// There are indexes to create, and no versions to apply.
+async fn mongo(target: &Target, action: MigrateAction, is_dry_run: bool) -> Result<Vec<String>, StoreError> {
+    if action == MigrateAction::Status {
+        return Ok(lines::mongo_status());
+    }
+    if is_dry_run {
+        return Ok(lines::mongo_pending());
+    }
+    let store = AnyStore::connect(target).await?;
+    let outcome = store.migrate().await;
+    store.close().await;
+    outcome.map(|_| lines::mongo_ensured())
 }
 
 /// What was done to one schema is said before the other is touched.

@@ -28,6 +28,10 @@ const EXTERNAL: &str = "$external";
 
 pub async fn connect(target: &Target) -> Result<MongoStore, StoreError> {
     check_database_name(&target.mongo.database)?;
+    if target.mongo.server_selection_timeout.is_some_and(|limit| limit.is_zero()) {
+        let text = "FERRUM_MONGO_SERVER_SELECTION_TIMEOUT_SECONDS must be at least 1: no server is found in no time";
+        return Err(StoreError::Settings(text.to_owned()));
+    }
     let (options, _identity) = options(target).await?;
     let patience = options.server_selection_timeout.unwrap_or(SELECTION) + ANSWER;
     let has_name = options.repl_set_name.is_some();

@@ -49,7 +49,7 @@ async fn replace(store: &MongoStore, collection: &str, index: &IndexModel) -> Re
             other => other?,
         }
     }
-    Ok(store.patiently(indexes.create_index(index.clone())).await.map(drop)?)
+    store.patiently(indexes.create_index(index.clone())).await.map(drop)
 }
 
 fn wanted() -> Vec<(&'static str, IndexModel)> {
