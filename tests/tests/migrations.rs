@@ -1,4 +1,4 @@
-//! `FERRUM_MODE=migrate`, on an empty database and again. SQLite always; PostgreSQL and MariaDB where `make test` has started them.
+//! `FERRUM_MODE=migrate`, on an empty database and again. SQLite always; the servers where `make test` has started them.
 
 use std::path::{Path, PathBuf};
 
@@ -19,6 +19,7 @@ fn migrate(url: &str, more: &[(&str, &str)]) -> Exit {
     let kind = match url.split(':').next() {
         Some("sqlite") => "sqlite",
         Some("mysql") => "mysql",
+        Some("mongodb") => "mongodb",
         _ => "postgres",
     };
     let mut environment = vec![("FERRUM_MODE", "migrate"), ("FERRUM_DB_TYPE", kind), ("FERRUM_DB_URL", url)];
@@ -206,4 +207,26 @@ fn postgres_is_brought_to_the_current_schema() {
 #[test]
 fn mariadb_is_brought_to_the_current_schema() {
     server("FERRUM_TEST_MYSQL_URL");
+}
+
+/// What only says something does not connect.
+#[test]
+fn mongodb_has_indexes_and_no_versions() {
+    let nowhere = "mongodb://127.0.0.1:1/x";
+    let status = lines(&migrate(nowhere, &[STATUS]));
+    assert_eq!((status[0].as_str(), status.len()), ("=== Ferrum Edge Migration Status (MongoDB) ===", 3));
+    let dry = lines(&migrate(nowhere, &[DRY_RUN]));
+    assert_eq!(dry[0], "MongoDB dry run: indexes would be created/verified on collections");
+    assert_eq!(
+        dry[1..],
+        ["  proxies", "  consumers", "  plugin_configs", "  upstreams", "  api_specs", "  audit_events"]
+    );
+    let variable = "FERRUM_TEST_MONGODB_URL";
+    let Ok(url) = std::env::var(variable) else {
+        eprintln!("not run: no server ({variable})");
+        return;
+    };
+    for _ in 0..2 {
+        assert_eq!(lines(&migrate(&url, &[])), ["MongoDB indexes ensured successfully."]);
+    }
 }

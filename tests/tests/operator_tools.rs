@@ -203,6 +203,11 @@ fn every_field_survives_mariadb() {
 }
 
 #[test]
+fn every_field_survives_mongodb() {
+    server("FERRUM_TEST_MONGODB_URL", "tools-mongodb");
+}
+
+#[test]
 fn an_export_of_all_namespaces_is_an_import_of_all() {
     let folder = fresh_folder("all");
     let (one, other) = (sqlite(&folder, "one.db"), sqlite(&folder, "other.db"));
