@@ -12,11 +12,14 @@ const TOO_LARGE: [i32; 2] = [10334, 17280];
 /// Of servers that are no primary, step down or shut down.
 const AWAY: [i32; 12] = [6, 7, 89, 91, 189, 262, 9001, 10058, 10107, 11600, 11602, 13435];
 
-/// Why a step of a change was not made.
+/// The moment that is to be read is gone already, or is before the last change of an index.
+const MOMENT_GONE: [i32; 2] = [239, 246];
+
+/// Why a step of a change was not made, or a moment not read.
 #[derive(Debug)]
 pub struct Failure {
     pub error: StoreError,
-    /// Tried again from its start, the same change may succeed.
+    /// Tried again from its start, the same may succeed.
     pub is_transient: bool,
     /// Whether the change was made cannot be told.
     pub is_unknown: bool,
@@ -36,7 +39,8 @@ impl From<Failure> for StoreError {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let is_transient = error.contains_label(TRANSIENT_TRANSACTION_ERROR);
+        let is_transient = error.contains_label(TRANSIENT_TRANSACTION_ERROR)
+            || code(&error).is_some_and(|code| MOMENT_GONE.contains(&code));
         let is_unknown = error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT);
         Self { error: error.into(), is_transient, is_unknown }
     }

@@ -1,5 +1,7 @@
 //! Reading: one resource, some of a list, a whole namespace, and what has changed in it (control-plane sheet §7 and §8).
 
+use std::time::Duration;
+
 use engine::model::{Document as Configuration, PluginConfig};
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::SessionOptions;
@@ -9,9 +11,14 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::documents::{id_of, resource};
+use super::failure::Failure;
 use super::{IDS_MAX, MongoStore};
 use crate::store::sql::{OVERLAP, stamps};
 use crate::store::{Changes, Kind, Page, Range, Resource, StoreError, Taken};
+
+/// A moment may be gone before it is read; a later one is tried, so many in all.
+const MOMENTS_MAX: usize = 3;
+const BETWEEN_MOMENTS: Duration = Duration::from_millis(200);
 
 /// What may name upstreams, besides proxies.
 pub fn dispatches() -> Document {
@@ -29,7 +36,7 @@ struct Moment<'a> {
 }
 
 impl<'a> Moment<'a> {
-    async fn now(store: &'a MongoStore) -> Result<Self, StoreError> {
+    async fn now(store: &'a MongoStore) -> Result<Self, Failure> {
         let session = match store.abilities.has_snapshots {
             true => {
                 let options = SessionOptions::builder().snapshot(true).build();
@@ -47,7 +54,7 @@ impl<'a> Moment<'a> {
         wanted: Document,
         fields: Document,
         mut take: impl FnMut(Document) -> Result<(), StoreError> + Send,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), Failure> {
         let store = self.store;
         let collection: Collection<Document> = store.anywhere.collection(kind.table());
         let rows = u32::try_from(store.target.page_rows).unwrap_or(u32::MAX);
@@ -64,7 +71,7 @@ impl<'a> Moment<'a> {
         Ok(())
     }
 
-    async fn resources(&mut self, kind: Kind, wanted: Document) -> Result<Vec<Resource>, StoreError> {
+    async fn resources(&mut self, kind: Kind, wanted: Document) -> Result<Vec<Resource>, Failure> {
         let mut found = Vec::new();
         let take = |document| {
             found.push(resource(kind, document)?);
@@ -81,7 +88,7 @@ impl<'a> Moment<'a> {
         known: &FxHashMap<&str, OffsetDateTime>,
         since: OffsetDateTime,
         (present, listed): (&mut Vec<String>, &mut Vec<(String, String)>),
-    ) -> Result<Vec<String>, StoreError> {
+    ) -> Result<Vec<String>, Failure> {
         let mut unread = Vec::new();
         let take = |document: Document| {
             let id = id_of(&document);
@@ -122,6 +129,16 @@ impl MongoStore {
 
     /// All resources of a namespace, or of all, kind by kind and by id, exactly as they are.
     pub(super) async fn everything(&self, namespace: Option<&str>) -> Result<Vec<Resource>, StoreError> {
+        for _ in 1..MOMENTS_MAX {
+            match self.everything_of_a_moment(namespace).await {
+                Err(failure) if failure.is_transient => tokio::time::sleep(BETWEEN_MOMENTS).await,
+                outcome => return Ok(outcome?),
+            }
+        }
+        Ok(self.everything_of_a_moment(namespace).await?)
+    }
+
+    async fn everything_of_a_moment(&self, namespace: Option<&str>) -> Result<Vec<Resource>, Failure> {
         let mut moment = Moment::now(self).await?;
         let mut all = Vec::new();
         for kind in Kind::ALL {
