@@ -14,7 +14,7 @@ use super::documents::{id_of, resource};
 use super::failure::Failure;
 use super::{IDS_MAX, MongoStore};
 use crate::store::sql::{OVERLAP, stamps};
-use crate::store::{Changes, Kind, Page, Range, Resource, StoreError, Taken};
+use crate::store::{Changes, Kind, Page, Range, Resource, StoreError, Taken, relisted};
 
 /// A moment may be gone before it is read; a later one is tried, so many in all.
 const MOMENTS_MAX: usize = 3;
@@ -81,24 +81,24 @@ impl<'a> Moment<'a> {
         Ok(found)
     }
 
-    /// Ids of documents that are not as known; all ids go to `present`, and what proxies list to `listed`.
+    /// Ids of documents that are not as known. Those that are there are taken out of `unseen`; what proxies list goes to `listed`.
     async fn unread(
         &mut self,
         (namespace, kind): (&str, Kind),
-        known: &FxHashMap<&str, OffsetDateTime>,
+        unseen: &mut FxHashMap<&str, OffsetDateTime>,
         since: OffsetDateTime,
-        (present, listed): (&mut Vec<String>, &mut Vec<(String, String)>),
+        listed: &mut Vec<(String, String)>,
     ) -> Result<Vec<String>, Failure> {
         let mut unread = Vec::new();
         let take = |document: Document| {
             let id = id_of(&document);
             // What cannot be read here says so when its document is read.
             let at = document.get_str("updated_at").ok().and_then(|at| OffsetDateTime::parse(at, &Rfc3339).ok());
-            if at.is_none_or(|at| at >= since || known.get(id.as_str()) != Some(&at)) {
-                unread.push(id.clone());
-            }
+            let known = unseen.remove(id.as_str());
             listed.extend(listed_by(&document).into_iter().map(|config| (id.clone(), config)));
-            present.push(id);
+            if at.is_none_or(|at| at >= since || known != Some(at)) {
+                unread.push(id);
+            }
             Ok(())
         };
         let fields = doc! { "updated_at": 1, "plugins": 1 };
@@ -143,7 +143,10 @@ impl MongoStore {
         let mut all = Vec::new();
         for kind in Kind::ALL {
             let wanted = namespace.map_or_else(Document::new, |namespace| doc! { "namespace": namespace });
-            all.extend(moment.resources(kind, wanted).await?);
+            let mut rows = moment.resources(kind, wanted).await?;
+            // A collection may have been given an order of its own.
+            rows.sort_by(|one, other| one.id().cmp(other.id()));
+            all.extend(rows);
         }
         Ok(all)
     }
@@ -157,14 +160,17 @@ impl MongoStore {
     ) -> Result<Changes, StoreError> {
         let since = since - OVERLAP;
         let mut moment = Moment::now(self).await?;
-        let mut changes = Changes::default();
-        for (kind, present) in Kind::ALL.into_iter().zip(&mut changes.present) {
-            let lists = (present, &mut changes.listed);
-            let unread = moment.unread((namespace, kind), &stamps(known, kind), since, lists).await?;
+        let (mut changes, mut listed) = (Changes::default(), Vec::new());
+        for kind in Kind::ALL {
+            let mut unseen = stamps(known, kind);
+            let unread = moment.unread((namespace, kind), &mut unseen, since, &mut listed).await?;
+            changes.gone.extend(unseen.into_keys().map(|id| (kind, id.to_owned())));
             for chunk in unread.chunks(IDS_MAX) {
                 changes.changed.extend(moment.resources(kind, doc! { "_id": { "$in": chunk } }).await?);
             }
         }
+        listed.sort_by(|(one, _), (other, _)| one.cmp(other));
+        changes.relisted = relisted(known, &listed);
         for resource in &mut changes.changed {
             resource.set_api_spec_id(None);
             resource.normalize();

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use engine::model::{ApiSpec, Upstream};
+use engine::model::{ApiSpec, Upstream, rows};
 use futures_util::TryStreamExt;
 use mongodb::IndexModel;
 use mongodb::bson::Document as Bson;
@@ -201,13 +201,10 @@ fn spec() -> ApiSpec {
 async fn a_namespace_is_filled_as_a_whole_or_not_at_all() {
     each("transfer", async |store| {
         let of = |ids: &[&str], port: u64| Configuration {
-            upstreams: ids
-                .iter()
-                .map(|id| {
-                    let value = json!({"id": id, "namespace": "a", "targets": [{"host": "h", "port": port}]});
-                    serde_json::from_value::<Upstream>(value).unwrap()
-                })
-                .collect(),
+            upstreams: rows(ids.iter().map(|id| {
+                let value = json!({"id": id, "namespace": "a", "targets": [{"host": "h", "port": port}]});
+                serde_json::from_value::<Upstream>(value).unwrap()
+            })),
             ..Configuration::default()
         };
         let import = async |document: &Configuration, replaces, is_dry_run| {

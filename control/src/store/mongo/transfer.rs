@@ -1,6 +1,6 @@
 //! Whole namespaces out of a database and into one, exactly as they are.
 
-use engine::model::Document as Configuration;
+use engine::model::{Document as Configuration, Rows};
 use mongodb::bson::{Document, doc};
 
 use super::change::Change;
@@ -77,12 +77,14 @@ impl MongoStore {
 }
 
 fn by_kind(document: &Configuration) -> [Vec<Resource>; 4] {
-    let document = document.clone();
+    fn resources<T: Clone + Into<Resource>>(rows: &Rows<T>) -> Vec<Resource> {
+        rows.iter().map(|row| T::clone(row).into()).collect()
+    }
     [
-        document.upstreams.into_iter().map(|row| Resource::Upstream(Box::new(row))).collect(),
-        document.consumers.into_iter().map(|row| Resource::Consumer(Box::new(row))).collect(),
-        document.proxies.into_iter().map(|row| Resource::Proxy(Box::new(row))).collect(),
-        document.plugin_configs.into_iter().map(|row| Resource::PluginConfig(Box::new(row))).collect(),
+        resources(&document.upstreams),
+        resources(&document.consumers),
+        resources(&document.proxies),
+        resources(&document.plugin_configs),
     ]
 }
 
