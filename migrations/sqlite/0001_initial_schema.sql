@@ -168,6 +168,9 @@ CREATE INDEX IF NOT EXISTS idx_upstreams_updated_at ON upstreams (updated_at);
 
 CREATE INDEX IF NOT EXISTS idx_proxies_ns_updated ON proxies (namespace, updated_at);
 
+-- Each proxy that is written asks which others have its path.
+CREATE INDEX IF NOT EXISTS idx_proxies_ns_listen_path ON proxies (namespace, listen_path);
+
 CREATE INDEX IF NOT EXISTS idx_consumers_ns_updated ON consumers (namespace, updated_at);
 
 CREATE INDEX IF NOT EXISTS idx_plugin_configs_ns_updated ON plugin_configs (namespace, updated_at);

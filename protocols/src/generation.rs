@@ -40,7 +40,9 @@ pub struct Generation {
 const ROUTES_TOGETHER: usize = 256;
 
 /// By number.
-struct Routes(Box<[OnceCell<Box<[OnceCell<Route>]>>]>);
+struct Routes(Box<[OnceCell<Slots>]>);
+
+type Slots = Box<[OnceCell<Route>]>;
 
 impl Routes {
     fn new(count: usize) -> Self {

@@ -11,7 +11,7 @@ use super::connections::{Connections, Databases};
 use super::delta::applied;
 use super::file::SourceError;
 use super::sound::{ChangedProxies, check_changed, check_ports, check_stored};
-use crate::store::{Changes, Kind, Store, StoreError};
+use crate::store::{Changes, Kind, StoreError};
 
 /// Which part of a database is served, and what its configurations are checked against.
 #[derive(Clone, Debug)]

@@ -18,6 +18,9 @@ const NONE: u32 = u32::MAX;
 /// So many backends in service are looked at for one that is like another.
 const ALIKE_MAX: usize = 1000;
 
+/// Where upstreams stand, by their ids.
+type Numbers = FxHashMap<Box<str>, u32>;
+
 /// The HTTP proxies of a document by the numbers of their routes, and what each was in the configuration in service.
 pub(super) struct Kept<'a> {
     document: &'a Document,
@@ -152,7 +155,7 @@ impl<'a> Kept<'a> {
     }
 
     /// Those in service with their numbers, if every upstream is the same and the files of all could be used.
-    pub fn upstreams(&self) -> Option<(Vec<UpstreamEntry>, Arc<FxHashMap<Box<str>, u32>>)> {
+    pub fn upstreams(&self) -> Option<(Vec<UpstreamEntry>, Arc<Numbers>)> {
         let snapshot = self.running.filter(|_| self.is_same_upstreams)?.snapshot;
         let is_sound = |entry: &UpstreamEntry| !entry.security.as_ref().is_some_and(is_broken);
         let are_sound = snapshot.upstreams.iter().all(is_sound);
@@ -230,6 +233,7 @@ type Known = FxHashMap<BackendSpec, Arc<BackendSpec>>;
 
 impl Backends<'_> {
     /// One that is like it, or it itself from now on.
+    #[expect(clippy::mutable_key_type, reason = "backends are compared by what users wrote, which never changes")]
     pub fn alike(&mut self, spec: BackendSpec) -> Arc<BackendSpec> {
         let in_service = self.in_service;
         let known = self.known.get_or_insert_with(|| looked_at(in_service));

@@ -160,7 +160,7 @@ mod tests {
             };
             found.filter_map(name).collect()
         };
-        for (kind, count) in [("TABLE ", 7), ("INDEX ", 31)] {
+        for (kind, count) in [("TABLE ", 7), ("INDEX ", 32)] {
             let sqlite = names(script.sqlite, kind);
             assert_eq!(sqlite.len(), count, "{kind}");
             assert_eq!(sqlite, names(script.postgres, kind));
