@@ -27,6 +27,10 @@ use crate::store::Kind;
 
 pub(super) type Published = Arc<Snapshot<PluginSet>>;
 
+/// After a look at what was written, so many times as long as it took nothing is looked at.
+const PAUSES: u32 = 3;
+const PAUSE_MAX: Duration = Duration::from_millis(100);
+
 /// What is served, as the cores and as users see it.
 struct Configuration {
     snapshot: Published,
@@ -217,11 +221,15 @@ impl Publication {
         Ok(())
     }
 
-    /// Looks again and again, and at once at what is written.
+    /// Looks again and again, and at once at what is written after a pause in writing. What many write one after the other is
+    /// gathered meanwhile, so that publishing takes a part of a CPU and they the rest.
     pub(super) fn start_following(self: Arc<Self>, every: Duration, writes: Arc<Writes>) -> JoinHandle<()> {
         tokio::spawn(async move {
             loop {
-                self.look(writes.next(every).await).await;
+                let look = writes.next(every).await;
+                let began = Instant::now();
+                self.look(look).await;
+                tokio::time::sleep((began.elapsed() * PAUSES).min(PAUSE_MAX)).await;
             }
         })
     }

@@ -261,7 +261,9 @@ impl Database {
                     let options: SqliteConnectOptions = url.parse().map_err(not_a_url)?;
                     let options =
                         options.foreign_keys(true).journal_mode(SqliteJournalMode::Wal).busy_timeout(sqlite_busy);
-                    Ok(Pools::Sqlite(pool_options!(SqlitePoolOptions).connect_with(options).await?))
+                    // A file does not go away while a connection rests.
+                    let pool = pool_options!(SqlitePoolOptions).test_before_acquire(false);
+                    Ok(Pools::Sqlite(pool.connect_with(options).await?))
                 }
                 DatabaseKind::Postgres => {
                     let options: PgConnectOptions = url.parse().map_err(not_a_url)?;
@@ -278,6 +280,8 @@ impl Database {
                             // Under another level, which a server may be set to, a transaction is not of one moment.
                             let level = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ";
                             connection.execute(level).await?;
+                            // Nor need a statement outside of one be kept.
+                            connection.execute("SET SESSION autocommit = 1").await?;
                             if statement_ms > 0 {
                                 // MariaDB counts in seconds and calls it otherwise; neither knows the other's name.
                                 let mysql = format!("SET SESSION max_execution_time = {statement_ms}");

@@ -10,6 +10,11 @@ use crate::store::{Kind, Resource, Step, StoreError};
 
 impl SqlStore {
     pub(super) async fn apply_steps(&self, steps: Vec<Step>) -> Result<(), StoreError> {
+        if let [step] = &*steps
+            && let Some((sql, cells)) = only_statement(step)
+        {
+            return self.database.execute(&sql, &cells).await.map(drop);
+        }
         let mut change = self.database.begin().await?;
         for step in &steps {
             apply(&mut change, step).await?;
@@ -68,12 +73,41 @@ async fn apply(change: &mut Change<'_>, step: &Step) -> Result<(), StoreError> {
     }
 }
 
+/// What a step comes to that is one statement: a transaction by itself, which spares the database two more questions.
+fn only_statement(step: &Step) -> Option<(String, Vec<Cell>)> {
+    match step {
+        Step::Insert(resource) => match resource {
+            Resource::Upstream(row) => Some(insertion(&**row)),
+            Resource::Consumer(row) => Some(insertion(&**row)),
+            Resource::PluginConfig(row) => Some(insertion(&**row)),
+            Resource::Proxy(row) => row.plugins.is_empty().then(|| insertion(&**row)),
+        },
+        Step::Replace(resource) => match resource {
+            Resource::Upstream(row) => Some(replacement(&**row)),
+            Resource::Consumer(row) => Some(replacement(&**row)),
+            Resource::PluginConfig(row) => Some(replacement(&**row)),
+            Resource::Proxy(_) => None,
+        },
+        _ => None,
+    }
+}
+
+fn insertion<R: Record>(record: &R) -> (String, Vec<Cell>) {
+    (insert::<R>(), record.write())
+}
+
+fn replacement<R: Record>(record: &R) -> (String, Vec<Cell>) {
+    (update::<R>(), update_cells(record))
+}
+
 async fn insert_record<R: Record>(change: &mut Change<'_>, record: &R) -> Result<(), StoreError> {
-    change.execute(&insert::<R>(), &record.write()).await.map(drop)
+    let (sql, cells) = insertion(record);
+    change.execute(&sql, &cells).await.map(drop)
 }
 
 async fn replace_record<R: Record>(change: &mut Change<'_>, record: &R) -> Result<(), StoreError> {
-    change.execute(&update::<R>(), &update_cells(record)).await.map(drop)
+    let (sql, cells) = replacement(record);
+    change.execute(&sql, &cells).await.map(drop)
 }
 
 async fn insert_resource(change: &mut Change<'_>, resource: &Resource) -> Result<(), StoreError> {
