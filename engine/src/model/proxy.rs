@@ -130,8 +130,8 @@ pub struct Proxy {
     pub upstream_subset: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_spec_id: Option<String>,
-    pub circuit_breaker: Option<CircuitBreaker>,
-    pub retry: Option<Retry>,
+    pub circuit_breaker: Option<Box<CircuitBreaker>>,
+    pub retry: Option<Box<Retry>>,
     #[serde(default)]
     pub response_body_mode: ResponseBodyMode,
     pub listen_port: Option<u16>,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use engine::model::{Consumer, Document, PluginConfig, Proxy, Upstream, rows};
+use engine::model::{Consumer, Document, PluginConfig, Proxy, Rows, Upstream};
 use rustc_hash::FxHashMap;
 use time::{Duration, OffsetDateTime};
 
@@ -78,47 +78,47 @@ pub(super) struct Reader<'a> {
 impl Reader<'_> {
     /// Everything of one namespace, or of all, exactly as it is stored, ordered by id.
     pub async fn document(&mut self, namespace: Option<&str>) -> Result<Document, StoreError> {
-        let mut proxies: Vec<Proxy> = self.all(namespace).await?;
-        attach(&self.listed(namespace).await?, &mut proxies);
+        let mut proxies: Rows<Proxy> = self.all(namespace).await?;
+        attach(&self.listed(namespace).await?, proxies.iter_mut().map(Arc::make_mut));
         Ok(in_order(Document {
-            upstreams: rows(self.all::<Upstream>(namespace).await?),
-            consumers: rows(self.all::<Consumer>(namespace).await?),
-            proxies: rows(proxies),
-            plugin_configs: rows(self.all::<PluginConfig>(namespace).await?),
+            upstreams: self.all::<Upstream>(namespace).await?,
+            consumers: self.all::<Consumer>(namespace).await?,
+            proxies,
+            plugin_configs: self.all::<PluginConfig>(namespace).await?,
             ..Document::default()
         }))
     }
 
     /// All rows of one kind, page by page: each page begins behind the last id, which costs the same however far it is.
-    async fn all<R: Record>(&mut self, namespace: Option<&str>) -> Result<Vec<R>, StoreError> {
+    async fn all<R: Record>(&mut self, namespace: Option<&str>) -> Result<Rows<R>, StoreError> {
         let limit = Cell::Integer(self.target.page_rows as i64);
         let (condition, of) = match namespace {
             Some(namespace) => ("namespace = ? AND id > ?", Some(Cell::text(namespace))),
             None => ("id > ?", None),
         };
         let rest = format!("WHERE {condition} ORDER BY id LIMIT ?");
-        let mut all: Vec<R> = Vec::new();
+        let mut all = Rows::<R>::new();
         loop {
-            let after = Cell::text(all.last().map_or("", Record::id));
+            let after = Cell::text(all.last().map_or("", |last| last.id()));
             let cells: Vec<Cell> = of.iter().cloned().chain([after, limit.clone()]).collect();
-            let page: Vec<R> = self.records(&rest, &cells).await?;
-            let is_last = (page.len() as u64) < self.target.page_rows;
-            all.extend(page);
-            if is_last {
+            let known = all.len();
+            self.each(&rest, &cells, |record| all.push(Arc::new(record))).await?;
+            if ((all.len() - known) as u64) < self.target.page_rows {
                 return Ok(all);
             }
         }
     }
 
     async fn records<R: Record>(&mut self, rest: &str, cells: &[Cell]) -> Result<Vec<R>, StoreError> {
-        let sql = format!("{} {rest}", select::<R>());
         let mut records = Vec::new();
-        let take = |row| {
-            records.push(R::read(row)?);
-            Ok(())
-        };
-        timed(self.target, R::TABLE, self.moment.each(&sql, cells, take)).await?;
+        self.each(rest, cells, |record| records.push(record)).await?;
         Ok(records)
+    }
+
+    async fn each<R: Record>(&mut self, rest: &str, cells: &[Cell], mut take: impl FnMut(R)) -> Result<(), StoreError> {
+        let sql = format!("{} {rest}", select::<R>());
+        let take = |row| R::read(row).map(&mut take);
+        timed(self.target, R::TABLE, self.moment.each(&sql, cells, take)).await
     }
 
     /// The rows with these ids, the proxies with what they list.

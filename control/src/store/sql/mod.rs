@@ -144,7 +144,7 @@ fn pair(row: Vec<Cell>) -> Option<(String, String)> {
 }
 
 /// Gives each proxy what it lists, of pairs in their order.
-fn attach(listed: &[(String, String)], proxies: &mut [Proxy]) {
+fn attach<'a>(listed: &[(String, String)], proxies: impl IntoIterator<Item = &'a mut Proxy>) {
     for proxy in proxies {
         let first = listed.partition_point(|(id, _)| *id < proxy.id);
         let own = listed.iter().skip(first).take_while(|(id, _)| *id == proxy.id);
