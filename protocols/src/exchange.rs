@@ -10,7 +10,7 @@ use std::rc::Rc;
 use engine::buffer::{Buffer, Chunk};
 use engine::counters::ErrorClass;
 use engine::http::{Headers, KnownSet, Method, ResponseHead};
-use engine::net::Pipe;
+use engine::net::{FlowSink, FlowSource, Pipe};
 use plugins::ClientCertificate;
 
 /// What kind of conversation an exchange is. It decides how a refusal is worded, which plugins run, and what goes to the
@@ -60,6 +60,10 @@ pub trait Body {
     fn take_trailers(&mut self) -> Option<Headers>;
     /// From now on what comes is the client's half of a tunnel, until it ends it.
     fn open_tunnel(&mut self);
+    /// Where a flow may take over, if all that comes of the tunnel from now on comes out of a socket as it is.
+    fn flow_source(&self) -> Option<FlowSource> {
+        None
+    }
 }
 
 impl<B: Body> Body for &mut B {
@@ -77,6 +81,9 @@ impl<B: Body> Body for &mut B {
     }
     fn open_tunnel(&mut self) {
         (**self).open_tunnel();
+    }
+    fn flow_source(&self) -> Option<FlowSource> {
+        (**self).flow_source()
     }
 }
 
@@ -208,6 +215,10 @@ pub trait Responder {
 
 pub trait ResponseStream {
     fn write(&mut self, chunk: Chunk) -> impl Future<Output = Result<(), ClientGone>>;
+    /// Where a flow may take over, if bytes go out as they are and all that was written has.
+    fn flow_sink(&self) -> Option<FlowSink> {
+        None
+    }
     /// Whether body bytes go out as they are, so that the kernel can move them.
     fn takes_pipes(&self) -> bool;
     /// Sends all that the pipe holds. Only if it takes pipes, and after `flush`.

@@ -2,6 +2,7 @@
 
 mod doorbell;
 mod duplex;
+mod flow;
 mod listener;
 mod networks;
 mod pace;
@@ -15,6 +16,7 @@ mod wire;
 
 pub use doorbell::{Bell, Doorbell};
 pub use duplex::Duplex;
+pub use flow::{Event as FlowEvent, Flow, Sink as FlowSink, Source as FlowSource, Stall, Watcher};
 pub use listener::{Accepted, ListenOptions, Listener, Opening, bind};
 pub use networks::TrustedNetworks;
 pub use pace::note_tick;

@@ -11,6 +11,7 @@ use std::str::FromStr;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::flow;
 use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
 
 /// What the operator asks for (`FERRUM_REACTOR`).
@@ -83,6 +84,7 @@ pub fn probe_io_uring() -> Result<(), String> {
 
 /// Runs `main` on this thread until it ends.
 pub fn run<F: Future>(options: &ReactorOptions, main: F) -> io::Result<F::Output> {
+    flow::has_ring(options.reactor == Reactor::IoUring);
     match options.reactor {
         Reactor::IoUring => {
             let mut runtime = RuntimeBuilder::<IoUringDriver>::new()

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
 use super::Pipe;
+use super::flow::{self, Source};
 use super::wire::{Silence, Wire};
 use crate::buffer::{Buffer, HEAD_BUFFER_BYTES};
 use crate::tls::{Opened, Session};
@@ -86,6 +87,12 @@ impl Receiver {
     /// Whether bytes can be moved by the kernel, unseen.
     pub fn fills_pipes(&self) -> bool {
         self.sealed.is_none()
+    }
+
+    /// Where a flow may receive instead, if nothing stands between the socket and its bytes and no receive is in flight.
+    pub fn flow_source(&self) -> Option<Source> {
+        let is_bare = self.sealed.is_none() && !self.wire.is_started();
+        (is_bare && flow::are_possible()).then(|| Source(self.wire.stream().clone()))
     }
 
     /// Moves what is there into the pipe, at most `max` bytes; waits when nothing is. Zero: the peer sends no more. Not

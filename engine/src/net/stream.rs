@@ -13,6 +13,7 @@ use monoio::net::TcpStream;
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags, Shutdown};
 
+use super::flow::Sink;
 use super::wire::Wire;
 use super::{Pipe, Receiver, pace};
 use crate::buffer::{Buffer, HEAD_BUFFER_BYTES, Unsent};
@@ -206,6 +207,11 @@ impl Sender {
     /// Whether bytes can be moved by the kernel, unseen.
     pub fn takes_pipes(&self) -> bool {
         self.sealed.is_none()
+    }
+
+    /// Where a flow may send instead, if bytes go out as they are.
+    pub fn flow_sink(&self) -> Option<Sink> {
+        self.sealed.is_none().then(|| Sink(self.half.0.clone()))
     }
 
     /// Sends what the kernel takes of what the pipe holds; waits until it takes something. Only if it takes pipes.

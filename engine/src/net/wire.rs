@@ -10,10 +10,10 @@
 //! A receive in flight holds a buffer. A core lends at most [`LENT_MAX`] buffers to connections that only wait; past
 //! that a connection waits for readability, without memory, and takes a buffer when bytes are there.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, UnsafeCell};
 use std::future::{Future, poll_fn};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -80,7 +80,7 @@ pub enum Silence {
 
 pub(super) struct Wire {
     shared: Rc<Shared>,
-    fd: RawFd,
+    stream: Rc<UnsafeCell<TcpStream>>,
     /// Made once per connection; carries out one order after the other.
     work: Pin<Box<dyn Future<Output = ()>>>,
     started: bool,
@@ -89,9 +89,9 @@ pub(super) struct Wire {
 impl Wire {
     pub(super) fn new(half: OwnedReadHalf<TcpStream>) -> Self {
         let shared = Rc::new(Shared::default());
-        let fd = raw(&half.0).as_raw_fd();
+        let stream = half.0.clone();
         let work = Box::pin(work(half, shared.clone()));
-        Self { shared, fd, work, started: false }
+        Self { shared, stream, work, started: false }
     }
 
     /// Looks without taking anything: one system call, for an idle connection that is about to be used again.
@@ -103,15 +103,19 @@ impl Wire {
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the descriptor is open as long as the work holds the stream.
+        // SAFETY: the descriptor is open as long as `self` holds the stream.
         #[allow(unsafe_code)]
         unsafe {
-            BorrowedFd::borrow_raw(self.fd)
+            BorrowedFd::borrow_raw(raw(&self.stream).as_raw_fd())
         }
     }
 
     pub(super) fn is_started(&self) -> bool {
         self.started
+    }
+
+    pub(super) fn stream(&self) -> &Rc<UnsafeCell<TcpStream>> {
+        &self.stream
     }
 
     /// Starts to receive behind what `buffer` holds. The operation is submitted by the next poll.

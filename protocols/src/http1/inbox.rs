@@ -11,11 +11,11 @@ use std::task::{Context, Poll, ready};
 
 use engine::buffer::{Buffer, HEAD_BUFFER_BYTES, Unsent};
 use engine::core::{Deadline, Deadlines};
-use engine::net::{Duplex, Pipe, Receiver, Sender};
+use engine::net::{Duplex, FlowSink, FlowSource, Pipe, Receiver, Sender};
 
 /// How long a client may take nothing, or send nothing of a body it announced. As a rule the read timeout of the proxy
 /// comes first; this bounds exchanges without one and answers that no backend was asked for.
-const CLIENT_STALL_MS: u64 = 60_000;
+pub const CLIENT_STALL_MS: u64 = 60_000;
 
 pub struct Inbox {
     /// One per direction: upload and response run side by side.
@@ -122,6 +122,17 @@ impl Inbox {
             }
         }
         Poll::Pending
+    }
+
+    /// Where a flow may receive, if nothing that was received waits to be used.
+    pub fn flow_source(&self) -> Option<FlowSource> {
+        if self.rest.borrow().is_empty() { self.receiver.borrow().flow_source() } else { None }
+    }
+
+    pub fn flow_sink(&self) -> Option<FlowSink> {
+        let mut sink = None;
+        self.with_sender(|sender| sink = sender.flow_sink());
+        sink
     }
 
     /// Sends all of it. Waits for its turn: `100 Continue` may be on its way while an early response starts.

@@ -11,5 +11,6 @@ mod response;
 
 pub use backend::{BackendConnection, read_final_head, write_request_head, write_upgrade_head};
 pub use frontend::serve_connection;
+pub use inbox::CLIENT_STALL_MS;
 pub use request_body::{append_framed, append_last_chunk};
 pub use response::{Http1Response, MOVED_BYTES_MIN, class_of};

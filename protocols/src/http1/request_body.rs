@@ -4,6 +4,7 @@ use std::future::poll_fn;
 
 use engine::buffer::{Buffer, Chunk, Unsent};
 use engine::http::Headers;
+use engine::net::FlowSource;
 
 use super::chunked::{self, Decoder};
 use super::inbox::Inbox;
@@ -138,6 +139,13 @@ impl Body for RequestBody<'_> {
     fn open_tunnel(&mut self) {
         self.framing = Framing::Tunnel { is_over: false };
         self.inbox.body_complete.set(false);
+    }
+
+    fn flow_source(&self) -> Option<FlowSource> {
+        match self.framing {
+            Framing::Tunnel { is_over: false } => self.inbox.flow_source(),
+            _ => None,
+        }
     }
 
     fn take_trailers(&mut self) -> Option<Headers> {

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use engine::buffer::{Buffer, Chunk, Unsent};
 use engine::http::{Headers, Known, Version, reason};
-use engine::net::Pipe;
+use engine::net::{FlowSink, Pipe};
 
 use super::chunked;
 use super::inbox::Inbox;
@@ -198,6 +198,11 @@ impl ResponseStream for Http1Stream<'_> {
             self.pending.extend(&chunk);
         }
         Ok(())
+    }
+
+    fn flow_sink(&self) -> Option<FlowSink> {
+        let is_bare = self.framing == Framing::Close && self.pending.is_empty();
+        if is_bare { self.inbox.flow_sink() } else { None }
     }
 
     fn takes_pipes(&self) -> bool {

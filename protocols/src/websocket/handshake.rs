@@ -1,5 +1,7 @@
 //! The handshake: the backend is asked first, and the client is answered when it has agreed.
 
+use std::rc::Rc;
+
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -78,7 +80,7 @@ pub async fn exchange<B: Body, R: Responder>(
     let _open = Open { worker };
     let settings = &worker.settings.websocket;
     let deadline = worker.core.deadlines.deadline();
-    let (chain, traffic) = (forwarding.chain, Traffic::default());
+    let (chain, traffic) = (forwarding.chain, Rc::<Traffic>::default());
     let upgrade = transaction.cx.as_ref().filter(|_| chain.takes_part_in_websocket());
     let told = upgrade.map(|upgrade| Told::new(&forwarding, upgrade, &traffic));
     let BackendConnection { receiver, sender, .. } = &mut *backend.connection;
@@ -89,7 +91,10 @@ pub async fn exchange<B: Body, R: Responder>(
             let shared = Shared::new((settings, counters), chain, &told.session, &traffic, &deadline);
             boxed(|| framed::converse(body, stream, ends, &shared)).await
         }
-        _ => (boxed(|| relay::relay(body, stream, ends, settings, &traffic, &deadline)).await, false),
+        _ => {
+            let deadlines = (&deadline, worker.core.deadlines.deadline());
+            (boxed(|| relay::relay(body, stream, ends, settings, &traffic, deadlines)).await, false)
+        }
     };
     if let Some(told) = &told {
         told.ending.set(Some(ending));
