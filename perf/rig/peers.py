@@ -171,10 +171,10 @@ class Floor(Program):
     can_route = False
 
     def start(self, setup):
-        return self.launch(
-            setup,
-            [self.path, "--listen", f"127.0.0.1:{setup.port}", "--backend", f"127.0.0.1:{setup.backend_port}"],
-        )
+        addresses = ["--listen", f"127.0.0.1:{setup.port}", "--backend", f"127.0.0.1:{setup.backend_port}"]
+        # What it needs to know of WebSocket is that nothing need be known of it.
+        tunnel = ["--tunnel"] if setup.requests.protocol == "websocket" else []
+        return self.launch(setup, [self.path, *addresses, *tunnel])
 
 
 class Relay(Program):

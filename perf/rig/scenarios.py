@@ -198,7 +198,7 @@ def all_scenarios(routes=ROUTES):
             "websocket",
             "echo of 64 B",
             "load",
-            HTTP2_PROXIES,
+            ("floor", *HTTP2_PROXIES),
             Requests("/echo", protocol="websocket"),
             unit="message",
         ),

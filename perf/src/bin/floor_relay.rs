@@ -31,6 +31,9 @@ struct Options {
     /// Size of a receive buffer.
     #[arg(long, default_value_t = 32 * 1024)]
     buffer_bytes: usize,
+    /// Pass on whatever comes, without looking at it, and keep client and backend together: the floor of tunnels.
+    #[arg(long)]
+    tunnel: bool,
 }
 
 fn main() -> io::Result<()> {
@@ -44,6 +47,7 @@ fn main() -> io::Result<()> {
         ring,
         buffers,
         backend: options.backend,
+        is_tunnel: options.tunnel,
         sockets: Vec::new(),
         free: Vec::new(),
         idle: Vec::new(),
@@ -85,6 +89,7 @@ struct Relay {
     ring: IoUring,
     buffers: BufferRing,
     backend: SocketAddr,
+    is_tunnel: bool,
     sockets: Vec<Socket>,
     /// Slots of `sockets` that are not in use.
     free: Vec<u32>,
@@ -152,8 +157,11 @@ impl Relay {
 
     fn forward_request(&mut self, client: u32, chunk: Chunk) -> io::Result<()> {
         let bytes = self.buffers.bytes(chunk.buffer, chunk.length as usize);
-        let fed = self.sockets[client as usize].framing.feed(bytes, |_| ());
-        if !fed.is_ok_and(|fed| fed.used == bytes.len()) {
+        let mut is_read = || {
+            let fed = self.sockets[client as usize].framing.feed(bytes, |_| ());
+            fed.is_ok_and(|fed| fed.used == bytes.len())
+        };
+        if !self.is_tunnel && !is_read() {
             self.give_back(chunk.buffer);
             return self.close(client);
         }
@@ -174,6 +182,9 @@ impl Relay {
         let bytes = self.buffers.bytes(chunk.buffer, chunk.length as usize);
         let socket = &mut self.sockets[backend as usize];
         let client = socket.mate;
+        if self.is_tunnel && client != NONE {
+            return self.send(client, chunk);
+        }
         let fed = socket.framing.feed(bytes, |_| ());
         let Some(fed) = fed.ok().filter(|fed| fed.used == bytes.len() && client != NONE) else {
             self.give_back(chunk.buffer);
