@@ -44,18 +44,17 @@ impl Watcher for Open {
     }
 }
 
-/// A flow with the sockets that it joins.
+/// A flow with the sockets that it joins, which are open as long.
 struct Joined {
     flow: Flow,
-    from: Stream,
-    to: Stream,
+    _sockets: [Stream; 2],
 }
 
 /// What is sent to the first peer is received by the second.
 async fn joined(watcher: Rc<dyn Watcher>) -> (Joined, Peer, Peer) {
     let ((from, source), (to, sink)) = (connection().await, connection().await);
     let flow = Flow::start(from.receiver.flow_source().unwrap(), to.sender.flow_sink().unwrap(), watcher, None);
-    (Joined { flow: flow.expect("a kernel with multishot receives"), from, to }, source, sink)
+    (Joined { flow: flow.expect("a kernel with multishot receives"), _sockets: [from, to] }, source, sink)
 }
 
 /// Bytes that tell their place.
