@@ -12,7 +12,7 @@ use monoio::net::TcpStream;
 use monoio_uring::types::Fd;
 use monoio_uring::{IoUring, cqueue, opcode, squeue};
 
-use super::pool::{Piece, Pool};
+use super::pool::{BUFFER_BYTES, Piece, Pool};
 use super::{Event, Sink, Source, Watcher};
 use crate::core::count_panic;
 use crate::net::{spawn, stream::raw};
@@ -21,6 +21,8 @@ const SUBMISSIONS: u32 = 256;
 /// More than there are buffers and flows that end at a time; what has no place waits in the kernel.
 const COMPLETIONS: u32 = 4096;
 const GROUP: u16 = 0;
+/// A flow of long bytes is one of short messages again once less than this comes at a time.
+const SMALL_BYTES_MAX: usize = BUFFER_BYTES / 4;
 /// So often the pump looks for more before it lets the reactor do something else.
 const TURNS: usize = 8;
 /// Completions of what nobody waits for.
@@ -145,6 +147,9 @@ struct Slot {
     /// The receive in flight is to end.
     is_cancelled: bool,
     is_starved: bool,
+    /// What comes fills buffers: one is received at a time, when the one before it has been sent. An armed receive would take
+    /// from the socket all that is there, for a sink that may take none of it.
+    is_bulk: bool,
     sending: Sending,
     /// Behind the piece that is on its way.
     waiting: VecDeque<Piece>,
@@ -189,7 +194,11 @@ impl Slot {
 
     /// Whether it should receive and does not.
     fn wants_receive(&self) -> bool {
-        let is_behind = matches!(self.sending, Sending::Rest { .. });
+        let is_behind = match self.sending {
+            Sending::Nothing => false,
+            Sending::Piece(_) => self.is_bulk,
+            Sending::Rest { .. } => true,
+        };
         !self.is_over && !self.is_receiving && !is_behind && !self.is_starved
     }
 
@@ -264,6 +273,7 @@ impl Hub {
             is_receiving: false,
             is_cancelled: false,
             is_starved: false,
+            is_bulk: false,
             sending: Sending::Nothing,
             waiting: VecDeque::new(),
             rest: Vec::new(),
@@ -353,7 +363,13 @@ impl Hub {
         let piece = cqueue::buffer_select(completion.flags)
             .map(|buffer| Pool::piece(buffer, usize::try_from(completion.result).unwrap_or(0)));
         match (completion.result, piece) {
-            (1.., Some(piece)) => self.pass(number, piece),
+            (1.., Some(piece)) => {
+                slot.is_bulk = if slot.is_bulk { piece.length >= SMALL_BYTES_MAX } else { piece.is_full() };
+                if slot.is_bulk {
+                    self.cancel_receive(number);
+                }
+                self.pass(number, piece);
+            }
             (result, piece) => {
                 if let Some(piece) = piece {
                     self.pool.give_back(piece);
@@ -503,7 +519,14 @@ impl Hub {
     fn receive(&mut self, number: u32) {
         let slot = &mut self.flows[number as usize];
         (slot.is_receiving, slot.is_cancelled) = (true, false);
-        let entry = opcode::RecvMulti::new(descriptor(slot.source.as_ref()), GROUP).build();
+        let source = descriptor(slot.source.as_ref());
+        let entry = match slot.is_bulk {
+            false => opcode::RecvMulti::new(source, GROUP).build(),
+            true => {
+                let into_any = opcode::Recv::new(source, std::ptr::null_mut(), BUFFER_BYTES as u32).buf_group(GROUP);
+                into_any.build().flags(squeue::Flags::BUFFER_SELECT)
+            }
+        };
         self.push(entry.user_data(Operation::Receive.token(number)));
     }
 

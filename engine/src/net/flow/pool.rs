@@ -10,7 +10,7 @@ use monoio_uring::types::BufRingEntry;
 /// A power of two.
 const BUFFERS: u16 = 128;
 /// 128 × 16 KiB = 2 MiB per core; a page of a buffer has memory once bytes have been in it.
-const BUFFER_BYTES: usize = 16 * 1024;
+pub(super) const BUFFER_BYTES: usize = 16 * 1024;
 
 /// Buffers of one ring. The kernel holds those that were not handed out; it lets go of them with the ring, which must be dropped
 /// first.
@@ -24,6 +24,12 @@ pub(super) struct Pool {
 pub(super) struct Piece {
     buffer: u16,
     pub length: usize,
+}
+
+impl Piece {
+    pub fn is_full(&self) -> bool {
+        self.length == BUFFER_BYTES
+    }
 }
 
 impl Pool {

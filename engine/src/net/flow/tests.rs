@@ -165,6 +165,25 @@ fn a_slow_sink_holds_back_its_source_and_loses_nothing() {
 }
 
 #[test]
+fn a_sink_that_stops_in_the_middle_of_a_long_transfer_is_owed_two_buffers_at_most() {
+    on_ring(async {
+        let watcher = Rc::new(Open::default());
+        let (joined, source, mut sink) = joined(watcher.clone()).await;
+        let sending = aside(move || (send_until_full(&source, &pattern(64 << 20)), source));
+        let (sink, read) = result(aside(move || {
+            let read = read_exactly(&mut sink, 8 << 20);
+            (sink, read)
+        }))
+        .await;
+        assert!(read == pattern(8 << 20));
+        result(sending).await;
+        let held = watcher.passed.get() - watcher.sent.get();
+        assert!(held <= 32 << 10, "{held} bytes are held for a sink that takes none");
+        drop((joined, sink));
+    });
+}
+
+#[test]
 fn many_slow_sinks_take_no_buffers_from_others() {
     on_ring(async {
         let mut slow = Vec::new();
