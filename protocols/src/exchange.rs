@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 
 use engine::buffer::{Buffer, Chunk};
@@ -54,7 +55,7 @@ pub trait Body {
     fn size(&self) -> BodySize;
     /// The next piece, or `None` at the end.
     fn chunk(&mut self) -> impl Future<Output = Result<Option<Chunk>, BodyError>>;
-    /// Whether everything has been received.
+    /// Whether everything has been handed out: the next piece is `None`.
     fn is_complete(&self) -> bool;
     /// What came behind the body, once; there when the body has ended.
     fn take_trailers(&mut self) -> Option<Headers>;
@@ -254,10 +255,11 @@ impl Peer {
 }
 
 /// Puts a future that is rarely needed, or large, on the heap. It is made here and not where it is awaited, so that the
-/// frame of the caller, which every poll passes, has no room for it.
+/// frame of the caller, which every poll passes, has no room for it. Its place is there first, so that it is made in it and not
+/// copied into it, all of its kilobytes, of which only the arguments say something.
 #[inline(never)]
-pub fn boxed<F: Future>(make: impl FnOnce() -> F) -> std::pin::Pin<Box<F>> {
-    Box::pin(make())
+pub fn boxed<F: Future>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
+    Box::into_pin(Box::write(Box::new_uninit(), make()))
 }
 
 #[cfg(test)]

@@ -56,10 +56,6 @@ impl Forwarding<'_> {
         let given = given.and_then(grpc::timeout);
         given.map_or(self.spec.read_timeout_ms, |given| u64::try_from(given.as_millis()).unwrap_or(u64::MAX).max(1))
     }
-
-    fn scheme(&self) -> &'static str {
-        self.spec.backend.scheme.name()
-    }
 }
 
 /// Sends the request to its backend and the response to the client, and notes the outcome in the transaction.
@@ -237,7 +233,8 @@ async fn attempt_stream<B: Body, R: Responder>(
         BodySize::Exact(_) if !codecs.is_empty() => BodySize::Unknown,
         size => size,
     };
-    let request = http2::request(&outgoing(forwarding, cx, size), forwarding.scheme(), forwarding.kind);
+    let scheme = forwarding.spec.backend.scheme;
+    let request = http2::request(&leased, scheme, &outgoing(forwarding, cx, size), forwarding.kind);
     // A target that HTTP/2 cannot say.
     let request = request.ok_or(Failure::backend(ErrorClass::RequestError))?;
     let is_over = size == BodySize::Empty;
@@ -299,11 +296,20 @@ async fn upload_stream<B: Body>(
     bytes_max: u64,
     sent_bytes: &Cell<u64>,
 ) -> Result<(), UploadEnd> {
+    let mut trailers = None;
+    let mut has_ended = false;
     while let Some(chunk) = body.chunk().await.map_err(|error| UploadEnd::Over(Failure::of_body(error)))? {
-        for piece in http2::pieces(chunk) {
+        if body.is_complete() {
+            trailers = body.take_trailers().and_then(passed_trailers);
+        }
+        // The end goes with the last piece, if nothing follows.
+        let is_last = body.is_complete() && trailers.is_none();
+        let mut pieces = http2::pieces(chunk).peekable();
+        while let Some(piece) = pieces.next() {
+            has_ended = is_last && pieces.peek().is_none();
             count_sent(sent_bytes, piece.len(), bytes_max)?;
             stall.set_ms(BACKEND_STALL_MS);
-            match stall.bound(upload.send(piece)).await {
+            match stall.bound(upload.send(piece, has_ended)).await {
                 Some(Ok(())) => {}
                 Some(Err(_)) => return Err(UploadEnd::Backend),
                 None => return Err(UploadEnd::Over(Failure::backend(ErrorClass::ReadWriteTimeout))),
@@ -311,7 +317,10 @@ async fn upload_stream<B: Body>(
             stall.clear();
         }
     }
-    let trailers = body.take_trailers().and_then(passed_trailers);
+    if has_ended {
+        return Ok(());
+    }
+    let trailers = trailers.or_else(|| body.take_trailers().and_then(passed_trailers));
     upload.finish(trailers).map_err(|_| UploadEnd::Backend)
 }
 

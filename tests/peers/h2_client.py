@@ -105,9 +105,12 @@ class Client:
                 before = self.connection.local_flow_control_window(number)
                 self.pump(lambda: stream.over or self.connection.local_flow_control_window(number) != before)
                 continue
-            self.connection.send_data(number, data[:room])
+            ends = end and len(data) <= room
+            self.connection.send_data(number, data[:room], end_stream=ends)
             data = data[room:]
             self.flush()
+            if ends:
+                return
         if end and not stream.over:
             self.connection.end_stream(number)
             self.flush()

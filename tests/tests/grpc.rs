@@ -1,11 +1,12 @@
 //! gRPC as its own clients and servers speak it: the calls, their metadata and statuses, and what the gateway says itself.
 
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tests::{
-    Authority, Backend, Document, Finally, Gate, Gateway, GatewayBuilder, Identity, Peer, PortLease, Proxy,
+    Authority, Backend, Connection, Document, Finally, Gate, Gateway, GatewayBuilder, Identity, Peer, PortLease, Proxy,
     RefusingPort, Signal, eventually,
 };
 
@@ -697,26 +698,44 @@ fn answering(answer: Vec<u8>) -> Backend {
 /// The same, which ends its answer with other bytes when the gate opens.
 fn answering_and_then(answer: Vec<u8>, gate: &Gate, end: Option<Vec<u8>>) -> Backend {
     let gate = gate.clone();
+    seeing_frames(move |connection, frame| {
+        let is_request = frame.kind == HEADERS;
+        if is_request {
+            connection.send(&answer);
+            if let Some(end) = &end {
+                gate.wait();
+                connection.send(end);
+            }
+        }
+        !is_request
+    })
+}
+
+struct Received {
+    kind: u8,
+    flags: u8,
+    payload: Vec<u8>,
+}
+
+/// A server of HTTP/2 that does with each frame it gets what it is told, until that says no.
+fn seeing_frames(look: impl Fn(&mut Connection, Received) -> bool + Send + Sync + 'static) -> Backend {
     Backend::scripted(move |connection| {
         connection.send([frame(SETTINGS, 0, 0, &[]), frame(SETTINGS, 1, 0, &[])].concat());
-        let mut seen = Vec::new();
+        let mut bytes = Vec::new();
         let mut at = 24; // behind the preface
         loop {
             let some = connection.read_some();
             if some.is_empty() {
                 return;
             }
-            seen.extend(some);
-            while seen.len() >= at + 9 {
-                if seen[at + 3] == HEADERS {
-                    connection.send(&answer);
-                    if let Some(end) = &end {
-                        gate.wait();
-                        connection.send(end);
-                    }
+            bytes.extend(some);
+            while let Some(&[a, b, c, kind, flags]) = bytes.get(at..at + 5) {
+                let end = at + 9 + usize::from(a) * 65_536 + usize::from(b) * 256 + usize::from(c);
+                let Some(payload) = bytes.get(at + 9..end) else { break };
+                if !look(connection, Received { kind, flags, payload: payload.to_vec() }) {
                     return;
                 }
-                at += 9 + usize::from(seen[at]) * 65_536 + usize::from(seen[at + 1]) * 256 + usize::from(seen[at + 2]);
+                at = end;
             }
         }
     })
@@ -769,4 +788,25 @@ fn a_status_that_the_server_did_not_give_is_not_invented() {
     let answer = wire(&gateway).ask(call("/test.Peer/Unary", &[], b"m"));
     assert_eq!((&answer["body"], &answer["trailers"]), (&json!(hex(&framed(b"m"))), &Value::Null), "{answer}");
     assert_eq!(field(&answer["headers"], "grpc-status"), None, "{answer}");
+}
+
+#[test]
+fn the_end_of_a_request_goes_with_its_last_message() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let collected = seen.clone();
+    let server = seeing_frames(move |connection, received| {
+        let end = received.flags & END_STREAM;
+        let is_over = received.kind == DATA && end != 0;
+        if received.kind == DATA {
+            collected.lock().unwrap().push((end, received.payload));
+        }
+        if is_over {
+            connection.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, &good_head()));
+        }
+        !is_over
+    });
+    let gateway = Gateway::in_front_of(server.port());
+    let answer = wire(&gateway).ask(call("/test.Peer/Unary", &[], b"m"));
+    assert_eq!(field(&answer["headers"], ":status"), Some("200"), "{answer}");
+    assert_eq!(*seen.lock().unwrap(), [(END_STREAM, framed(b"m"))], "one frame, and none that only ends");
 }

@@ -126,6 +126,11 @@ impl Headers {
         self.entries.len()
     }
 
+    /// How long all values are together.
+    pub fn value_bytes(&self) -> usize {
+        self.entries.iter().map(|entry| entry.value_len as usize).sum()
+    }
+
     /// Another one after every edit, so that a copy of the fields can be known to be up to date.
     pub fn revision(&self) -> (usize, usize) {
         (self.entries.len(), self.edits.len())

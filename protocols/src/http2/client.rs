@@ -19,6 +19,7 @@ use engine::snapshot::Http2Limits;
 use h2::client::{Builder, Connection, ResponseFuture, SendRequest};
 use h2::{Ping, PingPong, SendStream};
 use http::Request;
+use http::uri::Authority;
 
 use super::bandwidth::{WINDOW_START_BYTES, Windows};
 use super::flood::{Guarded, Meter, Watch};
@@ -157,6 +158,8 @@ struct Live {
     has_begun: Rc<Cell<bool>>,
     /// Body bytes that were taken, on all streams.
     taken: Cell<u64>,
+    /// Whom the last request was for; as a rule they are all for the same.
+    authority: RefCell<Option<Authority>>,
     /// The driver looks after a connection with streams more closely.
     driver: RefCell<Option<Waker>>,
 }
@@ -189,6 +192,16 @@ impl Leased {
 
     pub fn peer(&self) -> SocketAddr {
         self.live.peer
+    }
+
+    /// The host as the target of a request says it; nothing if it cannot be said.
+    pub fn authority(&self, host: &[u8]) -> Option<Authority> {
+        let mut last = self.live.authority.borrow_mut();
+        match &*last {
+            Some(last) if last.as_str().as_bytes() == host => {}
+            _ => *last = Some(Authority::try_from(host).ok()?),
+        }
+        last.clone()
     }
 }
 
@@ -323,6 +336,7 @@ impl Http2Connections {
             is_over: Cell::new(false),
             has_begun: watch.has_begun,
             taken: Cell::new(0),
+            authority: RefCell::default(),
             driver: RefCell::default(),
         });
         let pings = connection.ping_pong().map(|ping_pong| Pings::new(ping_pong, limits, &worker.core.deadlines));

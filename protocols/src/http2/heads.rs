@@ -6,41 +6,44 @@
 use bytes::{Bytes, BytesMut};
 use engine::buffer::Buffer;
 use engine::http::{Headers, Known, Method, RequestHead, ResponseHead, Span, Version};
-use http::header::{COOKIE, HeaderName, HeaderValue};
+use engine::snapshot::Scheme;
+use http::header::{COOKIE, HeaderValue};
+use http::uri::{self, PathAndQuery};
 use http::{HeaderMap, Request, Response, StatusCode, Uri};
 
+use super::client::Leased;
+use super::names;
 use crate::exchange::{BodySize, Kind};
 use crate::outgoing::OutgoingRequest;
 
+/// How many fields the gateway adds to a request; more of them find room as well, for the price of a larger one.
+const OWN_REQUEST_FIELDS: usize = 6;
+/// And how long the values of such fields are.
+const OWN_VALUE_BYTES: usize = 32;
+/// No room is made for more in advance.
+const FIELDS_MAX: usize = 256;
+
 /// Lays the fields out behind what the buffer holds.
 fn lay_out(fields: &HeaderMap, buffer: &mut Buffer, headers: &mut Headers) {
-    for name in fields.keys() {
+    // Those of one name come one after the other.
+    let mut fields = fields.iter().peekable();
+    while let Some((name, value)) = fields.next() {
+        let text = name.as_str().as_bytes();
+        let name_start = buffer.len();
+        buffer.extend(text);
+        let value_start = buffer.len();
+        // White space around a value is none of it (RFC 9110 §5.5), and means trouble further on (RFC 9113 §8.2.1).
+        buffer.extend(value.as_bytes().trim_ascii());
         if *name == COOKIE {
             // Crumbs become one field again (RFC 9113 §8.2.3).
-            let crumbs: Vec<&[u8]> = fields.get_all(name).iter().map(HeaderValue::as_bytes).collect();
-            push(name, &crumbs, buffer, headers);
-        } else {
-            for value in fields.get_all(name) {
-                // White space around a value is none of it (RFC 9110 §5.5), and means trouble further on (RFC 9113 §8.2.1).
-                push(name, &[value.as_bytes().trim_ascii()], buffer, headers);
+            while let Some((_, crumb)) = fields.next_if(|(next, _)| **next == COOKIE) {
+                buffer.extend(b"; ");
+                buffer.extend(crumb.as_bytes());
             }
         }
+        let first = text.first().copied().unwrap_or_default();
+        headers.push_received(Known::of(text), (name_start, value_start), first, (value_start, buffer.len()));
     }
-}
-
-fn push(name: &HeaderName, parts: &[&[u8]], buffer: &mut Buffer, headers: &mut Headers) {
-    let name = name.as_str().as_bytes();
-    let name_start = buffer.len();
-    buffer.extend(name);
-    let value_start = buffer.len();
-    for (index, part) in parts.iter().enumerate() {
-        if index > 0 {
-            buffer.extend(b"; ");
-        }
-        buffer.extend(part);
-    }
-    let first = name.first().copied().unwrap_or_default();
-    headers.push_received(Known::of(name), (name_start, value_start), first, (value_start, buffer.len()));
 }
 
 fn size(fields: &HeaderMap) -> usize {
@@ -93,53 +96,40 @@ pub fn received_trailers(fields: &HeaderMap) -> Headers {
     headers
 }
 
-/// Collects the fields of a head that is to be sent. All values are put into one block first, and share it.
-#[derive(Default)]
+/// The fields of a head that is to be sent. All values are put into one block, and share it.
 pub struct Fields {
-    names: Vec<HeaderName>,
-    ends: Vec<usize>,
+    map: HeaderMap,
     values: BytesMut,
 }
 
 impl Fields {
-    pub fn new() -> Self {
-        Self { names: Vec::with_capacity(16), ends: Vec::with_capacity(16), values: BytesMut::with_capacity(512) }
+    /// With room for what was received and for some more fields.
+    pub fn with_room_for(received: Option<&Headers>, more: usize) -> Self {
+        let (fields, bytes) = received.map_or((0, 0), |headers| (headers.len(), headers.value_bytes()));
+        let fields = (fields + more).min(FIELDS_MAX);
+        Self { map: HeaderMap::with_capacity(fields), values: BytesMut::with_capacity(bytes + more * OWN_VALUE_BYTES) }
     }
 
     /// Adds a field whose value comes in parts. What the wire has no room for is left out: a name that is none, or a value with
     /// control bytes.
     pub fn push(&mut self, name: &[u8], parts: &[&[u8]]) {
-        let is_sound =
-            parts.iter().all(|part| part.iter().all(|byte| *byte == b'\t' || (*byte >= 0x20 && *byte != 0x7f)));
-        let Some(name) = HeaderName::from_bytes(name).ok().filter(|_| is_sound) else { return };
-        self.names.push(name);
+        let Some(name) = names::name(name) else { return };
         for part in parts {
             self.values.extend_from_slice(part);
         }
-        self.ends.push(self.values.len());
+        if let Ok(value) = HeaderValue::from_maybe_shared(self.values.split().freeze()) {
+            let _ = self.map.try_append(name, value);
+        }
     }
 
     pub fn into_map(self) -> HeaderMap {
-        let values = self.values.freeze();
-        let mut map = HeaderMap::with_capacity(self.names.len());
-        let mut start = 0;
-        for (name, end) in self.names.into_iter().zip(self.ends) {
-            if let Some(value) = value(&values, start, end) {
-                map.append(name, value);
-            }
-            start = end;
-        }
-        map
+        self.map
     }
-}
-
-fn value(values: &Bytes, start: usize, end: usize) -> Option<HeaderValue> {
-    HeaderValue::from_maybe_shared(values.slice(start..end)).ok()
 }
 
 /// Trailers that are to be sent.
 pub fn trailers(received: &Headers) -> HeaderMap {
-    let mut fields = Fields::new();
+    let mut fields = Fields::with_room_for(Some(received), 0);
     received.iter().for_each(|field| fields.push(field.name, &[field.value]));
     fields.into_map()
 }
@@ -150,11 +140,17 @@ pub fn status(status: u16) -> StatusCode {
 }
 
 /// The head of a request to a backend; nothing when its target cannot be said.
-pub fn request(outgoing: &OutgoingRequest<'_>, scheme: &str, kind: Kind) -> Option<Request<()>> {
+pub fn request(leased: &Leased, scheme: Scheme, outgoing: &OutgoingRequest<'_>, kind: Kind) -> Option<Request<()>> {
     let mut path = Vec::with_capacity(256);
     outgoing.write_target(&mut path);
-    let uri = Uri::builder().scheme(scheme).authority(outgoing.host()).path_and_query(path).build().ok()?;
-    let mut fields = Fields::new();
+    let mut target = uri::Parts::default();
+    target.scheme = Some(match scheme {
+        Scheme::Http => uri::Scheme::HTTP,
+        Scheme::Https => uri::Scheme::HTTPS,
+    });
+    target.authority = Some(leased.authority(outgoing.host())?);
+    target.path_and_query = Some(PathAndQuery::from_maybe_shared(Bytes::from(path)).ok()?);
+    let mut fields = Fields::with_room_for(Some(&outgoing.cx.head.headers), OWN_REQUEST_FIELDS);
     // Beside the pseudo-field, which says the same (traffic sheet §7).
     fields.push(b"host", &[outgoing.host()]);
     outgoing.for_each_field(|name, value| fields.push(name, value));
@@ -166,7 +162,7 @@ pub fn request(outgoing: &OutgoingRequest<'_>, scheme: &str, kind: Kind) -> Opti
     }
     let mut request = Request::new(());
     *request.method_mut() = http::Method::from_bytes(outgoing.method()).ok()?;
-    *request.uri_mut() = uri;
+    *request.uri_mut() = Uri::from_parts(target).ok()?;
     *request.headers_mut() = fields.into_map();
     Some(request)
 }
@@ -197,7 +193,7 @@ mod tests {
 
     #[test]
     fn what_the_wire_has_no_room_for_is_left_out() {
-        let mut fields = Fields::new();
+        let mut fields = Fields::with_room_for(None, 0);
         fields.push(b"X-Upper", &[b"a", b"b"]);
         fields.push(b"bad name", &[b"x"]);
         fields.push(b"x-bad", &[b"a\r\nb"]);

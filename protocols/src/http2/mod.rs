@@ -6,6 +6,7 @@ mod client;
 mod flood;
 mod frontend;
 mod heads;
+mod names;
 mod piece;
 mod request_body;
 mod responder;

@@ -89,6 +89,7 @@ impl Body for StreamBody {
             };
             self.held = bytes.len();
             self.taken.set(self.taken.get() + bytes.len() as u64);
+            self.is_complete = self.receive.is_end_stream();
             if !bytes.is_empty() {
                 return Ok(Some(copied(&bytes)));
             }

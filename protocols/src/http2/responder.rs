@@ -21,6 +21,9 @@ use crate::worker::Worker;
 /// How long a client may take nothing of a response (as on HTTP/1.1): its window stays shut.
 const CLIENT_STALL_MS: u64 = 60_000;
 
+/// Length and date.
+const OWN_FIELDS: usize = 2;
+
 /// The answering side of one stream, shared by whoever answers and whoever watches the client.
 pub struct Answer {
     half: RefCell<Half>,
@@ -118,7 +121,7 @@ impl<'s> Responder for StreamResponder<'s> {
     type Stream = StreamResponse<'s>;
 
     async fn start(self, head: &OutgoingResponse<'_>, size: ResponseSize) -> StreamResponse<'s> {
-        let mut fields = Fields::new();
+        let mut fields = Fields::with_room_for(head.received, head.extra.len() + OWN_FIELDS);
         head.for_each_field(|name, value| fields.push(name, &[value]));
         let left = match size {
             ResponseSize::Exact(length) | ResponseSize::Trailed(length) => Some(length),

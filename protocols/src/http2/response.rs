@@ -28,12 +28,12 @@ impl Upload {
     }
 
     /// Waits until the backend takes something, and sends the piece.
-    pub async fn send(&mut self, chunk: Chunk) -> Result<(), h2::Error> {
+    pub async fn send(&mut self, chunk: Chunk, is_last: bool) -> Result<(), h2::Error> {
         self.stream.reserve_capacity(chunk.len());
         if self.stream.capacity() == 0 {
             poll_fn(|cx| poll_room(&mut self.stream, cx)).await?;
         }
-        self.stream.send_data(Piece::new(chunk), false)
+        self.stream.send_data(Piece::new(chunk), is_last)
     }
 
     pub fn finish(mut self, trailers: Option<Headers>) -> Result<(), h2::Error> {
@@ -68,6 +68,7 @@ impl<'l> Http2Response<'l> {
             Some(Ok(bytes)) => {
                 self.held = bytes.len();
                 self.leased.note_taken(bytes.len());
+                self.is_complete = body.is_end_stream();
                 Ok(Some(bytes))
             }
             Some(Err(error)) => Err(self.leased.note(&error)),

@@ -49,7 +49,9 @@ pub(super) async fn every_successful_write_is_recorded_without_secrets(rig: &Sto
     assert_eq!(rig.post("/batch", json!({"upstreams": [upstream("u", json!({}))]})).await.status, 201);
     assert_eq!(rig.post("/restore?confirm=true", json!({})).await.status, 200);
     let mut listed = events(rig, &since, 10).await;
-    assert!(listed.windows(2).all(|pair| pair[0]["ts"].as_str() >= pair[1]["ts"].as_str()), "newest first");
+    let moments: Vec<_> =
+        listed.iter().map(|event| OffsetDateTime::parse(event["ts"].as_str().unwrap(), &Rfc3339).unwrap()).collect();
+    assert!(moments.is_sorted_by(|newer, older| newer >= older), "newest first: {moments:?}");
     listed.reverse();
     let seen: Vec<_> = listed
         .iter()
