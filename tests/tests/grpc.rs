@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tests::http2::{ErrorCode, Frame, PREFACE, flag, kind};
 use tests::{
     Authority, Backend, Connection, Document, Finally, Gate, Gateway, GatewayBuilder, Identity, Peer, PortLease, Proxy,
     RefusingPort, Signal, eventually,
@@ -676,20 +677,6 @@ fn a_call_leaves_a_record_and_so_do_those_that_failed() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// A frame of HTTP/2 (RFC 9113 §4.1).
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const GOAWAY: u8 = 7;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-
 /// A server of HTTP/2 that answers the first request of each connection with these bytes and closes.
 fn answering(answer: Vec<u8>) -> Backend {
     answering_and_then(answer, &Gate::new(), None)
@@ -699,7 +686,7 @@ fn answering(answer: Vec<u8>) -> Backend {
 fn answering_and_then(answer: Vec<u8>, gate: &Gate, end: Option<Vec<u8>>) -> Backend {
     let gate = gate.clone();
     seeing_frames(move |connection, frame| {
-        let is_request = frame.kind == HEADERS;
+        let is_request = frame.kind == kind::HEADERS;
         if is_request {
             connection.send(&answer);
             if let Some(end) = &end {
@@ -711,28 +698,22 @@ fn answering_and_then(answer: Vec<u8>, gate: &Gate, end: Option<Vec<u8>>) -> Bac
     })
 }
 
-struct Received {
-    kind: u8,
-    flags: u8,
-    payload: Vec<u8>,
-}
-
 /// A server of HTTP/2 that does with each frame it gets what it is told, until that says no.
-fn seeing_frames(look: impl Fn(&mut Connection, Received) -> bool + Send + Sync + 'static) -> Backend {
+fn seeing_frames(look: impl Fn(&mut Connection, Frame) -> bool + Send + Sync + 'static) -> Backend {
     Backend::scripted(move |connection| {
-        connection.send([frame(SETTINGS, 0, 0, &[]), frame(SETTINGS, 1, 0, &[])].concat());
+        connection.send([Frame::settings(&[]).bytes(), Frame::settings_ack().bytes()].concat());
         let mut bytes = Vec::new();
-        let mut at = 24; // behind the preface
+        let mut at = PREFACE.len();
         loop {
             let some = connection.read_some();
             if some.is_empty() {
                 return;
             }
             bytes.extend(some);
-            while let Some(&[a, b, c, kind, flags]) = bytes.get(at..at + 5) {
+            while let Some(&[a, b, c, kind, flags, stream @ ..]) = bytes[at.min(bytes.len())..].first_chunk::<9>() {
                 let end = at + 9 + usize::from(a) * 65_536 + usize::from(b) * 256 + usize::from(c);
                 let Some(payload) = bytes.get(at + 9..end) else { break };
-                if !look(connection, Received { kind, flags, payload: payload.to_vec() }) {
+                if !look(connection, Frame::new(kind, flags, u32::from_be_bytes(stream), payload)) {
                     return;
                 }
                 at = end;
@@ -749,8 +730,8 @@ fn good_head() -> Vec<u8> {
 #[test]
 fn a_server_that_breaks_off_before_its_head_is_unavailable() {
     for (name, answer) in [
-        ("a reset", frame(RST_STREAM, 0, 1, &2_u32.to_be_bytes())),
-        ("a GOAWAY of a fault", frame(GOAWAY, 0, 0, &[0, 0, 0, 0, 0, 0, 0, 2])),
+        ("a reset", Frame::rst_stream(1, ErrorCode::INTERNAL_ERROR).bytes()),
+        ("a GOAWAY of a fault", Frame::goaway(0, ErrorCode::INTERNAL_ERROR).bytes()),
         ("a close", Vec::new()),
     ] {
         let server = answering(answer);
@@ -762,8 +743,9 @@ fn a_server_that_breaks_off_before_its_head_is_unavailable() {
 
 #[test]
 fn a_server_that_breaks_off_after_its_head_does_not_look_whole() {
-    let begun = [frame(HEADERS, END_HEADERS, 1, &good_head()), frame(DATA, 0, 1, &framed(b"half"))].concat();
-    for (name, end) in [("a reset", frame(RST_STREAM, 0, 1, &2_u32.to_be_bytes())), ("a close", Vec::new())] {
+    let begun = [Frame::headers(1, flag::END_HEADERS, good_head()).bytes(), Frame::data(1, 0, framed(b"half")).bytes()]
+        .concat();
+    for (name, end) in [("a reset", Frame::rst_stream(1, ErrorCode::INTERNAL_ERROR).bytes()), ("a close", Vec::new())] {
         let gate = Gate::new();
         let server = answering_and_then(begun.clone(), &gate, Some(end));
         let gateway = Gateway::in_front_of(server.port());
@@ -782,8 +764,8 @@ fn a_server_that_breaks_off_after_its_head_does_not_look_whole() {
 
 #[test]
 fn a_status_that_the_server_did_not_give_is_not_invented() {
-    let head = frame(HEADERS, END_HEADERS, 1, &good_head());
-    let server = answering([head, frame(DATA, END_STREAM, 1, &framed(b"m"))].concat());
+    let head = Frame::headers(1, flag::END_HEADERS, good_head()).bytes();
+    let server = answering([head, Frame::data(1, flag::END_STREAM, framed(b"m")).bytes()].concat());
     let gateway = Gateway::in_front_of(server.port());
     let answer = wire(&gateway).ask(call("/test.Peer/Unary", &[], b"m"));
     assert_eq!((&answer["body"], &answer["trailers"]), (&json!(hex(&framed(b"m"))), &Value::Null), "{answer}");
@@ -795,18 +777,18 @@ fn the_end_of_a_request_goes_with_its_last_message() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let collected = seen.clone();
     let server = seeing_frames(move |connection, received| {
-        let end = received.flags & END_STREAM;
-        let is_over = received.kind == DATA && end != 0;
-        if received.kind == DATA {
+        let end = received.flags & flag::END_STREAM;
+        let is_over = received.kind == kind::DATA && end != 0;
+        if received.kind == kind::DATA {
             collected.lock().unwrap().push((end, received.payload));
         }
         if is_over {
-            connection.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, &good_head()));
+            connection.send(Frame::headers(1, flag::WHOLE, good_head()).bytes());
         }
         !is_over
     });
     let gateway = Gateway::in_front_of(server.port());
     let answer = wire(&gateway).ask(call("/test.Peer/Unary", &[], b"m"));
     assert_eq!(field(&answer["headers"], ":status"), Some("200"), "{answer}");
-    assert_eq!(*seen.lock().unwrap(), [(END_STREAM, framed(b"m"))], "one frame, and none that only ends");
+    assert_eq!(*seen.lock().unwrap(), [(flag::END_STREAM, framed(b"m"))], "one frame, and none that only ends");
 }

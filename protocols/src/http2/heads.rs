@@ -38,7 +38,7 @@ fn lay_out(fields: &HeaderMap, buffer: &mut Buffer, headers: &mut Headers) {
             // Crumbs become one field again (RFC 9113 §8.2.3).
             while let Some((_, crumb)) = fields.next_if(|(next, _)| **next == COOKIE) {
                 buffer.extend(b"; ");
-                buffer.extend(crumb.as_bytes());
+                buffer.extend(crumb.as_bytes().trim_ascii());
             }
         }
         let first = text.first().copied().unwrap_or_default();
@@ -179,7 +179,7 @@ mod tests {
             .header("x-one", "1")
             .header("cookie", "a=1")
             .header("x-two", "2")
-            .header("cookie", "b=2")
+            .header("cookie", " b=2 ")
             .header("x-one", "3")
             .body(())
             .expect("a request");
